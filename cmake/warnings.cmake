@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+add_library(braid_flags INTERFACE)
+target_include_directories(braid_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
+target_compile_options(braid_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror=return-type
+  -ffp-contract=off)
+if(BRAID_SANITIZE)
+  string(REPLACE ";" "," sanitizers "${BRAID_SANITIZE}")
+  add_compile_options(-fsanitize=${sanitizers} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${sanitizers})
+endif()

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine: one thread that owns sequences, cache and model, and steps
+//   receive -> schedule -> run -> commit -> emit.
+// Thread safety: submit, cancel, stats, drain and stop may be called from any thread.
+#pragma once
+
+#include <memory>
+
+#include "engine/messages.h"
+#include "engine/settings.h"
+#include "model/model.h"
+#include "text/grammar.h"
+
+namespace braid::engine {
+
+struct Stats {
+  std::int32_t running = 0;
+  std::int32_t waiting = 0;
+  std::int32_t blocks_total = 0;
+  std::int32_t blocks_used = 0;    // referenced by a live sequence; 0 when idle
+  std::int32_t blocks_cached = 0;  // free, with reusable content
+  std::uint64_t steps = 0;
+  bool healthy = true;
+  std::string failure;  // why not
+};
+
+// Token facts that sampling needs; from the tokenizer and generation_config.json.
+struct Vocabulary {
+  std::int32_t size = 0;                   // rows of the logits
+  std::vector<std::int32_t> eos_ids;       // end a sequence unless ignore_eos
+  std::shared_ptr<const text::GrammarCompiler> grammars;  // null: structured output is refused
+  // Token sequences of a bad word; null: bad_words are refused.
+  std::function<std::vector<std::vector<std::int32_t>>(const std::string&)> encode_bad_word;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Refuses at once (kInvalidArgument with the number that would fit; kResourceExhausted when the
+  // waiting queue is full; kUnavailable while draining or dead), or returns the id that messages
+  // will carry. Compiles the grammar, if any, on the calling thread.
+  virtual Result<RequestId> submit(SubmitMessage message) = 0;
+
+  // Ends the request: its blocks are free within one step. Unknown or finished ids are ignored.
+  // `index` -1 cancels all choices. Cancelled choices get no further message.
+  virtual void cancel(RequestId request, int index = -1) = 0;
+
+  virtual Stats stats() const = 0;
+  virtual std::int32_t max_model_len() const = 0;
+  // Forgets cached prefixes that no sequence uses.
+  virtual void reset_prefix_cache() = 0;
+
+  // No new requests; waits until the running ones end or `timeout` passes, then aborts the rest.
+  virtual void drain(Duration timeout) = 0;
+};
+
+// `metrics` outlives the engine.
+std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model, Vocabulary vocabulary,
+                              const Settings& settings, Metrics& metrics, const Clock& clock);
+
+}  // namespace braid::engine

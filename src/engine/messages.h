@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// What travels between the serving threads and the engine thread: plain data, nothing shared.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "protocol/sampling_params.h"
+
+namespace braid::engine {
+
+using RequestId = std::uint64_t;  // made by the engine, never reused
+
+struct TokenLogprob {
+  std::int32_t token = 0;
+  float logprob = 0;
+  std::int32_t rank = 0;  // 1 = most likely
+};
+
+// The chosen token first, then the top alternatives in descending order (the chosen one may occur
+// again among them).
+using PositionLogprobs = std::vector<TokenLogprob>;
+
+// What one choice (0 <= index < n) gained in one step.
+struct TokenMessage {
+  RequestId request = 0;
+  int index = 0;
+  std::vector<std::int32_t> tokens;
+  std::vector<PositionLogprobs> logprobs;                        // one per token when asked for
+  std::vector<std::optional<PositionLogprobs>> prompt_logprobs;  // once, in index 0's first message
+  protocol::FinishReason finish = protocol::FinishReason::kNone;
+  std::optional<std::int32_t> stop_token;  // the stop id that ended it, if one did (not eos)
+  std::string error;                       // with kError
+  std::int32_t cached_tokens = 0;          // prompt tokens that the prefix cache held
+};
+
+// Receives a request's messages. Called on the engine thread, once per step with all messages of
+// that step and subscriber; must not block. After the message with a finish reason for every index
+// nothing more comes.
+class Subscriber {
+ public:
+  virtual ~Subscriber() = default;
+  virtual void on_tokens(std::vector<TokenMessage>&& messages) = 0;
+};
+
+struct SubmitMessage {
+  std::vector<std::int32_t> prompt;
+  protocol::SamplingParams params;
+  std::int32_t priority = 0;  // lower first, with the priority policy
+  std::string cache_salt;
+  std::optional<TimePoint> deadline;  // finished with kAbort when it passes
+  std::string request_id;             // the client's, for logs
+  std::shared_ptr<Subscriber> subscriber;
+};
+
+}  // namespace braid::engine

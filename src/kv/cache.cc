@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kv/cache.h"
+
+namespace braid::kv {
+
+Cache::Cache(const Layout& layout, std::int32_t num_blocks, int block_size)
+    : layout_(layout), num_blocks_(num_blocks), block_size_(block_size) {
+  const std::size_t rows = static_cast<std::size_t>(num_blocks) * static_cast<std::size_t>(block_size);
+  for (int i = 0; i < layout.layers; ++i) {
+    layers_.emplace_back(rows * static_cast<std::size_t>(layout.row_elements) * size_of(layout.dtype));
+  }
+}
+
+std::size_t Cache::bytes() const {
+  std::size_t total = 0;
+  for (const auto& layer : layers_) total += layer.size();
+  return total;
+}
+
+Activations Cache::layer(int index) const {
+  return {layers_[static_cast<std::size_t>(index)].data(), layout_.dtype,
+          static_cast<std::int64_t>(num_blocks_) * block_size_, layout_.row_elements, layout_.row_elements};
+}
+
+}  // namespace braid::kv

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// One step's work for a model: which tokens, where their keys and values go, whose logits are
+// wanted. A value; everything is indexed by token row 0..tokens-1.
+//
+// Rows are ordered: first the prefill chunks, one after another, then the decode rows. A token
+// that belongs to a prompt is a prefill row; a token that was generated is a decode row, also when
+// it is computed again after a preemption (then a sequence may have many decode rows), so that the
+// same arithmetic gives the same cache.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace braid::model {
+
+struct PrefillChunk {
+  std::int32_t first_row = 0;
+  std::int32_t rows = 0;
+  std::int32_t position = 0;  // of the first token; keys [0, position) are in the cache already
+  const std::int32_t* block_table = nullptr;
+};
+
+struct DecodeRow {
+  std::int32_t position = 0;
+  const std::int32_t* block_table = nullptr;
+};
+
+struct Batch {
+  std::vector<std::int32_t> token_ids;
+  std::vector<std::int32_t> positions;
+  std::vector<std::int32_t> slots;  // cache row = block * block_size + offset; -1: do not store
+  std::vector<PrefillChunk> prefill;
+  std::vector<DecodeRow> decode;
+  std::vector<std::int32_t> logit_rows;  // token rows whose logits are wanted, ascending
+
+  std::int64_t tokens() const { return static_cast<std::int64_t>(token_ids.size()); }
+  std::int64_t prefill_rows() const { return tokens() - static_cast<std::int64_t>(decode.size()); }
+  void clear();
+};
+
+}  // namespace braid::model

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// A language model as the engine sees it: tokens in, logits out, keys and values in a paged cache.
+// Thread rules: one thread calls forward() at a time.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kv/cache.h"
+#include "model/batch.h"
+#include "model/config.h"
+#include "ops/backend.h"
+
+namespace braid::weights {
+class Checkpoint;
+}
+
+namespace braid::model {
+
+struct Options {
+  DType compute = DType::kBF16;  // kF32: everything in float32, weights too
+  bool int8_activations = false;
+  std::int32_t max_model_len = 0;
+  std::int32_t max_batched_tokens = 0;  // most rows of one forward()
+  std::int32_t max_sequences = 0;       // most decode rows
+};
+
+// What tests look at; every member may be empty. Called with layer -1 for the embedding output.
+struct Trace {
+  std::function<void(int layer, Matrix<const float> hidden)> hidden;
+  std::function<void(int layer, Matrix<const float> logits, std::span<const std::int32_t> ids,
+                     std::span<const float> weights, int top_k)> routing;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual const Config& config() const = 0;
+  // What the cache must provide: rows per layer.
+  virtual kv::Layout cache_layout() const = 0;
+  // Computes the batch, stores its keys and values in `cache`, and returns float32 logits
+  // [logit_rows, vocabulary], valid until the next call.
+  virtual Matrix<const float> forward(const Batch& batch, kv::Cache& cache, const Trace* trace = nullptr) = 0;
+  // Bytes of weights held (packed), and a line per distinct operation saying which kernel runs it.
+  virtual std::size_t weight_bytes() const = 0;
+  struct ChosenKernel {
+    std::string op, problem, kernel;
+    std::vector<ops::Candidate> candidates;
+  };
+  virtual const std::vector<ChosenKernel>& chosen_kernels() const = 0;
+};
+
+// Builds the family named by the checkpoint's config.json ("architectures"). `progress` is told
+// bytes done and bytes in all. Errors name file, tensor, expected and found.
+using Progress = std::function<void(std::size_t done, std::size_t total)>;
+Result<std::unique_ptr<Model>> build(const weights::Checkpoint& checkpoint, const Options& options,
+                                     const ops::Backend& backend, const Progress& progress = {});
+
+}  // namespace braid::model

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// grouped_mlp: rows gathered per group through that group's gated MLP, in two phases:
+//   act = silu(x * gate^T) . (x * up^T)      out = act * down^T
+// One group = the rows of one expert; a dense or shared MLP is a group with all rows. The output
+// keeps the grouped row order, one float32 row per (token, expert) pair; ops/combine.h sums them.
+// Batch-invariant as ops/linear.h.
+#pragma once
+
+#include <span>
+
+#include "ops/kernel.h"
+#include "ops/weight.h"
+
+namespace braid::ops {
+
+// One expert's weights after prepare(); opaque to everybody but the kernel that made it.
+struct PackedMlp {
+  WeightFormat format = WeightFormat::kF32;
+  std::int64_t hidden = 0;
+  std::int64_t inter = 0;
+  PackedWeight gate_up;
+  PackedWeight down;
+  std::size_t bytes() const { return gate_up.bytes() + down.bytes(); }
+};
+
+struct MlpGroup {
+  const PackedMlp* weights = nullptr;
+  std::int64_t first_row = 0;
+  std::int64_t rows = 0;  // 0 is allowed
+};
+
+struct GroupedMlp {
+  static constexpr const char* kName = "grouped_mlp";
+
+  struct Problem {
+    DType x = DType::kBF16;
+    WeightFormat format = WeightFormat::kBF16;
+    std::int64_t hidden = 0;
+    std::int64_t inter = 0;  // the largest of all groups
+  };
+
+  struct Args {
+    Activations x;                          // [tokens, hidden]
+    std::span<const MlpGroup> groups;       // disjoint row ranges covering [0, rows)
+    const std::int32_t* row_token = nullptr;  // [rows] token of each grouped row; null: row i = token i
+    Matrix<float> out;                      // [rows, hidden]
+    std::byte* scratch = nullptr;           // >= scratch_bytes(rows, largest inter)
+  };
+  static std::size_t scratch_bytes(std::int64_t rows, std::int64_t inter) {
+    return static_cast<std::size_t>(rows * ((inter + 63) / 64 * 64)) * sizeof(float) + 4096;
+  }
+
+  // gate [inter, hidden], up [inter, hidden], down [hidden, inter].
+  using Prepare = PackedMlp (*)(const Weight& gate, const Weight& up, const Weight& down,
+                                const Problem&, Stream&);
+};
+
+}  // namespace braid::ops

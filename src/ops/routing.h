@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Choosing experts, and summing what they gave back.
+#pragma once
+
+#include <span>
+
+#include "ops/kernel.h"
+
+namespace braid::ops {
+
+enum class Scoring { kSoftmax, kSigmoid };
+enum class GroupScore { kMax, kSumOfTopTwo };  // DeepSeek V2; V3
+
+// From router logits to top_k experts and weights per token.
+//   score = softmax or sigmoid of the logits; choice = score + bias
+//   groups > 1: only experts of the topk_groups groups with the best group score take part
+//   the top_k best by choice (ties: lower id first); weight = score, divided by the sum of the
+//   chosen ones (+ 1e-20) when normalise, times scale.
+// Ids of a token are in descending order of choice.
+struct Route {
+  static constexpr const char* kName = "route";
+  struct Problem {
+    int experts = 0;
+    int top_k = 0;
+    int groups = 1;
+    int topk_groups = 1;
+    Scoring scoring = Scoring::kSoftmax;
+    GroupScore group_score = GroupScore::kMax;
+    bool normalise = false;
+    float scale = 1.0f;
+  };
+  struct Args {
+    const Problem* problem = nullptr;
+    Matrix<const float> logits;      // [tokens, experts]
+    const float* bias = nullptr;     // [experts] or null
+    std::int32_t* ids = nullptr;     // [tokens, top_k]
+    float* weights = nullptr;        // [tokens, top_k]
+  };
+  using Prepare = std::nullptr_t;
+};
+
+// out[t] += sum over j of weights[t, j] * rows[slots[t, j]], in the order of j.
+struct Combine {
+  static constexpr const char* kName = "combine";
+  struct Problem {
+    std::int64_t cols = 0;
+  };
+  struct Args {
+    Matrix<const float> rows;
+    const std::int32_t* slots = nullptr;  // [tokens, per_token]
+    const float* weights = nullptr;       // [tokens, per_token]
+    int per_token = 0;
+    Matrix<float> out;                    // [tokens, cols]
+  };
+  using Prepare = std::nullptr_t;
+};
+
+}  // namespace braid::ops

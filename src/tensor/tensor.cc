@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tensor/tensor.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+
+namespace braid {
+
+std::string to_string(const Shape& shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    text += (i ? ", " : "") + std::to_string(shape[i]);
+  }
+  return text + "]";
+}
+
+std::int64_t TensorView::elements() const {
+  std::int64_t n = 1;
+  for (auto d : shape) n *= d;
+  return n;
+}
+
+float TensorView::at(std::int64_t i) const {
+  switch (dtype) {
+    case DType::kF32: return static_cast<const float*>(data)[i];
+    case DType::kBF16: return bf16_to_f32(static_cast<const std::uint16_t*>(data)[i]);
+    case DType::kF16: return f16_to_f32(static_cast<const std::uint16_t*>(data)[i]);
+    case DType::kF8E4M3: return f8e4m3_to_f32(static_cast<const std::uint8_t*>(data)[i]);
+    case DType::kI8: return static_cast<const std::int8_t*>(data)[i];
+    case DType::kU8: return static_cast<const std::uint8_t*>(data)[i];
+    case DType::kI32: return static_cast<float>(static_cast<const std::int32_t*>(data)[i]);
+    case DType::kI64: return static_cast<float>(static_cast<const std::int64_t*>(data)[i]);
+  }
+  return 0;
+}
+
+namespace {
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+}
+
+Buffer::Buffer(std::size_t bytes) : size_(bytes) {
+  if (bytes == 0) return;
+  const std::size_t alignment = bytes >= kHugePage ? kHugePage : 64;
+  const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+  data_ = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
+  CHECK(data_ != nullptr, "out of memory for " + std::to_string(bytes) + " bytes");
+  if (alignment == kHugePage) madvise(data_, rounded, MADV_HUGEPAGE);
+  std::memset(data_, 0, bytes);
+}
+
+Buffer::~Buffer() { std::free(data_); }
+
+Buffer::Buffer(Buffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+}  // namespace braid
