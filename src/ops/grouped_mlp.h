@@ -2,7 +2,7 @@
 // grouped_mlp: rows gathered per group through that group's gated MLP, in two phases:
 //   act = silu(x * gate^T) . (x * up^T)      out = act * down^T
 // One group = the rows of one expert; a dense or shared MLP is a group with all rows. The output
-// keeps the grouped row order, one float32 row per (token, expert) pair; ops/combine.h sums them.
+// keeps the grouped row order, one float32 row per (token, expert) pair; ops/routing.h sums them.
 // Batch-invariant as ops/linear.h.
 #pragma once
 

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+
+#include "ops/reference.h"
+#include "ops/reference/element.h"
+#include "ops/reference/packed.h"
+
+namespace braid::ops::reference {
+namespace {
+
+using Values = std::vector<float>;
+
+PackedMlp prepare(const Weight& gate,
+                  const Weight& up,
+                  const Weight& down,
+                  const GroupedMlp::Problem& p,
+                  Stream&) {
+  PackedMlp packed;
+  packed.format = p.format;
+  packed.hidden = gate.cols;
+  packed.inter = gate.rows;
+  const Weight both[] = {gate, up};
+  packed.gate_up = pack(both, p.format, 2 * gate.rows, gate.cols, 1);
+  packed.down = pack({&down, 1}, p.format, down.rows, down.cols, 1);
+  return packed;
+}
+
+float dot(const PackedWeight& w, std::int64_t n, const Values& x) {
+  float sum = 0;
+  for (std::int64_t k = 0; k < w.k; ++k) sum += x[k] * element(w, 0, n, k);
+  return sum;
+}
+
+void one_row(const PackedMlp& mlp, Values x, float* out) {
+  if (mlp.format == WeightFormat::kI8) through_int8(x);
+  Values act(static_cast<std::size_t>(mlp.inter));
+  for (std::int64_t i = 0; i < mlp.inter; ++i) {
+    const float gate = dot(mlp.gate_up, i, x);
+    act[i] = gate / (1.0f + std::exp(-gate)) * dot(mlp.gate_up, mlp.inter + i, x);
+  }
+  if (mlp.format == WeightFormat::kI8) through_int8(act);
+  for (std::int64_t n = 0; n < mlp.hidden; ++n) out[n] = dot(mlp.down, n, act);
+}
+
+void grouped_mlp(const GroupedMlp::Args& a, Stream&) {
+  for (const MlpGroup& group : a.groups) {
+    for (std::int64_t r = group.first_row; r < group.first_row + group.rows; ++r) {
+      Values x(static_cast<std::size_t>(group.weights->hidden));
+      const std::int64_t token = a.row_token ? a.row_token[r] : r;
+      for (std::size_t k = 0; k < x.size(); ++k) {
+        x[k] = load(a.x.row(token), a.x.dtype, static_cast<std::int64_t>(k));
+      }
+      one_row(*group.weights, std::move(x), a.out.row(r));
+    }
+  }
+}
+
+}  // namespace
+
+extern const Kernel<GroupedMlp> kGroupedMlp{
+    "reference", 0, always<GroupedMlp::Problem>, grouped_mlp, prepare};
+
+}  // namespace braid::ops::reference
