@@ -1,0 +1,63 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what building and testing Braid need on Debian 12; does nothing that is already done.
+#   tools/install.sh packages   compilers, libraries, Rust
+#   tools/install.sh venv       build/venv, with the Python packages of tools/requirements.txt
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+PACKAGES=(g++ cmake ninja-build ccache libboost1.81-dev nlohmann-json3-dev libcli11-dev
+          libspdlog-dev libfmt-dev libssl-dev libxxhash-dev libgtest-dev libgmock-dev
+          libbenchmark-dev xz-utils python3 python3-venv curl ca-certificates)
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else
+    echo "install.sh: needs root to run: $*" >&2
+    echo "install.sh: run it once as root, or install sudo" >&2
+    exit 1
+  fi
+}
+
+installed() { dpkg-query -W -f='${Status}\n' "$1" 2>/dev/null | grep -q '^install ok installed$'; }
+
+# Whether a cargo of at least 1.80 is there.
+cargo_is_new_enough() {
+  local cargo version
+  cargo=$(PATH="$PATH:$HOME/.cargo/bin" command -v cargo) || return 1
+  version=$("$cargo" --version | sed -n 's/^cargo \([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
+  [ -n "$version" ] || return 1
+  set -- $version
+  [ "$1" -gt 1 ] || { [ "$1" = 1 ] && [ "$2" -ge 80 ]; }
+}
+
+install_packages() {
+  local missing=() package
+  if ! command -v dpkg-query >/dev/null; then
+    echo "install.sh: this is not Debian; install by hand: ${PACKAGES[*]} and Rust 1.80 or newer" >&2
+    return 0
+  fi
+  for package in "${PACKAGES[@]}"; do installed "$package" || missing+=("$package"); done
+  cargo_is_new_enough || missing+=(rustc-web cargo-web)
+  [ ${#missing[@]} -gt 0 ] || { echo "install.sh: all packages are there"; return 0; }
+  echo "install.sh: installing ${missing[*]}"
+  as_root apt-get -q update
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "${missing[@]}"
+}
+
+install_venv() {
+  local python=build/venv/bin/python
+  if [ ! -x "$python" ]; then
+    mkdir -p build
+    python3 -m venv build/venv
+  fi
+  "$python" -m pip install -q --disable-pip-version-check -r tools/requirements.txt
+  echo "install.sh: build/venv is ready"
+}
+
+case "${1:-}" in
+  packages) install_packages ;;
+  venv) install_venv ;;
+  *) sed -n '3,6s/^# //p' "$0"; exit 2 ;;
+esac
