@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kv/block_pool.h"
+
+#include "base/check.h"
+
+namespace braid::kv {
+
+BlockPool::BlockPool(std::int32_t num_blocks) : blocks_(static_cast<std::size_t>(num_blocks)) {
+  for (BlockId block = 0; block < num_blocks; ++block) append_free(block);
+}
+
+BlockId BlockPool::allocate() {
+  const BlockId block = first_free_;
+  if (block == kNoBlock) return kNoBlock;
+  remove_free(block);
+  if (at(block).named) forget_hash(block);
+  at(block).references = 1;
+  return block;
+}
+
+void BlockPool::acquire(BlockId block) {
+  if (at(block).references == 0) remove_free(block);
+  ++at(block).references;
+}
+
+void BlockPool::release(BlockId block) {
+  CHECK(at(block).references > 0, "a block was released more often than acquired");
+  if (--at(block).references == 0) append_free(block);
+}
+
+void BlockPool::name(BlockId block, const prefix::BlockHash& hash) {
+  Block& b = at(block);
+  CHECK(b.references > 0 && !b.named, "only a used block without a hash can be named");
+  b.named = true;
+  b.hash = hash;
+  const auto [entry, first] = by_hash_.try_emplace(hash, Twins{block, block});
+  if (first) return;
+  b.older_twin = entry->second.newest;
+  at(b.older_twin).newer_twin = block;
+  entry->second.newest = block;
+}
+
+BlockId BlockPool::find(const prefix::BlockHash& hash) const {
+  const auto entry = by_hash_.find(hash);
+  return entry == by_hash_.end() ? kNoBlock : entry->second.oldest;
+}
+
+std::size_t BlockPool::match(std::span<const prefix::BlockHash> chain) const {
+  std::size_t matched = 0;
+  while (matched < chain.size() && find(chain[matched]) != kNoBlock) ++matched;
+  return matched;
+}
+
+void BlockPool::forget_hashes() {
+  by_hash_.clear();
+  cached_ = 0;
+  for (Block& block : blocks_) {
+    block.named = false;
+    block.older_twin = block.newer_twin = kNoBlock;
+  }
+}
+
+std::vector<BlockId> BlockPool::free_list() const {
+  std::vector<BlockId> list;
+  for (BlockId block = first_free_; block != kNoBlock; block = at(block).next) list.push_back(block);
+  return list;
+}
+
+void BlockPool::append_free(BlockId block) {
+  Block& b = at(block);
+  b.previous = last_free_;
+  b.next = kNoBlock;
+  (last_free_ == kNoBlock ? first_free_ : at(last_free_).next) = block;
+  last_free_ = block;
+  ++free_;
+  if (b.named) ++cached_;
+}
+
+void BlockPool::remove_free(BlockId block) {
+  Block& b = at(block);
+  (b.previous == kNoBlock ? first_free_ : at(b.previous).next) = b.next;
+  (b.next == kNoBlock ? last_free_ : at(b.next).previous) = b.previous;
+  b.previous = b.next = kNoBlock;
+  --free_;
+  if (b.named) --cached_;
+}
+
+void BlockPool::forget_hash(BlockId block) {
+  Block& b = at(block);
+  const auto entry = by_hash_.find(b.hash);
+  if (b.older_twin == kNoBlock && b.newer_twin == kNoBlock) {
+    by_hash_.erase(entry);
+  } else {
+    (b.older_twin == kNoBlock ? entry->second.oldest : at(b.older_twin).newer_twin) = b.newer_twin;
+    (b.newer_twin == kNoBlock ? entry->second.newest : at(b.newer_twin).older_twin) = b.older_twin;
+  }
+  b.named = false;
+  b.older_twin = b.newer_twin = kNoBlock;
+}
+
+}  // namespace braid::kv
