@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine: one thread that owns sequences, cache and model, and steps
 //   receive -> schedule -> run -> commit -> emit.
-// Thread safety: submit, cancel, stats, drain and stop may be called from any thread.
+// Thread safety: every method may be called from any thread. Destroying the engine aborts what runs.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
+#include "base/clock.h"
+#include "base/result.h"
 #include "engine/messages.h"
+#include "engine/metrics.h"
 #include "engine/settings.h"
 #include "model/model.h"
 #include "text/grammar.h"
@@ -55,7 +62,8 @@ class Engine {
   virtual void drain(Duration timeout) = 0;
 };
 
-// `metrics` outlives the engine.
+// `metrics` and `clock` outlive the engine. The cache is sized as engine/cache_size.h says; ask
+// check_cache() there first. Settings::scheduler.max_model_len should be the model's limit or less.
 std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model, Vocabulary vocabulary,
                               const Settings& settings, Metrics& metrics, const Clock& clock);
 

@@ -13,16 +13,13 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "protocol/sampling_params.h"
+#include "sample/logprobs.h"
 
 namespace braid::engine {
 
 using RequestId = std::uint64_t;  // made by the engine, never reused
 
-struct TokenLogprob {
-  std::int32_t token = 0;
-  float logprob = 0;
-  std::int32_t rank = 0;  // 1 = most likely
-};
+using sample::TokenLogprob;  // token, logprob, rank (1 = most likely)
 
 // The chosen token first, then the top alternatives in descending order (the chosen one may occur
 // again among them).

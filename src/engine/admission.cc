@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/admission.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "sample/random.h"
+
+namespace braid::engine {
+namespace {
+
+using protocol::StructuredOutput;
+
+text::GrammarKind kind_of(StructuredOutput::Kind kind) {
+  switch (kind) {
+    case StructuredOutput::Kind::kJsonSchema: return text::GrammarKind::kJsonSchema;
+    case StructuredOutput::Kind::kRegex: return text::GrammarKind::kRegex;
+    case StructuredOutput::Kind::kChoice: return text::GrammarKind::kChoice;
+    case StructuredOutput::Kind::kGrammar: return text::GrammarKind::kGrammar;
+    case StructuredOutput::Kind::kNone:
+    case StructuredOutput::Kind::kJsonObject: break;
+  }
+  return text::GrammarKind::kJsonObject;
+}
+
+std::string number(std::int64_t n) { return std::to_string(n); }
+
+}  // namespace
+
+Admission::Admission(const AdmissionLimits& limits,
+                     Vocabulary vocabulary,
+                     prefix::BlockHasher* hasher,
+                     Metrics* metrics,
+                     const Clock* clock)
+    : limits_(limits),
+      vocabulary_(std::move(vocabulary)),
+      hasher_(hasher),
+      metrics_(metrics),
+      clock_(clock) {}
+
+Result<std::unique_ptr<Request>> Admission::admit(SubmitMessage message) {
+  if (const Status status = check(message); !status.ok()) {
+    metrics_->admission_rejections.with({"invalid"}).add();
+    return status.error();
+  }
+  if (waiting_.fetch_add(1, std::memory_order_relaxed) >= limits_.max_waiting) {
+    stopped_waiting();
+    metrics_->admission_rejections.with({"queue_full"}).add();
+    return Error{ErrorCode::kResourceExhausted,
+                 "the waiting queue is full: " + number(limits_.max_waiting) +
+                     " requests wait already; try again later",
+                 {}};
+  }
+  auto request = build(std::move(message));
+  if (!request.ok()) {
+    stopped_waiting();
+    metrics_->admission_rejections.with({"invalid"}).add();
+  }
+  return request;
+}
+
+Status Admission::check(const SubmitMessage& message) const {
+  if (message.subscriber == nullptr) return internal_error("a request needs a subscriber");
+  RETURN_IF_ERROR(check_length(message));
+  RETURN_IF_ERROR(check_tokens(message));
+  return check_params(message.params);
+}
+
+Status Admission::check_length(const SubmitMessage& message) const {
+  const auto prompt = static_cast<std::int64_t>(message.prompt.size());
+  const std::int64_t output = message.params.max_tokens;
+  const std::int64_t longest = limits_.max_model_len - (output > 0 ? 1 : 0);
+  if (prompt == 0) return invalid_argument("the prompt has no tokens", "prompt");
+  if (prompt > longest) {
+    return invalid_argument("the prompt has " + number(prompt) + " tokens; at most " +
+                                number(longest) + " fit (maximum model length " +
+                                number(limits_.max_model_len) + ")",
+                            "prompt");
+  }
+  if (output < 0 || prompt + output > limits_.max_model_len) {
+    return invalid_argument("max_tokens is " + number(output) + " and the prompt has " +
+                                number(prompt) + " tokens; max_tokens can be at most " +
+                                number(limits_.max_model_len - prompt) +
+                                " (maximum model length " + number(limits_.max_model_len) + ")",
+                            "max_tokens");
+  }
+  if (!limits_.chunked_prefill && prompt > limits_.max_batched_tokens) {
+    return invalid_argument("the prompt has " + number(prompt) + " tokens; at most " +
+                                number(limits_.max_batched_tokens) +
+                                " fit into one step (max-num-batched-tokens, without chunked prefill)",
+                            "prompt");
+  }
+  return {};
+}
+
+Status Admission::check_tokens(const SubmitMessage& message) const {
+  for (const std::int32_t token : message.prompt) {
+    if (token < 0 || token >= vocabulary_.size) {
+      return invalid_argument("token id " + number(token) +
+                                  " is outside the vocabulary; ids go from 0 to " +
+                                  number(vocabulary_.size - 1),
+                              "prompt");
+    }
+  }
+  return {};
+}
+
+Status Admission::check_params(const protocol::SamplingParams& params) const {
+  const auto cap = [&](const std::optional<int>& asked, const char* name) -> Status {
+    if (!asked.has_value() || limits_.max_logprobs < 0) return {};
+    if (*asked >= 0 && *asked <= limits_.max_logprobs) return {};
+    return invalid_argument(std::string(name) + " is " + number(*asked) + "; at most " +
+                                number(limits_.max_logprobs) + " are allowed (max-logprobs)",
+                            name);
+  };
+  RETURN_IF_ERROR(cap(params.logprobs, "logprobs"));
+  RETURN_IF_ERROR(cap(params.prompt_logprobs, "prompt_logprobs"));
+  if (params.n < 1) return invalid_argument("n is " + number(params.n) + "; it must be at least 1", "n");
+  if (params.min_tokens > params.max_tokens) {
+    return invalid_argument("min_tokens is " + number(params.min_tokens) +
+                                "; it can be at most max_tokens, " + number(params.max_tokens),
+                            "min_tokens");
+  }
+  return {};
+}
+
+Result<std::unique_ptr<text::GrammarMatcher>> Admission::compile_grammar(
+    const StructuredOutput& structured) const {
+  if (structured.kind == StructuredOutput::Kind::kNone) {
+    return std::unique_ptr<text::GrammarMatcher>();
+  }
+  if (vocabulary_.grammars == nullptr) {
+    return invalid_argument("structured output needs a tokenizer, and this server runs without one",
+                            "structured_outputs");
+  }
+  std::string text = structured.text;
+  if (structured.kind == StructuredOutput::Kind::kChoice) {
+    text = nlohmann::json(structured.choices)
+               .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  }
+  return vocabulary_.grammars->compile(kind_of(structured.kind), text);
+}
+
+Result<std::vector<std::vector<std::int32_t>>> Admission::encode_bad_words(
+    const std::vector<std::string>& words) const {
+  std::vector<std::vector<std::int32_t>> sequences;
+  if (!words.empty() && vocabulary_.encode_bad_word == nullptr) {
+    return invalid_argument("bad_words needs a tokenizer, and this server runs without one",
+                            "bad_words");
+  }
+  for (const std::string& word : words) {
+    for (auto& sequence : vocabulary_.encode_bad_word(word)) sequences.push_back(std::move(sequence));
+  }
+  return sequences;
+}
+
+Result<std::unique_ptr<Request>> Admission::build(SubmitMessage message) {
+  ASSIGN_OR_RETURN(const auto grammar, compile_grammar(message.params.structured));
+  ASSIGN_OR_RETURN(const auto bad_words, encode_bad_words(message.params.bad_words));
+
+  auto request = std::make_unique<Request>();
+  request->id = next_id_.fetch_add(1, std::memory_order_relaxed);
+  request->params = std::move(message.params);
+  request->prompt_length = static_cast<std::int32_t>(message.prompt.size());
+  request->deadline = message.deadline;
+  request->subscriber = std::move(message.subscriber);
+  request->arrived = clock_->now();
+  const auto& params = request->params;
+  request->unfinished = params.n;
+
+  std::vector<std::int32_t> end_ids = vocabulary_.eos_ids;
+  end_ids.insert(end_ids.end(), params.stop_token_ids.begin(), params.stop_token_ids.end());
+  const std::uint64_t base = params.seed.has_value() ? static_cast<std::uint64_t>(*params.seed)
+                                                     : sample::mix_seed(limits_.seed, request->id);
+  for (int i = 0; i < params.n; ++i) {
+    sample::RowSampler sampler(params,
+                               message.prompt,
+                               {.seed = base + static_cast<std::uint64_t>(i),
+                                .end_ids = end_ids,
+                                .bad_words = bad_words,
+                                .grammar = grammar == nullptr ? nullptr : grammar->clone()});
+    auto choice = std::make_unique<Choice>(request.get(),
+                                           message.prompt,
+                                           limits_.block_size,
+                                           hasher_,
+                                           message.cache_salt,
+                                           std::move(sampler));
+    choice->priority = limits_.priority ? message.priority : 0;
+    choice->arrival = request->id;
+    choice->index = i;
+    choice->wants_prompt_rows = i == 0 && params.prompt_logprobs.has_value();
+    choice->leader = i == 0 ? nullptr : request->choices.front().get();
+    request->choices.push_back(std::move(choice));
+  }
+  return request;
+}
+
+}  // namespace braid::engine

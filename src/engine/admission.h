@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gate in front of the engine thread: refuses what cannot be served, and makes a Request of the
+// rest. Thread safety: admit() may be called from any thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "engine/engine.h"
+#include "engine/request.h"
+
+namespace braid::engine {
+
+struct AdmissionLimits {
+  std::int32_t max_model_len = 0;
+  std::int32_t max_batched_tokens = 0;
+  bool chunked_prefill = true;
+  bool priority = false;
+  std::int32_t max_waiting = 0;
+  int max_logprobs = 20;
+  int block_size = 16;
+  std::uint64_t seed = 0;
+};
+
+class Admission {
+ public:
+  // `hasher` (used on the engine thread only), `metrics` and `clock` outlive it.
+  Admission(const AdmissionLimits& limits,
+            Vocabulary vocabulary,
+            prefix::BlockHasher* hasher,
+            Metrics* metrics,
+            const Clock* clock);
+
+  // kInvalidArgument with the number that would fit; kResourceExhausted when too many wait.
+  Result<std::unique_ptr<Request>> admit(SubmitMessage message);
+
+  // A request left the waiting line: it was computed for the first time, or ended before.
+  void stopped_waiting() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
+  std::int32_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
+
+  const AdmissionLimits& limits() const { return limits_; }
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+
+ private:
+  Status check(const SubmitMessage& message) const;
+  Status check_length(const SubmitMessage& message) const;
+  Status check_tokens(const SubmitMessage& message) const;
+  Status check_params(const protocol::SamplingParams& params) const;
+  Result<std::unique_ptr<text::GrammarMatcher>> compile_grammar(
+      const protocol::StructuredOutput& structured) const;
+  Result<std::vector<std::vector<std::int32_t>>> encode_bad_words(
+      const std::vector<std::string>& words) const;
+  Result<std::unique_ptr<Request>> build(SubmitMessage message);
+
+  const AdmissionLimits limits_;
+  const Vocabulary vocabulary_;
+  prefix::BlockHasher* const hasher_;
+  Metrics* const metrics_;
+  const Clock* const clock_;
+  std::atomic<RequestId> next_id_{1};
+  std::atomic<std::int32_t> waiting_{0};
+};
+
+}  // namespace braid::engine

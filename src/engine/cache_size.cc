@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/cache_size.h"
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <string>
+
+namespace braid::engine {
+namespace {
+
+constexpr std::int64_t kUnknown = std::numeric_limits<std::int64_t>::max();
+
+std::int64_t number_in(const std::string& path) {
+  std::ifstream file(path);
+  std::int64_t value = 0;
+  return file >> value ? value : -1;
+}
+
+std::int64_t meminfo_available() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  std::int64_t kilobytes = 0;
+  std::string unit;
+  while (file >> key >> kilobytes && std::getline(file, unit)) {
+    if (key == "MemAvailable:") return kilobytes * 1024;
+  }
+  return kUnknown;
+}
+
+std::int64_t control_group_available() {
+  const std::int64_t limit = number_in("/sys/fs/cgroup/memory.max");
+  const std::int64_t used = number_in("/sys/fs/cgroup/memory.current");
+  return limit < 0 || used < 0 ? kUnknown : std::max<std::int64_t>(0, limit - used);
+}
+
+}  // namespace
+
+std::int64_t available_memory() { return std::min(meminfo_available(), control_group_available()); }
+
+std::int32_t cache_blocks(const Settings& settings,
+                          const kv::Layout& layout,
+                          std::int64_t max_model_len,
+                          std::int64_t available) {
+  constexpr std::int64_t kMost = 1 << 30;
+  const CacheSettings& cache = settings.cache;
+  if (cache.num_blocks_override.has_value()) return std::max(1, *cache.num_blocks_override);
+  const auto token_bytes = std::max<std::int64_t>(1, static_cast<std::int64_t>(layout.bytes_per_token()));
+  const std::int64_t block_bytes = token_bytes * cache.block_size;
+  if (cache.kv_cache_memory_bytes.has_value()) {
+    return static_cast<std::int32_t>(
+        std::clamp<std::int64_t>(*cache.kv_cache_memory_bytes / block_bytes, 1, kMost));
+  }
+  const std::int64_t per_sequence = (max_model_len + cache.block_size - 1) / cache.block_size;
+  const std::int64_t useful = per_sequence * settings.scheduler.max_num_seqs;
+  const double share = cache.memory_utilization * static_cast<double>(available);
+  const auto affordable = static_cast<std::int64_t>(share / static_cast<double>(block_bytes));
+  // Slot numbers are 32 bits wide.
+  const std::int64_t addressable = std::numeric_limits<std::int32_t>::max() / cache.block_size;
+  return static_cast<std::int32_t>(
+      std::clamp<std::int64_t>(std::min({useful, affordable, addressable}), 1, kMost));
+}
+
+Status check_cache(const Settings& settings,
+                   const kv::Layout& layout,
+                   std::int64_t max_model_len,
+                   std::int64_t available) {
+  const std::int64_t blocks = cache_blocks(settings, layout, max_model_len, available);
+  const std::int64_t tokens = blocks * settings.cache.block_size;
+  if (tokens >= max_model_len) return {};
+  const auto needed = static_cast<std::int64_t>(layout.bytes_per_token()) * max_model_len;
+  return invalid_argument("the key/value cache holds " + std::to_string(tokens) +
+                              " tokens, less than one sequence of max-model-len " +
+                              std::to_string(max_model_len) + "; set --max-model-len to at most " +
+                              std::to_string(tokens) + " or --kv-cache-memory-bytes to at least " +
+                              std::to_string(needed),
+                          "kv-cache-memory-bytes");
+}
+
+}  // namespace braid::engine

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// How many blocks the key/value cache gets.
+#pragma once
+
+#include <cstdint>
+
+#include "base/result.h"
+#include "engine/settings.h"
+#include "kv/cache.h"
+
+namespace braid::engine {
+
+// Bytes of RAM that could be taken now, the limits of control groups counted.
+std::int64_t available_memory();
+
+// num-gpu-blocks-override, else what kv-cache-memory-bytes holds, else as many as max-num-seqs
+// sequences of `max_model_len` tokens can use, within the share of `available` bytes. At least one.
+std::int32_t cache_blocks(const Settings& settings,
+                          const kv::Layout& layout,
+                          std::int64_t max_model_len,
+                          std::int64_t available);
+
+// An error with the number that would fit when the cache cannot hold one sequence of
+// `max_model_len` tokens. To be asked before start(), which would silently serve shorter ones.
+Status check_cache(const Settings& settings,
+                   const kv::Layout& layout,
+                   std::int64_t max_model_len,
+                   std::int64_t available);
+
+}  // namespace braid::engine

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <limits>
+#include <mutex>
+#include <thread>
+#include <variant>
+
+#include "base/bounded_queue.h"
+#include "base/log.h"
+#include "engine/admission.h"
+#include "engine/cache_size.h"
+#include "engine/loop.h"
+
+namespace braid::engine {
+namespace {
+
+constexpr Duration kIdleWait = std::chrono::seconds(1);
+constexpr Duration kBlockedWait = std::chrono::milliseconds(1);
+
+struct Cancel {
+  RequestId request;
+  int index;
+};
+struct ResetPrefixCache {};
+struct AbortAll {};
+using Command = std::variant<std::unique_ptr<Request>, Cancel, ResetPrefixCache, AbortAll>;
+
+struct Plan {
+  AdmissionLimits admission;
+  SchedulerLimits scheduler;
+  std::int32_t blocks = 0;
+};
+
+Plan plan_for(const Settings& settings, const kv::Layout& layout, std::int64_t available) {
+  const SchedulerSettings& s = settings.scheduler;
+  const std::int64_t wanted =
+      s.max_model_len > 0 ? s.max_model_len : std::numeric_limits<std::int32_t>::max() / 2;
+  Plan plan;
+  plan.blocks = cache_blocks(settings, layout, wanted, available);
+  const std::int64_t held = std::int64_t{plan.blocks} * settings.cache.block_size;
+  plan.admission.max_model_len = static_cast<std::int32_t>(std::min(wanted, held));
+  plan.admission.max_batched_tokens = s.max_num_batched_tokens;
+  plan.admission.chunked_prefill = s.enable_chunked_prefill;
+  plan.admission.priority = s.scheduling_policy == "priority";
+  plan.admission.max_waiting = s.max_waiting_requests;
+  plan.admission.max_logprobs = settings.max_logprobs;
+  plan.admission.block_size = settings.cache.block_size;
+  plan.admission.seed = static_cast<std::uint64_t>(settings.seed);
+  plan.scheduler.max_batched_tokens = s.max_num_batched_tokens;
+  plan.scheduler.max_sequences = s.max_num_seqs;
+  plan.scheduler.long_prefill_threshold = s.long_prefill_token_threshold;
+  plan.scheduler.chunked_prefill = s.enable_chunked_prefill;
+  plan.scheduler.prefix_caching = settings.cache.enable_prefix_caching;
+  return plan;
+}
+
+prefix::Algorithm algorithm_of(const Settings& settings) {
+  const auto algorithm = prefix::parse_algorithm(settings.cache.prefix_caching_hash_algo);
+  return algorithm.ok() ? algorithm.value() : prefix::Algorithm::kSha256Cbor;
+}
+
+class ThreadedEngine final : public Engine {
+ public:
+  ThreadedEngine(std::unique_ptr<model::Model> model,
+                 Vocabulary vocabulary,
+                 const Settings& settings,
+                 const Plan& plan,
+                 Metrics& metrics,
+                 const Clock& clock)
+      : model_(std::move(model)),
+        hasher_(algorithm_of(settings), settings.cache.prefix_caching_hash_seed),
+        cache_(model_->cache_layout(), plan.blocks, settings.cache.block_size),
+        admission_(plan.admission, std::move(vocabulary), &hasher_, &metrics, &clock),
+        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler}),
+        stats_(loop_.stats()),
+        thread_([this] { run(); }) {}
+
+  ~ThreadedEngine() override {
+    draining_ = true;
+    stopping_ = true;
+    inbox_.close();
+    thread_.join();
+  }
+
+  Result<RequestId> submit(SubmitMessage message) override {
+    if (draining_) return Error{ErrorCode::kUnavailable, "the engine is shutting down", {}};
+    if (dead_) return Error{ErrorCode::kUnavailable, "the engine is dead: " + stats().failure, {}};
+    ASSIGN_OR_RETURN(auto request, admission_.admit(std::move(message)));
+    const RequestId id = request->id;
+    submitted_.fetch_add(1);
+    if (!send(std::move(request))) {
+      submitted_.fetch_sub(1);
+      admission_.stopped_waiting();
+      return Error{ErrorCode::kUnavailable, "the engine is shutting down", {}};
+    }
+    return id;
+  }
+
+  void cancel(RequestId request, int index) override { send(Cancel{request, index}); }
+  void reset_prefix_cache() override { send(ResetPrefixCache{}); }
+  std::int32_t max_model_len() const override { return admission_.limits().max_model_len; }
+
+  Stats stats() const override {
+    std::lock_guard lock(mutex_);
+    return stats_;
+  }
+
+  void drain(Duration timeout) override {
+    draining_ = true;
+    if (wait_until_idle(timeout)) return;
+    send(AbortAll{});
+    wait_until_idle(timeout + std::chrono::seconds(1));
+  }
+
+ private:
+  bool send(Command command) {
+    const bool sent = inbox_.try_push(std::move(command));
+    pending_.store(true, std::memory_order_release);
+    return sent;
+  }
+
+  bool wait_until_idle(Duration timeout) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, timeout, [&] { return ended_ >= submitted_.load(); });
+  }
+
+  void run() {
+    bool blocked = false;
+    while (!stopping_) {
+      for (Command& command : next_commands(blocked)) handle(command);
+      blocked = !loop_.idle() && !loop_.step();
+      publish();
+    }
+    for (Command& command : inbox_.take_all()) handle(command);
+    loop_.end_all(protocol::FinishReason::kAbort, "the engine is shutting down");
+    publish();
+  }
+
+  std::vector<Command> next_commands(bool blocked) {
+    if (loop_.idle() || blocked) {
+      pending_.store(false, std::memory_order_relaxed);
+      return inbox_.wait_all(loop_.idle() ? kIdleWait : kBlockedWait);
+    }
+    if (!pending_.exchange(false, std::memory_order_acquire)) return {};
+    return inbox_.take_all();
+  }
+
+  void handle(Command& command) {
+    if (auto* request = std::get_if<std::unique_ptr<Request>>(&command)) {
+      loop_.receive(std::move(*request));
+    } else if (const auto* cancel = std::get_if<Cancel>(&command)) {
+      loop_.cancel(cancel->request, cancel->index);
+    } else if (std::holds_alternative<AbortAll>(command)) {
+      loop_.end_all(protocol::FinishReason::kAbort, "the engine is shutting down");
+    } else {
+      loop_.reset_prefix_cache();
+    }
+  }
+
+  void publish() {
+    if (!loop_.healthy()) dead_ = true;
+    bool idle = false;
+    {
+      std::lock_guard lock(mutex_);
+      stats_ = loop_.stats();
+      stats_.waiting = std::max(stats_.waiting, admission_.waiting());
+      ended_ = loop_.ended();
+      idle = ended_ >= submitted_.load(std::memory_order_relaxed);
+    }
+    if (idle) changed_.notify_all();
+  }
+
+  std::unique_ptr<model::Model> model_;
+  prefix::BlockHasher hasher_;
+  kv::Cache cache_;
+  Admission admission_;
+  Loop loop_;
+
+  BoundedQueue<Command> inbox_{std::numeric_limits<std::size_t>::max()};
+  std::atomic<bool> pending_{false};
+  std::atomic<bool> draining_{false};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> dead_{false};
+  std::atomic<std::uint64_t> submitted_{0};
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  Stats stats_;
+  std::uint64_t ended_ = 0;
+
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model,
+                              Vocabulary vocabulary,
+                              const Settings& settings,
+                              Metrics& metrics,
+                              const Clock& clock) {
+  const Plan plan = plan_for(settings, model->cache_layout(), available_memory());
+  if (plan.admission.max_model_len < settings.scheduler.max_model_len) {
+    log_warning("the cache is smaller than max-model-len",
+                {{"max_model_len", settings.scheduler.max_model_len},
+                 {"cache_tokens", plan.admission.max_model_len}});
+  }
+  return std::make_unique<ThreadedEngine>(
+      std::move(model), std::move(vocabulary), settings, plan, metrics, clock);
+}
+
+}  // namespace braid::engine

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/loop.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "engine/stop.h"
+
+namespace braid::engine {
+
+using protocol::FinishReason;
+
+Loop::Loop(const Parts& parts)
+    : admission_(parts.admission),
+      metrics_(parts.metrics),
+      clock_(parts.clock),
+      computed_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_compute"})),
+      cached_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_cache_hit"})),
+      pool_(parts.cache->num_blocks()),
+      scheduler_(parts.limits, &pool_),
+      runner_(parts.model, parts.cache) {
+  metrics_->healthy.set(1);
+}
+
+void Loop::receive(std::unique_ptr<Request> owned) {
+  Request& request = *owned;
+  requests_.emplace(request.id, std::move(owned));
+  Outbox& outbox = outboxes_[request.subscriber.get()];
+  outbox.subscriber = request.subscriber;
+  ++outbox.requests;
+  request.outbox = &outbox;
+  if (request.deadline.has_value()) next_deadline_ = std::min(next_deadline_, *request.deadline);
+  metrics_->request_params_n.observe(request.params.n);
+  metrics_->request_params_max_tokens.observe(request.params.max_tokens);
+  if (!healthy()) {
+    for (auto& choice : request.choices) end_with_message(*choice, FinishReason::kError, failure_);
+    emit();
+    return;
+  }
+  scheduler_.add(*request.choices.front());
+}
+
+void Loop::cancel(RequestId id, int index) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) return;
+  Request& request = *found->second;
+  for (auto& choice : request.choices) {
+    if (index >= 0 && choice->index != index) continue;
+    if (choice->state != Sequence::State::kFinished) end_choice(*choice, FinishReason::kAbort);
+  }
+  retired_.clear();
+}
+
+void Loop::end_all(FinishReason reason, const std::string& error) {
+  std::vector<Request*> all;
+  for (auto& [id, request] : requests_) all.push_back(request.get());
+  std::sort(all.begin(), all.end(), [](auto* a, auto* b) { return a->id < b->id; });
+  for (Request* request : all) {
+    for (auto& choice : request->choices) end_with_message(*choice, reason, error);
+  }
+  emit();
+  publish();
+}
+
+bool Loop::step() {
+  const TimePoint start = clock_->now();
+  if (start >= next_deadline_) expire(start);
+  scheduler_.plan(plan_);
+  note_plan(start);
+  if (plan_.work.empty()) {
+    emit();
+    publish();
+    return false;
+  }
+  const auto logits = runner_.run(plan_);
+  ++steps_;
+  if (!logits.ok()) {
+    die(logits.error().message);
+    return true;
+  }
+  const TimePoint now = clock_->now();
+  for (std::size_t i = 0; i < plan_.work.size(); ++i) {
+    commit(plan_.work[i], runner_.rows()[i], logits.value(), now);
+  }
+  emit();
+  publish();
+  return true;
+}
+
+void Loop::expire(TimePoint now) {
+  next_deadline_ = TimePoint::max();
+  std::vector<Request*> late;
+  for (auto& [id, request] : requests_) {
+    if (!request->deadline.has_value()) continue;
+    if (*request->deadline <= now) {
+      late.push_back(request.get());
+    } else {
+      next_deadline_ = std::min(next_deadline_, *request->deadline);
+    }
+  }
+  for (Request* request : late) {
+    for (auto& choice : request->choices) {
+      end_with_message(*choice, FinishReason::kAbort, "the request's deadline passed");
+    }
+  }
+}
+
+void Loop::note_plan(TimePoint now) {
+  for (Sequence* sequence : plan_.preempted) {
+    metrics_->preemptions.add();
+    static_cast<Choice*>(sequence)->prompt_logprobs.clear();
+  }
+  for (Sequence* sequence : plan_.admitted) note_admitted(*static_cast<Choice*>(sequence), now);
+  if (plan_.tokens > 0) metrics_->iteration_tokens.observe(plan_.tokens);
+}
+
+void Loop::note_admitted(Choice& choice, TimePoint now) {
+  if (choice.first_scheduled.has_value()) return;
+  choice.first_scheduled = now;
+  Request& request = *choice.request;
+  metrics_->prefix_cache_queries.add(choice.prompt_length);
+  metrics_->prefix_cache_hits.add(choice.cached_tokens);
+  metrics_->prompt_tokens_cached.add(choice.cached_tokens);
+  cached_prompt_tokens_->add(choice.cached_tokens);
+  computed_prompt_tokens_->add(choice.prompt_length - choice.cached_tokens);
+  if (request.started) return;
+  request.started = true;
+  admission_->stopped_waiting();
+  metrics_->prompt_tokens.add(choice.prompt_length);
+  metrics_->queue_time.observe(to_seconds(now - request.arrived));
+  metrics_->request_prompt_tokens.observe(choice.prompt_length);
+  metrics_->request_prefill_kv_computed_tokens.observe(choice.prompt_length - choice.cached_tokens);
+}
+
+void Loop::commit(const PlannedWork& work,
+                  const LogitRows& rows,
+                  Matrix<const float> logits,
+                  TimePoint now) {
+  auto& choice = *static_cast<Choice*>(work.sequence);
+  if (choice.wants_prompt_rows) collect_prompt_logprobs(choice, rows, logits);
+  scheduler_.commit(choice, work.count);
+  if (rows.next < 0) return;
+  const auto columns = std::min<std::int64_t>(logits.cols, admission_->vocabulary().size);
+  take_token(choice, {logits.row(rows.next), static_cast<std::size_t>(columns)}, now);
+}
+
+void Loop::collect_prompt_logprobs(Choice& choice, const LogitRows& rows, Matrix<const float> logits) {
+  if (choice.prompt_logprobs.empty()) choice.prompt_logprobs.emplace_back(std::nullopt);
+  const auto columns = static_cast<std::size_t>(
+      std::min<std::int64_t>(logits.cols, admission_->vocabulary().size));
+  for (std::int32_t i = 0; i < rows.prompt_count; ++i) {
+    const std::int32_t token = choice.tokens[choice.prompt_logprobs.size()];
+    choice.prompt_logprobs.emplace_back(
+        sample::logprobs_of({logits.row(rows.prompt_first + i), columns},
+                            token,
+                            *choice.request->params.prompt_logprobs,
+                            scratch_));
+  }
+}
+
+void Loop::take_token(Choice& choice, std::span<const float> logits, TimePoint now) {
+  const auto& params = choice.request->params;
+  TokenMessage message = message_for(choice);
+  const bool first = !choice.first_token.has_value();
+  if (params.max_tokens == 0) {
+    message.finish = FinishReason::kLength;
+  } else if (const std::int32_t token = choice.sampler.sample(logits, scratch_); token < 0) {
+    message.finish = FinishReason::kError;
+    message.error = "no token can follow: all are forbidden, or no logit is finite";
+    metrics_->corrupted_requests.add();
+  } else {
+    choice.tokens.push_back(token);
+    message.tokens.push_back(token);
+    if (params.logprobs.has_value()) {
+      message.logprobs.push_back(sample::logprobs_of(logits, token, *params.logprobs, scratch_));
+    }
+    const Stop stop = stop_after(
+        choice, params, admission_->vocabulary().eos_ids, admission_->limits().max_model_len);
+    message.finish = stop.reason;
+    if (stop.by_stop_id) message.stop_token = token;
+    if (stop.reason != FinishReason::kStop && !choice.sampler.accept(token)) {
+      message.finish = FinishReason::kError;
+      message.error = "the grammar refused a token that it had allowed";
+    } else if (stop.reason == FinishReason::kNone && choice.sampler.complete()) {
+      message.finish = FinishReason::kStop;
+    }
+    observe_token(choice, now);
+  }
+  const FinishReason finish = message.finish;
+  post(choice, std::move(message));
+  if (first) {
+    choice.wants_prompt_rows = false;
+    if (choice.index == 0) release_siblings(*choice.request);
+  }
+  if (finish != FinishReason::kNone) end_choice(choice, finish);
+}
+
+void Loop::observe_token(Choice& choice, TimePoint now) {
+  metrics_->generation_tokens.add();
+  if (choice.first_token.has_value()) {
+    metrics_->inter_token_latency.observe(to_seconds(now - choice.last_token));
+  } else {
+    choice.first_token = now;
+    metrics_->time_to_first_token.observe(to_seconds(now - choice.request->arrived));
+    metrics_->prefill_time.observe(to_seconds(now - *choice.first_scheduled));
+  }
+  choice.last_token = now;
+}
+
+void Loop::release_siblings(Request& request) {
+  for (auto& choice : request.choices) {
+    if (choice->state == Sequence::State::kNew) scheduler_.add(*choice);
+  }
+}
+
+void Loop::end_choice(Choice& choice, FinishReason reason) {
+  scheduler_.remove(choice);
+  Request& request = *choice.request;
+  metrics_->request_success.with({protocol::name_of(reason)}).add();
+  metrics_->request_generation_tokens.observe(choice.generated());
+  request.longest_output = std::max(request.longest_output, choice.generated());
+  if (choice.first_token.has_value()) {
+    const double decode = to_seconds(choice.last_token - *choice.first_token);
+    metrics_->decode_time.observe(decode);
+    metrics_->inference_time.observe(to_seconds(choice.last_token - *choice.first_scheduled));
+    metrics_->e2e_latency.observe(to_seconds(choice.last_token - request.arrived));
+    if (choice.generated() > 1) {
+      metrics_->time_per_output_token.observe(decode / (choice.generated() - 1));
+    }
+  }
+  if (--request.unfinished == 0) {
+    retire(request);
+  } else if (choice.index == 0) {
+    release_siblings(request);
+  }
+}
+
+void Loop::end_with_message(Choice& choice, FinishReason reason, std::string error) {
+  if (choice.state == Sequence::State::kFinished) return;
+  TokenMessage message = message_for(choice);
+  message.prompt_logprobs.clear();
+  message.finish = reason;
+  message.error = std::move(error);
+  post(choice, std::move(message));
+  end_choice(choice, reason);
+}
+
+void Loop::retire(Request& request) {
+  if (!request.started) admission_->stopped_waiting();
+  metrics_->request_max_num_generation_tokens.observe(request.longest_output);
+  ++ended_;
+  const auto entry = requests_.find(request.id);
+  retired_.push_back(std::move(entry->second));
+  requests_.erase(entry);
+  if (--request.outbox->requests == 0 && request.outbox->messages.empty()) {
+    outboxes_.erase(request.subscriber.get());
+  }
+}
+
+void Loop::die(const std::string& reason) {
+  log_error("engine is dead", {{"reason", reason}});
+  failure_ = reason;
+  metrics_->healthy.set(0);
+  end_all(FinishReason::kError, reason);
+}
+
+TokenMessage Loop::message_for(Choice& choice) const {
+  TokenMessage message;
+  message.request = choice.request->id;
+  message.index = choice.index;
+  message.cached_tokens = std::max(0, choice.cached_tokens);
+  message.prompt_logprobs = std::exchange(choice.prompt_logprobs, {});
+  return message;
+}
+
+void Loop::post(const Choice& choice, TokenMessage message) {
+  Outbox& outbox = *choice.request->outbox;
+  if (outbox.messages.empty()) filled_.push_back(&outbox);
+  outbox.messages.push_back(std::move(message));
+}
+
+void Loop::emit() {
+  for (Outbox* outbox : filled_) {
+    outbox->subscriber->on_tokens(std::move(outbox->messages));
+    outbox->messages.clear();
+    if (outbox->requests == 0) outboxes_.erase(outbox->subscriber.get());
+  }
+  filled_.clear();
+  retired_.clear();
+}
+
+void Loop::publish() {
+  metrics_->requests_running.set(static_cast<double>(scheduler_.running()));
+  metrics_->requests_waiting.set(static_cast<double>(scheduler_.waiting()));
+  metrics_->kv_cache_usage.set(static_cast<double>(pool_.used()) / pool_.total());
+  metrics_->kv_blocks_used.set(pool_.used());
+}
+
+Stats Loop::stats() const {
+  Stats stats;
+  stats.running = static_cast<std::int32_t>(scheduler_.running());
+  stats.waiting = static_cast<std::int32_t>(scheduler_.waiting());
+  stats.blocks_total = pool_.total();
+  stats.blocks_used = pool_.used();
+  stats.blocks_cached = pool_.cached();
+  stats.steps = steps_;
+  stats.healthy = healthy();
+  stats.failure = failure_;
+  return stats;
+}
+
+}  // namespace braid::engine

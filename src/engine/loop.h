@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine's loop without its thread: receive -> schedule -> run -> commit -> emit.
+// Thread rules: one thread at a time.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/admission.h"
+#include "engine/metrics.h"
+#include "engine/request.h"
+#include "engine/runner.h"
+#include "engine/scheduler.h"
+#include "kv/block_pool.h"
+#include "kv/cache.h"
+
+namespace braid::engine {
+
+class Loop {
+ public:
+  // All pointers outlive the loop.
+  struct Parts {
+    model::Model* model = nullptr;
+    kv::Cache* cache = nullptr;
+    Admission* admission = nullptr;
+    Metrics* metrics = nullptr;
+    const Clock* clock = nullptr;
+    SchedulerLimits limits;
+  };
+  explicit Loop(const Parts& parts);
+
+  // Between steps:
+  void receive(std::unique_ptr<Request> request);
+  void cancel(RequestId request, int index);
+  // Ends everything with a message to each subscriber.
+  void end_all(protocol::FinishReason reason, const std::string& error);
+  void reset_prefix_cache() { pool_.forget_hashes(); }
+
+  // One step; false when there was nothing to compute. Subscribers are called before it returns.
+  bool step();
+
+  bool idle() const { return requests_.empty(); }
+  std::uint64_t ended() const { return ended_; }  // requests, since the start
+  bool healthy() const { return failure_.empty(); }
+  Stats stats() const;
+  const StepPlan& last_plan() const { return plan_; }
+  const kv::BlockPool& pool() const { return pool_; }
+
+ private:
+  void expire(TimePoint now);
+  void note_plan(TimePoint now);
+  void note_admitted(Choice& choice, TimePoint now);
+  void commit(const PlannedWork& work, const LogitRows& rows, Matrix<const float> logits, TimePoint now);
+  void collect_prompt_logprobs(Choice& choice, const LogitRows& rows, Matrix<const float> logits);
+  void take_token(Choice& choice, std::span<const float> logits, TimePoint now);
+  void observe_token(Choice& choice, TimePoint now);
+  void end_choice(Choice& choice, protocol::FinishReason reason);
+  void end_with_message(Choice& choice, protocol::FinishReason reason, std::string error);
+  void release_siblings(Request& request);
+  void retire(Request& request);
+  void die(const std::string& reason);
+  void emit();
+  void publish();
+  TokenMessage message_for(Choice& choice) const;
+  void post(const Choice& choice, TokenMessage message);
+
+  Admission* const admission_;
+  Metrics* const metrics_;
+  const Clock* const clock_;
+  metrics::Counter* computed_prompt_tokens_;
+  metrics::Counter* cached_prompt_tokens_;
+  kv::BlockPool pool_;
+  Scheduler scheduler_;
+  Runner runner_;
+  sample::Scratch scratch_;
+  StepPlan plan_;
+  std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;
+  std::vector<std::unique_ptr<Request>> retired_;  // ended in this step
+  std::unordered_map<Subscriber*, Outbox> outboxes_;
+  std::vector<Outbox*> filled_;
+  TimePoint next_deadline_ = TimePoint::max();
+  std::uint64_t steps_ = 0;
+  std::uint64_t ended_ = 0;
+  std::string failure_;
+};
+
+}  // namespace braid::engine

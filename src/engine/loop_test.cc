@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/loop.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <random>
+
+#include "engine/cache_size.h"
+#include "engine/testing/harness.h"
+
+namespace braid::engine {
+namespace {
+
+using protocol::FinishReason;
+using protocol::SamplingParams;
+using ::testing::HasSubstr;
+using testing::Harness;
+using testing::HarnessOptions;
+
+std::vector<std::int32_t> prompt_of(int length, int first = 1) {
+  std::vector<std::int32_t> prompt(static_cast<std::size_t>(length));
+  for (int i = 0; i < length; ++i) prompt[static_cast<std::size_t>(i)] = (first + i * 7) % 64;
+  return prompt;
+}
+
+SamplingParams sampled(int max_tokens, std::optional<std::int64_t> seed = 5) {
+  SamplingParams params;
+  params.max_tokens = max_tokens;
+  params.seed = seed;
+  return params;
+}
+
+SamplingParams greedy(int max_tokens) {
+  SamplingParams params = sampled(max_tokens);
+  params.temperature = 0;
+  return params;
+}
+
+TEST(Loop, generates_until_max_tokens) {
+  Harness h;
+  const auto id = h.submit(prompt_of(10), greedy(7));
+  h.run_until_idle();
+  EXPECT_EQ(h.heard(id).tokens.size(), 7u);
+  EXPECT_EQ(h.heard(id).finish, FinishReason::kLength);
+  EXPECT_EQ(h.loop.stats().blocks_used, 0);
+  EXPECT_EQ(h.metrics.generation_tokens.value(), 7);
+  EXPECT_EQ(h.metrics.request_success.with({"length"}).value(), 1);
+}
+
+TEST(Loop, ends_at_eos_unless_told_to_ignore_it_and_at_stop_ids) {
+  Harness probe;
+  const auto plain = probe.submit(prompt_of(5), greedy(6));
+  probe.run_until_idle();
+  const std::int32_t third = probe.heard(plain).tokens[2];
+  const auto first_at = [&](const std::vector<std::int32_t>& tokens) {
+    return std::find(tokens.begin(), tokens.end(), third) - tokens.begin() + 1;
+  };
+  const auto cut = static_cast<std::size_t>(first_at(probe.heard(plain).tokens));
+
+  Harness h({.eos_ids = {third}});
+  const auto stopped = h.submit(prompt_of(5), greedy(6));
+  auto ignoring = greedy(6);
+  ignoring.ignore_eos = true;
+  const auto whole = h.submit(prompt_of(5), ignoring);
+  ignoring.stop_token_ids = {third};
+  const auto by_id = h.submit(prompt_of(5), ignoring);
+  auto longer = greedy(6);
+  longer.min_tokens = 5;
+  const auto at_least = h.submit(prompt_of(5), longer);
+  h.run_until_idle();
+  EXPECT_EQ(h.heard(stopped).tokens.size(), cut);
+  EXPECT_EQ(h.heard(stopped).finish, FinishReason::kStop);
+  EXPECT_FALSE(h.heard(stopped).stop_token.has_value());
+  EXPECT_EQ(h.heard(whole).tokens.size(), 6u);
+  EXPECT_EQ(h.heard(by_id).tokens.size(), cut);
+  EXPECT_EQ(h.heard(by_id).stop_token, third);
+  EXPECT_GE(h.heard(at_least).tokens.size(), 5u);
+}
+
+// The same requests under every kind of pressure; what each gets must not change.
+TEST(Loop, output_depends_on_neither_batch_nor_chunks_nor_preemption_nor_cache) {
+  struct Job {
+    int length, first, max_tokens;
+    std::optional<std::int64_t> seed;
+  };
+  std::vector<Job> jobs;
+  std::mt19937 random(7);
+  for (int i = 0; i < 12; ++i) {
+    jobs.push_back({1 + static_cast<int>(random() % 40),
+                    static_cast<int>(random() % 3),
+                    1 + static_cast<int>(random() % 30),
+                    i % 3 == 0 ? std::optional<std::int64_t>() : std::optional<std::int64_t>(i)});
+  }
+  std::vector<std::vector<std::int32_t>> alone;
+  {
+    Harness h({.limits = {.max_batched_tokens = 128, .max_sequences = 1, .prefix_caching = false}});
+    std::vector<RequestId> ids;
+    for (const Job& job : jobs) {
+      ids.push_back(h.submit(prompt_of(job.length, job.first), sampled(job.max_tokens, job.seed)));
+    }
+    h.run_until_idle();
+    for (const auto id : ids) alone.push_back(h.heard(id).tokens);
+  }
+  const HarnessOptions pressures[] = {
+      {},
+      {.limits = {.max_batched_tokens = 5, .max_sequences = 8}},
+      {.limits = {.max_batched_tokens = 1, .max_sequences = 3}},
+      {.limits = {.max_batched_tokens = 64, .max_sequences = 8}, .blocks = 18},
+      {.limits = {.max_batched_tokens = 16, .max_sequences = 8, .prefix_caching = false}, .blocks = 18},
+      {.limits = {.max_batched_tokens = 32, .max_sequences = 8, .long_prefill_threshold = 3},
+       .blocks = 20,
+       .block_size = 7},
+      {.blocks = 80, .block_size = 1},
+  };
+  for (const HarnessOptions& options : pressures) {
+    SCOPED_TRACE(::testing::Message() << "budget " << options.limits.max_batched_tokens << ", blocks "
+                                      << options.blocks << " of " << options.block_size);
+    Harness h(options);
+    std::vector<RequestId> ids;
+    for (const Job& job : jobs) {
+      ids.push_back(h.submit(prompt_of(job.length, job.first), sampled(job.max_tokens, job.seed)));
+    }
+    h.run_until_idle();
+    for (std::size_t i = 0; i < jobs.size(); ++i) EXPECT_EQ(h.heard(ids[i]).tokens, alone[i]) << i;
+    EXPECT_EQ(h.loop.stats().blocks_used, 0);
+    if (options.blocks < 20) {
+      EXPECT_GT(h.metrics.preemptions.value(), 0);
+    }
+  }
+}
+
+TEST(Loop, choices_share_the_prompts_blocks_and_draw_with_seeds_of_their_own) {
+  for (const bool caching : {true, false}) {
+    Harness h({.limits = {.max_batched_tokens = 64, .max_sequences = 8, .prefix_caching = caching}});
+    auto params = sampled(6, 40);
+    params.n = 3;
+    const auto many = h.submit(prompt_of(17), params);
+    h.loop.step();
+    h.loop.step();
+    EXPECT_EQ(h.loop.stats().running, 3);
+    EXPECT_EQ(h.loop.stats().blocks_used, 4 + 3) << "four shared blocks and a tail for each";
+    h.run_until_idle();
+    for (int i = 0; i < 3; ++i) {
+      const auto single = h.submit(prompt_of(17), sampled(6, 40 + i));
+      h.run_until_idle();
+      EXPECT_EQ(h.heard(many, i).tokens, h.heard(single).tokens) << i;
+      EXPECT_EQ(h.heard(many, i).finish, FinishReason::kLength);
+    }
+    EXPECT_EQ(h.loop.stats().blocks_used, 0);
+  }
+}
+
+TEST(Loop, a_salt_separates_prefixes) {
+  Harness h;
+  const auto with_salt = [&](const char* salt) {
+    auto message = h.message(prompt_of(16), greedy(1));
+    message.cache_salt = salt;
+    const auto id = h.submit(std::move(message)).value();
+    h.run_until_idle();
+    return h.heard(id).cached_tokens;
+  };
+  EXPECT_EQ(with_salt(""), 0);
+  EXPECT_EQ(with_salt(""), 12);
+  EXPECT_EQ(with_salt("a"), 0);
+  EXPECT_EQ(with_salt("a"), 12);
+  h.loop.reset_prefix_cache();
+  EXPECT_EQ(with_salt("a"), 0);
+}
+
+TEST(Loop, gives_logprobs_of_outputs_and_of_every_prompt_token) {
+  for (const std::int32_t budget : {64, 5}) {
+    Harness h({.limits = {.max_batched_tokens = budget, .max_sequences = 4}, .max_logprobs = -1});
+    const auto prompt = prompt_of(13);
+    h.submit(prompt, greedy(1));
+    h.run_until_idle();
+    auto params = greedy(3);
+    params.logprobs = 2;
+    params.prompt_logprobs = -1;
+    const auto id = h.submit(prompt, params);
+    h.run_until_idle();
+    const auto& heard = h.heard(id);
+    EXPECT_EQ(heard.cached_tokens, 0) << "prompt logprobs need every row";
+    ASSERT_EQ(heard.prompt_logprobs.size(), prompt.size());
+    EXPECT_FALSE(heard.prompt_logprobs[0].has_value());
+    for (std::size_t i = 1; i < prompt.size(); ++i) {
+      ASSERT_EQ(heard.prompt_logprobs[i]->size(), 65u);
+      EXPECT_EQ(heard.prompt_logprobs[i]->front().token, prompt[i]);
+    }
+    ASSERT_EQ(heard.logprobs.size(), 3u);
+    for (std::size_t i = 0; i < 3; ++i) {
+      ASSERT_EQ(heard.logprobs[i].size(), 3u);
+      EXPECT_EQ(heard.logprobs[i][0].token, heard.tokens[i]);
+      EXPECT_EQ(heard.logprobs[i][0].rank, 1);
+      EXPECT_EQ(heard.logprobs[i][1].token, heard.tokens[i]);
+    }
+  }
+}
+
+TEST(Loop, scores_a_prompt_without_generating) {
+  Harness h;
+  auto params = greedy(0);
+  params.prompt_logprobs = 0;
+  const auto id = h.submit(prompt_of(9), params);
+  h.run_until_idle();
+  EXPECT_EQ(h.heard(id).prompt_logprobs.size(), 9u);
+  EXPECT_TRUE(h.heard(id).tokens.empty());
+  EXPECT_EQ(h.heard(id).finish, FinishReason::kLength);
+}
+
+TEST(Loop, a_model_failure_ends_every_request_with_the_reason) {
+  Harness h({.model = {.fail_at = 2}});
+  const auto a = h.submit(prompt_of(9), greedy(50));
+  auto params = sampled(50);
+  params.n = 2;
+  const auto b = h.submit(prompt_of(5), params);
+  h.run_until_idle();
+  for (const auto& key : {testing::ChoiceKey{a, 0}, {b, 0}, {b, 1}}) {
+    EXPECT_EQ(h.recorder->heard[key].finish, FinishReason::kError);
+    EXPECT_THAT(h.recorder->heard[key].error, HasSubstr("planted failure"));
+  }
+  EXPECT_FALSE(h.loop.stats().healthy);
+  EXPECT_EQ(h.loop.stats().blocks_used, 0);
+  const auto late = h.submit(prompt_of(3), greedy(5));
+  EXPECT_EQ(h.heard(late).finish, FinishReason::kError);
+}
+
+TEST(Loop, cancelling_frees_blocks_at_once_and_silences_the_choice) {
+  Harness h;
+  auto params = sampled(50);
+  params.n = 2;
+  const auto id = h.submit(prompt_of(12), params);
+  const auto waiting = h.submit(prompt_of(12, 9), greedy(5));
+  for (int i = 0; i < 4; ++i) h.loop.step();
+  h.loop.cancel(id, 1);
+  const auto silent = h.heard(id, 1).tokens.size();
+  h.loop.step();
+  EXPECT_EQ(h.heard(id, 1).tokens.size(), silent);
+  EXPECT_EQ(h.heard(id, 1).finish, FinishReason::kNone);
+  h.loop.cancel(id, -1);
+  h.loop.cancel(id, -1);
+  h.loop.cancel(12345, -1);
+  h.loop.cancel(waiting, -1);
+  EXPECT_EQ(h.loop.stats().blocks_used, 0);
+  EXPECT_TRUE(h.loop.idle());
+  EXPECT_EQ(h.admission.waiting(), 0);
+}
+
+TEST(Loop, cancelling_the_first_choice_lets_the_others_run) {
+  Harness h;
+  auto params = sampled(4);
+  params.n = 2;
+  const auto id = h.submit(prompt_of(12), params);
+  h.loop.cancel(id, 0);
+  h.run_until_idle();
+  EXPECT_EQ(h.heard(id, 1).tokens.size(), 4u);
+}
+
+TEST(Loop, groups_a_steps_messages_by_subscriber) {
+  Harness h;
+  h.submit(prompt_of(4), greedy(3));
+  h.submit(prompt_of(5), greedy(3));
+  h.run_until_idle();
+  EXPECT_EQ(h.recorder->calls, 3);
+}
+
+TEST(Loop, many_random_requests_and_cancellations_leak_nothing) {
+  Harness h({.limits = {.max_batched_tokens = 24, .max_sequences = 6}, .blocks = 40});
+  std::mt19937 random(99);
+  std::vector<RequestId> ids;
+  for (int step = 0; step < 3000; ++step) {
+    if (random() % 4 == 0) {
+      auto params = sampled(1 + static_cast<int>(random() % 40), std::nullopt);
+      params.n = 1 + static_cast<int>(random() % 3);
+      if (random() % 5 == 0) params.prompt_logprobs = 1;
+      auto message = h.message(prompt_of(1 + static_cast<int>(random() % 60), random() % 4), params);
+      if (random() % 6 == 0) message.deadline = h.clock.now() + std::chrono::milliseconds(20);
+      if (auto id = h.submit(std::move(message)); id.ok()) ids.push_back(id.value());
+    }
+    if (!ids.empty() && random() % 5 == 0) {
+      h.loop.cancel(ids[random() % ids.size()], static_cast<int>(random() % 4) - 1);
+    }
+    h.clock.advance(std::chrono::milliseconds(1));
+    h.loop.step();
+  }
+  h.run_until_idle();
+  EXPECT_EQ(h.loop.stats().blocks_used, 0);
+  EXPECT_EQ(h.admission.waiting(), 0);
+  EXPECT_GT(h.metrics.preemptions.value(), 0);
+}
+
+TEST(Admission, refuses_with_the_number_that_would_fit) {
+  Harness h({.blocks = 8, .max_model_len = 1000, .max_logprobs = 3});
+  const auto refusal = [&](std::vector<std::int32_t> prompt, SamplingParams params) {
+    const auto result = h.submit(h.message(std::move(prompt), std::move(params)));
+    EXPECT_FALSE(result.ok());
+    return result.ok() ? "" : result.error().message;
+  };
+  EXPECT_THAT(refusal(prompt_of(40), greedy(1)), HasSubstr("at most 31 fit"));
+  EXPECT_THAT(refusal(prompt_of(30), greedy(3)), HasSubstr("max_tokens can be at most 2"));
+  EXPECT_THAT(refusal({}, greedy(3)), HasSubstr("no tokens"));
+  EXPECT_THAT(refusal({64}, greedy(3)), HasSubstr("ids go from 0 to 63"));
+  auto params = greedy(3);
+  params.logprobs = 4;
+  EXPECT_THAT(refusal({1}, params), HasSubstr("at most 3"));
+  params.logprobs = -1;
+  EXPECT_THAT(refusal({1}, params), HasSubstr("at most 3"));
+  params = greedy(3);
+  params.structured.kind = protocol::StructuredOutput::Kind::kJsonObject;
+  EXPECT_THAT(refusal({1}, params), HasSubstr("without one"));
+  EXPECT_EQ(h.admission.waiting(), 0);
+}
+
+TEST(CacheSize, follows_override_then_bytes_then_what_is_useful_and_affordable) {
+  const kv::Layout layout{10, 100, DType::kBF16};  // 2000 bytes a token, 32000 a block
+  Settings settings;
+  settings.scheduler.max_num_seqs = 4;
+  EXPECT_EQ(cache_blocks(settings, layout, 1000, 1 << 30), 4 * 63);
+  EXPECT_EQ(cache_blocks(settings, layout, 1000, 640000), 10) << "half of what is free";
+  settings.cache.kv_cache_memory_bytes = 100000;
+  EXPECT_EQ(cache_blocks(settings, layout, 1000, 1 << 30), 3);
+  EXPECT_THAT(check_cache(settings, layout, 1000, 1 << 30).error().message,
+              HasSubstr("--max-model-len to at most 48"));
+  EXPECT_TRUE(check_cache(settings, layout, 48, 1 << 30).ok());
+  settings.cache.num_blocks_override = 7;
+  EXPECT_EQ(cache_blocks(settings, layout, 1000, 1 << 30), 7);
+}
+
+}  // namespace
+}  // namespace braid::engine

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/runner.h"
+
+#include <algorithm>
+#include <exception>
+#include <string>
+
+namespace braid::engine {
+
+Result<Matrix<const float>> Runner::run(const StepPlan& plan) {
+  batch_.token_ids.clear();
+  batch_.positions.clear();
+  batch_.slots.clear();
+  batch_.prefill.clear();
+  batch_.decode.clear();
+  batch_.logit_rows.clear();
+  rows_.assign(plan.work.size(), {});
+  for (std::size_t i = 0; i < plan.work.size(); ++i) add_prompt_rows(plan.work[i], rows_[i]);
+  for (std::size_t i = 0; i < plan.work.size(); ++i) add_generated_rows(plan.work[i], rows_[i]);
+  try {
+    const Matrix<const float> logits = model_->forward(batch_, *cache_);
+    if (logits.rows != static_cast<std::int64_t>(batch_.logit_rows.size())) {
+      return internal_error("the model returned " + std::to_string(logits.rows) +
+                            " rows of logits instead of " +
+                            std::to_string(batch_.logit_rows.size()));
+    }
+    return logits;
+  } catch (const std::exception& failure) {
+    return internal_error(std::string("the model failed: ") + failure.what());
+  }
+}
+
+void Runner::add_prompt_rows(const PlannedWork& work, LogitRows& rows) {
+  const Sequence& s = *work.sequence;
+  const std::int32_t end = std::min(s.computed + work.count, s.prompt_length);
+  if (s.computed >= end) return;
+  batch_.prefill.push_back({static_cast<std::int32_t>(batch_.token_ids.size()),
+                            end - s.computed,
+                            s.computed,
+                            s.pages.data()});
+  rows.prompt_first = static_cast<std::int32_t>(batch_.logit_rows.size());
+  for (std::int32_t position = s.computed; position < end; ++position) {
+    add_token(s, position);
+    if (position + 1 == s.length()) {
+      rows.next = want_logits();
+    } else if (s.wants_prompt_rows && position + 1 < s.prompt_length) {
+      want_logits();
+      ++rows.prompt_count;
+    }
+  }
+}
+
+void Runner::add_generated_rows(const PlannedWork& work, LogitRows& rows) {
+  const Sequence& s = *work.sequence;
+  const std::int32_t end = s.computed + work.count;
+  for (std::int32_t position = std::max(s.computed, s.prompt_length); position < end; ++position) {
+    add_token(s, position);
+    batch_.decode.push_back({position, s.pages.data()});
+    if (position + 1 == s.length()) rows.next = want_logits();
+  }
+}
+
+void Runner::add_token(const Sequence& s, std::int32_t position) {
+  batch_.token_ids.push_back(s.tokens[static_cast<std::size_t>(position)]);
+  batch_.positions.push_back(position);
+  batch_.slots.push_back(s.pages.slot(position));
+}
+
+std::int32_t Runner::want_logits() {
+  batch_.logit_rows.push_back(static_cast<std::int32_t>(batch_.token_ids.size()) - 1);
+  return static_cast<std::int32_t>(batch_.logit_rows.size()) - 1;
+}
+
+}  // namespace braid::engine

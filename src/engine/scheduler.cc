@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace braid::engine {
+namespace {
+
+// Generated tokens among the next `count`.
+std::int32_t generated_rows(const Sequence& s, std::int32_t count) {
+  return std::max(0, s.computed + count - std::max(s.computed, s.prompt_length));
+}
+
+}  // namespace
+
+void StepPlan::clear() {
+  work.clear();
+  admitted.clear();
+  preempted.clear();
+  tokens = 0;
+}
+
+bool Scheduler::Before::operator()(const Sequence* a, const Sequence* b) const {
+  return std::tie(a->priority, a->arrival, a->index) < std::tie(b->priority, b->arrival, b->index);
+}
+
+Scheduler::Scheduler(const SchedulerLimits& limits, kv::BlockPool* pool)
+    : limits_(limits), pool_(pool) {}
+
+void Scheduler::add(Sequence& sequence) {
+  sequence.state = Sequence::State::kWaiting;
+  waiting_.insert(&sequence);
+}
+
+void Scheduler::remove(Sequence& sequence) {
+  if (sequence.state == Sequence::State::kWaiting) waiting_.erase(&sequence);
+  if (sequence.state == Sequence::State::kRunning) std::erase(running_, &sequence);
+  sequence.pages.release(*pool_);
+  sequence.state = Sequence::State::kFinished;
+}
+
+void Scheduler::plan(StepPlan& plan) {
+  plan.clear();
+  token_budget_ = limits_.max_batched_tokens;
+  decode_budget_ = limits_.max_sequences;
+  order_.assign(running_.begin(), running_.end());
+  for (Sequence* sequence : order_) sequence->planned = 0;
+  for (Sequence* sequence : order_) {
+    if (sequence->decoding()) plan_running(*sequence, plan);
+  }
+  for (Sequence* sequence : order_) {
+    if (sequence->planned == 0) plan_running(*sequence, plan);
+  }
+  while (plan.preempted.empty() && !waiting_.empty() &&
+         running_.size() < static_cast<std::size_t>(limits_.max_sequences)) {
+    if (!admit(**waiting_.begin(), plan)) break;
+  }
+}
+
+void Scheduler::plan_running(Sequence& sequence, StepPlan& plan) {
+  if (sequence.state != Sequence::State::kRunning) return;
+  const std::int32_t count = affordable(sequence);
+  if (count > 0 && make_room(sequence, sequence.computed + count, plan)) {
+    schedule(sequence, count, plan);
+  }
+}
+
+std::int32_t Scheduler::affordable(const Sequence& s) const {
+  std::int32_t count = std::min(s.pending(), token_budget_);
+  if (limits_.long_prefill_threshold > 0 && s.computed < s.prompt_length) {
+    count = std::min(count, limits_.long_prefill_threshold);
+  }
+  return count - std::max(0, generated_rows(s, count) - decode_budget_);
+}
+
+bool Scheduler::make_room(Sequence& sequence, std::int32_t tokens, StepPlan& plan) {
+  while (!sequence.pages.grow(*pool_, tokens)) {
+    Sequence* victim = *std::max_element(running_.begin(), running_.end(), Before());
+    preempt(*victim, plan);
+    if (victim == &sequence) return false;
+  }
+  return true;
+}
+
+void Scheduler::preempt(Sequence& victim, StepPlan& plan) {
+  if (victim.planned > 0) {
+    std::erase_if(plan.work, [&](const PlannedWork& w) { return w.sequence == &victim; });
+    token_budget_ += victim.planned;
+    decode_budget_ += generated_rows(victim, victim.planned);
+    plan.tokens -= victim.planned;
+    victim.planned = 0;
+  }
+  std::erase(running_, &victim);
+  victim.pages.release(*pool_);
+  victim.computed = 0;
+  victim.named_blocks = 0;
+  plan.preempted.push_back(&victim);
+  add(victim);
+}
+
+void Scheduler::schedule(Sequence& sequence, std::int32_t count, StepPlan& plan) {
+  sequence.planned = count;
+  token_budget_ -= count;
+  decode_budget_ -= generated_rows(sequence, count);
+  plan.tokens += count;
+  plan.work.push_back({&sequence, count});
+}
+
+std::vector<kv::BlockId> Scheduler::reusable_blocks(Sequence& s) const {
+  std::vector<kv::BlockId> blocks;
+  if (s.wants_prompt_rows) return blocks;
+  // At least one token must be computed, or there would be no logits.
+  const auto most = static_cast<std::size_t>((s.length() - 1) / s.pages.block_size());
+  if (limits_.prefix_caching) {
+    s.hashes.extend(s.tokens);
+    const auto chain = s.hashes.blocks();
+    const std::size_t found = pool_->match(chain.first(std::min(most, chain.size())));
+    for (std::size_t i = 0; i < found; ++i) blocks.push_back(pool_->find(chain[i]));
+  } else if (s.leader != nullptr && s.leader->state == Sequence::State::kRunning) {
+    const std::int32_t shared = std::min(s.leader->computed, s.prompt_length);
+    const auto whole = static_cast<std::size_t>(shared / s.pages.block_size());
+    const auto lent = s.leader->pages.blocks().first(std::min(most, whole));
+    blocks.assign(lent.begin(), lent.end());
+  }
+  return blocks;
+}
+
+bool Scheduler::admit(Sequence& s, StepPlan& plan) {
+  if (token_budget_ == 0) return false;
+  const std::vector<kv::BlockId> reused = reusable_blocks(s);
+  const auto revived = std::count_if(reused.begin(), reused.end(), [&](kv::BlockId block) {
+    return pool_->references(block) == 0;
+  });
+  const std::int32_t fresh = s.pages.missing(s.length()) - static_cast<std::int32_t>(reused.size());
+  if (fresh + revived > pool_->free()) return false;
+
+  s.computed = static_cast<std::int32_t>(reused.size()) * s.pages.block_size();
+  const std::int32_t count = affordable(s);
+  const bool whole_prompt_first = !limits_.chunked_prefill && s.generated() == 0;
+  if (count == 0 || (whole_prompt_first && count < s.pending())) {
+    s.computed = 0;
+    return false;
+  }
+  for (const kv::BlockId block : reused) s.pages.share(*pool_, block);
+  s.named_blocks = limits_.prefix_caching ? reused.size() : 0;
+  s.pages.grow(*pool_, s.length());
+  if (s.cached_tokens < 0) s.cached_tokens = s.computed;
+  waiting_.erase(&s);
+  running_.push_back(&s);
+  s.state = Sequence::State::kRunning;
+  plan.admitted.push_back(&s);
+  schedule(s, count, plan);
+  return true;
+}
+
+void Scheduler::commit(Sequence& sequence, std::int32_t count) {
+  sequence.computed += count;
+  if (!limits_.prefix_caching) return;
+  const auto full = static_cast<std::size_t>(sequence.computed / sequence.pages.block_size());
+  if (full == sequence.named_blocks) return;
+  sequence.hashes.extend(sequence.tokens);
+  for (; sequence.named_blocks < full; ++sequence.named_blocks) {
+    pool_->name(sequence.pages.blocks()[sequence.named_blocks],
+                sequence.hashes.blocks()[sequence.named_blocks]);
+  }
+}
+
+}  // namespace braid::engine

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decides what the next step computes. Pure bookkeeping: no model, no clock, no threads.
+//
+// Rules, in order:
+//   1. Sequences that decode go first, one token each.
+//   2. Then running sequences that still compute their prompt (or recompute after a preemption) take
+//      what is left of the token budget, in chunks.
+//   3. Then waiting sequences are admitted in order, while the budget, the number of sequences and
+//      the free blocks allow: one is admitted only with blocks for all its tokens, reused ones
+//      counted. The first that does not fit blocks those behind it.
+// When a running sequence finds no block, the last one in order loses all of its blocks, waits again
+// and later recomputes; a step that preempts admits nobody. Waiting sequences hold no blocks, so the
+// first in order always gets on as long as it fits into the pool at all.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <vector>
+
+#include "engine/sequence.h"
+#include "kv/block_pool.h"
+
+namespace braid::engine {
+
+struct SchedulerLimits {
+  std::int32_t max_batched_tokens = 2048;
+  std::int32_t max_sequences = 128;  // running, and rows of generated tokens in one step
+  std::int32_t long_prefill_threshold = 0;
+  bool chunked_prefill = true;
+  bool prefix_caching = true;
+};
+
+// Tokens [sequence.computed, sequence.computed + count).
+struct PlannedWork {
+  Sequence* sequence = nullptr;
+  std::int32_t count = 0;
+};
+
+struct StepPlan {
+  std::vector<PlannedWork> work;
+  std::vector<Sequence*> admitted;   // these are in `work` too
+  std::vector<Sequence*> preempted;
+  std::int32_t tokens = 0;
+
+  void clear();
+};
+
+class Scheduler {
+ public:
+  // `pool` outlives the scheduler.
+  Scheduler(const SchedulerLimits& limits, kv::BlockPool* pool);
+
+  // The sequence waits from now on; it stays where it is until removed.
+  void add(Sequence& sequence);
+  // Finished, cancelled or failed: leaves whatever queue it is in, and its blocks are free.
+  void remove(Sequence& sequence);
+  // The next step; empty when nothing can run.
+  void plan(StepPlan& plan);
+  // `count` tokens were computed: blocks that became full can be reused from now on.
+  void commit(Sequence& sequence, std::int32_t count);
+
+  std::size_t waiting() const { return waiting_.size(); }
+  std::size_t running() const { return running_.size(); }
+
+ private:
+  struct Before {
+    bool operator()(const Sequence* a, const Sequence* b) const;
+  };
+
+  void plan_running(Sequence& sequence, StepPlan& plan);
+  bool admit(Sequence& sequence, StepPlan& plan);
+  std::int32_t affordable(const Sequence& sequence) const;
+  std::vector<kv::BlockId> reusable_blocks(Sequence& sequence) const;
+  bool make_room(Sequence& sequence, std::int32_t tokens, StepPlan& plan);
+  void preempt(Sequence& victim, StepPlan& plan);
+  void schedule(Sequence& sequence, std::int32_t count, StepPlan& plan);
+
+  SchedulerLimits limits_;
+  kv::BlockPool* pool_;
+  std::set<Sequence*, Before> waiting_;
+  std::vector<Sequence*> running_;  // in order of admission
+  std::vector<Sequence*> order_;    // a copy to walk while running_ changes
+  std::int32_t token_budget_ = 0;
+  std::int32_t decode_budget_ = 0;
+};
+
+}  // namespace braid::engine

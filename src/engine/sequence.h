@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// One sequence of tokens as the scheduler sees it: the prompt, then what was generated.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kv/page_table.h"
+#include "prefix/hash_chain.h"
+
+namespace braid::engine {
+
+struct Sequence {
+  enum class State { kNew, kWaiting, kRunning, kFinished };
+
+  Sequence(std::vector<std::int32_t> prompt,
+           int block_size,
+           prefix::BlockHasher* hasher,
+           std::string salt)
+      : tokens(std::move(prompt)),
+        prompt_length(static_cast<std::int32_t>(tokens.size())),
+        pages(block_size),
+        hashes(hasher, block_size, std::move(salt)) {}
+  Sequence(const Sequence&) = delete;
+  Sequence& operator=(const Sequence&) = delete;
+
+  std::int32_t length() const { return static_cast<std::int32_t>(tokens.size()); }
+  std::int32_t generated() const { return length() - prompt_length; }
+  // Tokens whose keys and values are still to be computed; at least one, or nothing could be sampled.
+  std::int32_t pending() const { return length() - computed; }
+  bool decoding() const { return pending() == 1 && computed >= prompt_length; }
+
+  // Order: lower `priority` first (0 under fcfs), then lower `arrival`, then lower `index`.
+  std::int32_t priority = 0;
+  std::uint64_t arrival = 0;
+  int index = 0;
+
+  std::vector<std::int32_t> tokens;
+  std::int32_t prompt_length;
+  std::int32_t computed = 0;  // tokens whose keys and values are in the cache
+  State state = State::kNew;
+  kv::PageTable pages;
+  prefix::HashChain hashes;
+  std::size_t named_blocks = 0;  // of `pages`, those that the cache knows by their hash
+
+  // Every prompt row must be computed, because somebody wants its logits.
+  bool wants_prompt_rows = false;
+  std::int32_t cached_tokens = -1;     // found in the cache at first admission; -1 before it
+  const Sequence* leader = nullptr;    // choice 0 of the same prompt, whose blocks may be shared
+  std::int32_t planned = 0;            // tokens of the step being planned
+};
+
+}  // namespace braid::engine

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Settings of the engine: cache, scheduler, sampling limits. Names are vLLM's where it has them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "config/describe.h"
+
+namespace braid::engine {
+
+struct CacheSettings {
+  int block_size = 16;
+  std::optional<std::int64_t> kv_cache_memory_bytes;
+  double memory_utilization = 0.5;
+  std::optional<int> num_blocks_override;
+  bool enable_prefix_caching = true;
+  std::string prefix_caching_hash_algo = "sha256";
+  std::string prefix_caching_hash_seed = "0";
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.field("block-size",
+            self.block_size,
+            {.help = "Tokens per cache block", .unit = "tokens", .min = 1, .max = 1024});
+    v.field("kv-cache-memory-bytes",
+            self.kv_cache_memory_bytes,
+            {.help = "Memory of the key/value cache; unset: what max-num-seqs sequences of "
+                     "max-model-len tokens can use, at most gpu-memory-utilization",
+             .unit = "bytes",
+             .min = 1,
+             .human_size = true});
+    v.field("gpu-memory-utilization",
+            self.memory_utilization,
+            {.help = "Largest share of the device's free memory (with the CPU backend: of free RAM) "
+                     "that the key/value cache may take",
+             .min = 0.01,
+             .max = 1});
+    v.field("num-gpu-blocks-override",
+            self.num_blocks_override,
+            {.help = "Number of cache blocks, whatever the memory", .unit = "blocks", .min = 1});
+    v.field("enable-prefix-caching",
+            self.enable_prefix_caching,
+            {.help = "Reuse the cache blocks of prompts that begin alike"});
+    v.field("prefix-caching-hash-algo",
+            self.prefix_caching_hash_algo,
+            {.help = "How blocks are identified. sha256 means sha256_cbor; xxhash is faster, but "
+                     "clients who do not trust each other should not share it",
+             .choices = {"sha256", "sha256_cbor", "xxhash", "xxhash_cbor"}});
+    v.field("prefix-caching-hash-seed",
+            self.prefix_caching_hash_seed,
+            {.help = "Seed of the block hashes; engines and routers that share hashes need the same",
+             .environment = "PYTHONHASHSEED"});
+  }
+};
+
+struct SchedulerSettings {
+  int max_num_batched_tokens = 2048;
+  int max_num_seqs = 128;
+  int max_model_len = -1;
+  bool enable_chunked_prefill = true;
+  int long_prefill_token_threshold = 0;
+  std::string scheduling_policy = "fcfs";
+  int max_waiting_requests = 1024;
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.field("max-num-batched-tokens",
+            self.max_num_batched_tokens,
+            {.help = "Most tokens computed in one step", .unit = "tokens", .min = 1,
+             .human_size = true});
+    v.field("max-num-seqs",
+            self.max_num_seqs,
+            {.help = "Most sequences computed at once", .unit = "sequences", .min = 1,
+             .human_size = true});
+    v.field("max-model-len",
+            self.max_model_len,
+            {.help = "Longest prompt plus output; auto: the model's limit, or what the cache holds",
+             .unit = "tokens",
+             .min = -1,
+             .human_size = true,
+             .auto_value = -1});
+    v.field("enable-chunked-prefill",
+            self.enable_chunked_prefill,
+            {.help = "Compute long prompts over several steps, mixed with decoding"});
+    v.field("long-prefill-token-threshold",
+            self.long_prefill_token_threshold,
+            {.help = "Most prompt tokens of one sequence in one step; 0: no limit of its own",
+             .unit = "tokens",
+             .min = 0,
+             .human_size = true});
+    v.field("scheduling-policy",
+            self.scheduling_policy,
+            {.help = "Order of waiting requests: arrival, or priority and then arrival",
+             .choices = {"fcfs", "priority"}});
+    v.field("max-waiting-requests",
+            self.max_waiting_requests,
+            {.help = "Requests that may wait; further ones are refused with status 429",
+             .unit = "requests",
+             .min = 1});
+  }
+};
+
+struct Settings {
+  CacheSettings cache;
+  SchedulerSettings scheduler;
+  std::int64_t seed = 0;
+  int max_logprobs = 20;
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.group("Cache", self.cache);
+    v.group("Scheduler", self.scheduler);
+    v.field("seed", self.seed, {.help = "Seed of requests that bring none"});
+    v.field("max-logprobs",
+            self.max_logprobs,
+            {.help = "Most alternatives in logprobs and prompt_logprobs; -1: no limit", .min = -1});
+  }
+};
+
+}  // namespace braid::engine

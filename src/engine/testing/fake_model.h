@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model without weights, for tests and benchmarks: logits are a fixed function of the tokens that
+// a row's page table leads to, and of which of them were computed as generated tokens. A wrong slot,
+// page table, position or kind of row therefore changes the output.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <vector>
+
+#include "model/model.h"
+
+namespace braid::engine::testing {
+
+struct FakeModelOptions {
+  std::int32_t vocabulary = 64;
+  bool history = true;  // false: logits follow from the row's own token only, which is cheap
+  int fail_at = -1;     // the forward() call, counted from 0, that throws
+};
+
+class FakeModel final : public model::Model {
+ public:
+  explicit FakeModel(FakeModelOptions options = {}) : options_(options) {}
+
+  const model::Config& config() const override { return config_; }
+  kv::Layout cache_layout() const override { return {1, 1, DType::kF32}; }
+  std::size_t weight_bytes() const override { return 0; }
+  const std::vector<ChosenKernel>& chosen_kernels() const override { return kernels_; }
+
+  Matrix<const float> forward(const model::Batch& batch,
+                              kv::Cache& cache,
+                              const model::Trace* = nullptr) override {
+    if (calls_++ == options_.fail_at) throw std::runtime_error("planted failure");
+    store(batch, cache);
+    const auto rows = static_cast<std::int64_t>(batch.logit_rows.size());
+    logits_.resize(static_cast<std::size_t>(rows * options_.vocabulary));
+    for (std::int64_t i = 0; i < rows; ++i) {
+      fill(history_of(batch, cache, batch.logit_rows[static_cast<std::size_t>(i)]),
+           logits_.data() + i * options_.vocabulary);
+    }
+    return {logits_.data(), rows, options_.vocabulary};
+  }
+
+ private:
+  void store(const model::Batch& batch, kv::Cache& cache) const {
+    auto* keys = reinterpret_cast<float*>(cache.layer(0).row(0));
+    for (std::size_t row = 0; row < batch.token_ids.size(); ++row) {
+      const bool generated = static_cast<std::int64_t>(row) >= batch.prefill_rows();
+      keys[batch.slots[row]] = static_cast<float>(batch.token_ids[row]) + (generated ? 0.5f : 0.0f);
+    }
+  }
+
+  std::uint64_t history_of(const model::Batch& batch, kv::Cache& cache, std::int32_t row) const {
+    const std::int32_t* table = table_of(batch, row);
+    const std::int32_t position = batch.positions[static_cast<std::size_t>(row)];
+    const auto* keys = reinterpret_cast<const float*>(cache.layer(0).row(0));
+    std::uint64_t hash = 1469598103934665603u;
+    for (std::int32_t p = options_.history ? 0 : position; p <= position; ++p) {
+      const float key = keys[table[p / cache.block_size()] * cache.block_size() + p % cache.block_size()];
+      hash = (hash ^ static_cast<std::uint64_t>(key * 2)) * 1099511628211u;
+    }
+    return hash;
+  }
+
+  static const std::int32_t* table_of(const model::Batch& batch, std::int32_t row) {
+    for (const model::PrefillChunk& chunk : batch.prefill) {
+      if (row >= chunk.first_row && row < chunk.first_row + chunk.rows) return chunk.block_table;
+    }
+    return batch.decode[static_cast<std::size_t>(row - batch.prefill_rows())].block_table;
+  }
+
+  void fill(std::uint64_t state, float* logits) const {
+    if (!options_.history) {  // one clear winner is enough
+      logits[static_cast<std::size_t>(state % static_cast<std::uint64_t>(options_.vocabulary))] += 1;
+      return;
+    }
+    for (std::int32_t token = 0; token < options_.vocabulary; ++token) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      logits[token] = static_cast<float>(state >> 40) / static_cast<float>(1 << 21) - 4.0f;
+    }
+  }
+
+  FakeModelOptions options_;
+  model::Config config_;
+  std::vector<ChosenKernel> kernels_;
+  std::vector<float> logits_;
+  int calls_ = 0;
+};
+
+}  // namespace braid::engine::testing

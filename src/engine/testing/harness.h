@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// An engine without its thread: tests decide when a step happens and what time it is.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "engine/loop.h"
+#include "engine/testing/fake_model.h"
+
+namespace braid::engine::testing {
+
+using ChoiceKey = std::pair<RequestId, int>;
+
+// Everything a subscriber heard, by choice.
+struct Heard {
+  std::vector<std::int32_t> tokens;
+  std::vector<PositionLogprobs> logprobs;
+  std::vector<std::optional<PositionLogprobs>> prompt_logprobs;
+  protocol::FinishReason finish = protocol::FinishReason::kNone;
+  std::optional<std::int32_t> stop_token;
+  std::string error;
+  std::int32_t cached_tokens = 0;
+};
+
+class Recorder final : public Subscriber {
+ public:
+  void on_tokens(std::vector<TokenMessage>&& messages) override {
+    ++calls;
+    for (TokenMessage& m : messages) {
+      Heard& h = heard[{m.request, m.index}];
+      EXPECT_EQ(h.finish, protocol::FinishReason::kNone) << "nothing comes after the end";
+      h.tokens.insert(h.tokens.end(), m.tokens.begin(), m.tokens.end());
+      for (auto& l : m.logprobs) h.logprobs.push_back(std::move(l));
+      for (auto& l : m.prompt_logprobs) h.prompt_logprobs.push_back(std::move(l));
+      h.finish = m.finish;
+      h.stop_token = m.stop_token;
+      h.error = m.error;
+      h.cached_tokens = m.cached_tokens;
+    }
+  }
+  std::map<ChoiceKey, Heard> heard;
+  int calls = 0;
+};
+
+struct HarnessOptions {
+  FakeModelOptions model = {};
+  SchedulerLimits limits = {.max_batched_tokens = 64, .max_sequences = 8};
+  std::int32_t blocks = 64;
+  int block_size = 4;
+  std::int32_t max_model_len = 128;
+  std::int32_t max_waiting = 100;
+  int max_logprobs = 20;
+  bool priority = false;
+  std::vector<std::int32_t> eos_ids = {};
+  std::shared_ptr<const text::GrammarCompiler> grammars = nullptr;
+};
+
+class Harness {
+ public:
+  explicit Harness(const HarnessOptions& o = {})
+      : model(o.model),
+        hasher(prefix::Algorithm::kXxhashCbor, "0"),
+        cache(model.cache_layout(), o.blocks, o.block_size),
+        admission({.max_model_len = std::min(o.max_model_len, o.blocks * o.block_size),
+                   .max_batched_tokens = o.limits.max_batched_tokens,
+                   .chunked_prefill = o.limits.chunked_prefill,
+                   .priority = o.priority,
+                   .max_waiting = o.max_waiting,
+                   .max_logprobs = o.max_logprobs,
+                   .block_size = o.block_size},
+                  Vocabulary{o.model.vocabulary, o.eos_ids, o.grammars, {}},
+                  &hasher,
+                  &metrics,
+                  &clock),
+        loop({&model, &cache, &admission, &metrics, &clock, o.limits}) {}
+
+  SubmitMessage message(std::vector<std::int32_t> prompt, protocol::SamplingParams params) {
+    SubmitMessage m;
+    m.prompt = std::move(prompt);
+    m.params = std::move(params);
+    m.subscriber = recorder;
+    return m;
+  }
+
+  Result<RequestId> submit(SubmitMessage m) {
+    auto request = admission.admit(std::move(m));
+    if (!request.ok()) return request.error();
+    const RequestId id = request.value()->id;
+    loop.receive(std::move(request).value());
+    return id;
+  }
+
+  RequestId submit(std::vector<std::int32_t> prompt, protocol::SamplingParams params) {
+    return submit(message(std::move(prompt), std::move(params))).value();
+  }
+
+  void run_until_idle() {
+    for (int steps = 0; !loop.idle(); ++steps) {
+      ASSERT_LT(steps, 100000) << "the loop does not come to an end";
+      loop.step();
+    }
+  }
+
+  const Heard& heard(RequestId request, int index = 0) { return recorder->heard[{request, index}]; }
+
+  FakeModel model;
+  Metrics metrics;
+  ManualClock clock;
+  prefix::BlockHasher hasher;
+  kv::Cache cache;
+  Admission admission;
+  Loop loop;
+  std::shared_ptr<Recorder> recorder = std::make_shared<Recorder>();
+};
+
+}  // namespace braid::engine::testing
