@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "backend/cpu/backend.h"
+#include "backend/cpu/elementwise/elementwise.h"
 
 namespace braid::cpu {
 namespace {
@@ -10,6 +11,7 @@ namespace {
 struct Lists {
   std::vector<ops::Kernel<ops::Linear>> linear;
   std::vector<ops::Kernel<ops::GroupedMlp>> grouped_mlp;
+  ElementwiseKernels rows = elementwise_kernels();
   ops::KernelLists lists;
 };
 
@@ -17,6 +19,13 @@ Lists make_lists() {
   Lists all;
   all.lists.linear = all.linear;
   all.lists.grouped_mlp = all.grouped_mlp;
+  all.lists.embed = all.rows.embed;
+  all.lists.rms_norm = all.rows.rms_norm;
+  all.lists.mla_store = all.rows.mla_store;
+  all.lists.mla_query = all.rows.mla_query;
+  all.lists.gqa_prepare = all.rows.gqa_prepare;
+  all.lists.route = all.rows.route;
+  all.lists.combine = all.rows.combine;
   return all;
 }
 
