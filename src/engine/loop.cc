@@ -18,7 +18,8 @@ Loop::Loop(const Parts& parts)
       cached_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_cache_hit"})),
       pool_(parts.cache->num_blocks()),
       scheduler_(parts.limits, &pool_),
-      runner_(parts.model, parts.cache) {
+      runner_(parts.model, parts.cache),
+      trace_(parts.trace) {
   metrics_->healthy.set(1);
 }
 
@@ -66,6 +67,7 @@ bool Loop::step() {
   const TimePoint start = clock_->now();
   if (start >= next_deadline_) expire(start);
   scheduler_.plan(plan_);
+  if (trace_) trace_(plan_);
   note_plan(start);
   if (plan_.work.empty()) {
     emit();

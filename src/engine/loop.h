@@ -3,6 +3,7 @@
 // Thread rules: one thread at a time.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -28,6 +29,8 @@ class Loop {
     Metrics* metrics = nullptr;
     const Clock* clock = nullptr;
     SchedulerLimits limits;
+    // Sees every plan before it runs; may be empty.
+    std::function<void(const StepPlan&)> trace = {};
   };
   explicit Loop(const Parts& parts);
 
@@ -45,7 +48,6 @@ class Loop {
   std::uint64_t ended() const { return ended_; }  // requests, since the start
   bool healthy() const { return failure_.empty(); }
   Stats stats() const;
-  const StepPlan& last_plan() const { return plan_; }
   const kv::BlockPool& pool() const { return pool_; }
 
  private:
@@ -74,6 +76,7 @@ class Loop {
   kv::BlockPool pool_;
   Scheduler scheduler_;
   Runner runner_;
+  const std::function<void(const StepPlan&)> trace_;
   sample::Scratch scratch_;
   StepPlan plan_;
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <utility>
@@ -58,6 +59,7 @@ struct HarnessOptions {
   bool priority = false;
   std::vector<std::int32_t> eos_ids = {};
   std::shared_ptr<const text::GrammarCompiler> grammars = nullptr;
+  std::function<void(const StepPlan&)> trace = {};
 };
 
 class Harness {
@@ -77,7 +79,7 @@ class Harness {
                   &hasher,
                   &metrics,
                   &clock),
-        loop({&model, &cache, &admission, &metrics, &clock, o.limits}) {}
+        loop({&model, &cache, &admission, &metrics, &clock, o.limits, o.trace}) {}
 
   SubmitMessage message(std::vector<std::int32_t> prompt, protocol::SamplingParams params) {
     SubmitMessage m;
