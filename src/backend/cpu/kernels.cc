@@ -2,6 +2,7 @@
 // The CPU backend's kernels, operation by operation.
 #include <vector>
 
+#include "backend/cpu/attention/attention.h"
 #include "backend/cpu/backend.h"
 #include "backend/cpu/elementwise/elementwise.h"
 
@@ -11,6 +12,8 @@ namespace {
 struct Lists {
   std::vector<ops::Kernel<ops::Linear>> linear;
   std::vector<ops::Kernel<ops::GroupedMlp>> grouped_mlp;
+  std::vector<ops::Kernel<ops::AttentionDecode>> attention_decode = attention_decode_kernels();
+  std::vector<ops::Kernel<ops::AttentionPrefill>> attention_prefill = attention_prefill_kernels();
   ElementwiseKernels rows = elementwise_kernels();
   ops::KernelLists lists;
 };
@@ -19,6 +22,8 @@ Lists make_lists() {
   Lists all;
   all.lists.linear = all.linear;
   all.lists.grouped_mlp = all.grouped_mlp;
+  all.lists.attention_decode = all.attention_decode;
+  all.lists.attention_prefill = all.attention_prefill;
   all.lists.embed = all.rows.embed;
   all.lists.rms_norm = all.rows.rms_norm;
   all.lists.mla_store = all.rows.mla_store;

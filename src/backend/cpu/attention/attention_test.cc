@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every attention kernel that this machine can run: against the reference, and bit for bit against
+// itself when the batch, the chunks of a prompt or the number of workers change.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+
+#include "backend/cpu/simd/fixture.h"
+#include "ops/reference.h"
+
+namespace braid::cpu {
+namespace {
+
+using ops::AttentionDecode;
+using ops::AttentionPrefill;
+using ops::AttentionShape;
+
+const AttentionShape kMla{4, 1, 576, 512, 0.07f};
+const AttentionShape kMany{16, 1, 72, 40, 0.12f};
+const AttentionShape kGqa{12, 2, 40, 40, 0.15f};
+const AttentionShape kOdd{6, 2, 7, 5, 0.4f};
+const AttentionShape kExpanded{4, 4, 192, 128, 0.072f};
+const AttentionShape kExpandedOdd{3, 3, 40, 24, 0.16f};
+
+float tolerance(DType dtype) { return dtype == DType::kBF16 ? 0.02f : 2e-5f; }
+
+void expect_near(const char* name, const TestRows& got, const TestRows& expected, float allowed) {
+  for (std::int64_t r = 0; r < got.view.rows; ++r) {
+    for (std::int64_t c = 0; c < got.view.cols; ++c) {
+      ASSERT_NEAR(got.at(r, c), expected.at(r, c), allowed) << name << " row " << r << " column " << c;
+    }
+  }
+}
+
+// A paged cache of sequences with the given lengths; rows [k of every kv head | v], or, with one kv
+// head and `absorbed`, values in front of keys' rows.
+struct Paged {
+  AttentionShape shape;
+  int block;
+  bool absorbed;
+  TestRows cache;
+  std::vector<std::vector<std::int32_t>> tables;
+
+  static std::int64_t width(const AttentionShape& s, bool absorbed) {
+    return absorbed ? s.qk_dim : s.kv_heads * (s.qk_dim + s.v_dim);
+  }
+  Paged(const AttentionShape& s, DType dtype, int block_size, bool shared,
+        const std::vector<int>& contexts)
+      : shape(s), block(block_size), absorbed(shared),
+        cache(dtype, blocks(contexts, block_size) * block_size, width(s, shared)) {
+    cache.fill(1, 2);
+    const auto count = static_cast<std::int32_t>(blocks(contexts, block));
+    std::int32_t next = 0;
+    for (int context : contexts) {
+      std::vector<std::int32_t> table;
+      for (int b = 0; b * block < context; ++b) table.push_back(count - 1 - next++);
+      tables.push_back(table);
+    }
+  }
+  static std::int64_t blocks(const std::vector<int>& contexts, int block) {
+    std::int64_t n = 0;
+    for (int context : contexts) n += (context + block - 1) / block;
+    return n;
+  }
+  ops::Rows k() const { return {cache.view.data, cache.view.dtype, cache.view.stride, shape.qk_dim}; }
+  ops::Rows v() const {
+    const Activations values = cache.view.columns(absorbed ? 0 : shape.kv_heads * shape.qk_dim, 1);
+    return {values.data, cache.view.dtype, cache.view.stride, shape.v_dim};
+  }
+};
+
+struct Decode {
+  Paged paged;
+  TestRows q;
+  std::vector<AttentionDecode::Row> rows;
+
+  Decode(const AttentionShape& s, DType dtype, int block, bool absorbed, const std::vector<int>& contexts)
+      : paged(s, dtype, block, absorbed, contexts),
+        q(dtype, static_cast<std::int64_t>(contexts.size()), s.heads * s.qk_dim) {
+    q.fill(2, 2);
+    for (std::size_t i = 0; i < contexts.size(); ++i) {
+      rows.push_back({paged.tables[i].data(), contexts[i]});
+    }
+  }
+  // Rows [first, first + count).
+  TestRows run(const ops::Kernel<AttentionDecode>& kernel, Stream& stream, std::int64_t first,
+               std::int64_t count) {
+    const AttentionShape& s = paged.shape;
+    TestRows out(q.view.dtype, count, s.heads * s.v_dim);
+    AttentionDecode::Args a;
+    a.shape = s;
+    a.q = q.view.slice_rows(first, count);
+    a.k = paged.k();
+    a.v = paged.v();
+    a.block_size = paged.block;
+    a.rows = std::span(rows).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+    a.out = out.view;
+    std::int64_t longest = 1;
+    for (const auto& row : a.rows) longest = std::max<std::int64_t>(longest, row.context);
+    Buffer scratch(AttentionDecode::scratch_bytes(s, count, longest));
+    a.scratch = scratch.data();
+    kernel.run(a, stream);
+    return out;
+  }
+  TestRows all(const ops::Kernel<AttentionDecode>& kernel, Stream& stream) {
+    return run(kernel, stream, 0, static_cast<std::int64_t>(rows.size()));
+  }
+};
+
+struct DecodeCase {
+  AttentionShape shape;
+  bool absorbed;
+};
+const DecodeCase kDecodeCases[] = {{kMla, true}, {kMany, true}, {kGqa, false}, {kOdd, false}};
+
+TEST(CpuAttentionDecode, AgreesWithTheReference) {
+  const auto stream = make_stream({.threads = 2});
+  const std::vector<int> contexts = {1, 2, 3, 5, 15, 16, 17, 63, 64, 100, 255, 256, 257, 513, 1000};
+  for (DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const auto& [shape, absorbed] : kDecodeCases) {
+      for (int block : {1, 16, 64}) {
+        Decode decode(shape, dtype, block, absorbed, contexts);
+        const TestRows expected = decode.all(ops::reference::kAttentionDecode, *stream);
+        for (const auto* kernel : runnable(kernels().attention_decode, {dtype, dtype, shape},
+                                           stream->capabilities())) {
+          expect_near(kernel->name, decode.all(*kernel, *stream), expected, tolerance(dtype));
+        }
+        if (&shape == &kDecodeCases[0].shape) break;  // the reference is slow here
+      }
+    }
+  }
+}
+
+TEST(CpuAttentionDecode, ARowDoesNotDependOnTheBatchOrTheWorkers) {
+  const auto one = make_stream({.threads = 1});
+  const auto three = make_stream({.threads = 3, .pin = false});
+  const std::vector<int> contexts = {700, 1, 30, 256, 257};
+  for (DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const auto& [shape, absorbed] : kDecodeCases) {
+      Decode decode(shape, dtype, 16, absorbed, contexts);
+      for (const auto* kernel : runnable(kernels().attention_decode, {dtype, dtype, shape},
+                                         one->capabilities())) {
+        const TestRows together = decode.all(*kernel, *three);
+        EXPECT_EQ(decode.all(*kernel, *one).values(), together.values()) << kernel->name;
+        for (std::int64_t r = 0; r < 5; ++r) {
+          const TestRows alone = decode.run(*kernel, *three, r, 1);
+          for (std::int64_t c = 0; c < alone.view.cols; ++c) {
+            ASSERT_EQ(alone.at(0, c), together.at(r, c)) << kernel->name << " row " << r;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuAttentionDecode, NoRowsIsNoWork) {
+  const auto stream = make_stream({.threads = 2});
+  Decode decode(kGqa, DType::kF32, 16, false, {});
+  for (const auto& kernel : kernels().attention_decode) {
+    if (kernel.supports({DType::kF32, DType::kF32, kGqa}, stream->capabilities()).empty()) {
+      decode.all(kernel, *stream);
+    }
+  }
+}
+
+// Prompts of given lengths one after another; keys and values in pages or, contiguous, in rows of
+// the same order as the queries.
+struct Prefill {
+  Paged paged;
+  std::vector<int> lengths;
+  TestRows q;
+  TestRows out;
+  Buffer state;
+
+  Prefill(const AttentionShape& s, DType dtype, int block, const std::vector<int>& n)
+      : paged(s, dtype, block, false, n), lengths(n),
+        q(dtype, std::accumulate(n.begin(), n.end(), 0), s.heads * s.qk_dim),
+        out(dtype, q.view.rows, s.heads * s.v_dim),
+        state(AttentionPrefill::state_bytes(s, q.view.rows)) {
+    q.fill(3, 2);
+  }
+
+  AttentionPrefill::Args args() {
+    AttentionPrefill::Args a;
+    a.shape = paged.shape;
+    a.q = q.view;
+    a.k = paged.k();
+    a.v = paged.v();
+    a.block_size = paged.block;
+    a.out = out.view;
+    a.state = state.as<float>();
+    return a;
+  }
+  std::int64_t first_row(std::size_t i) const {
+    return std::accumulate(lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(i), 0);
+  }
+  AttentionPrefill::Sequence sequence(std::size_t i, std::int64_t from, std::int64_t rows) const {
+    return {first_row(i) + from, rows, from, 0, from + rows, paged.tables[i].data(), 0};
+  }
+  const std::vector<float> whole(const ops::Kernel<AttentionPrefill>& kernel, Stream& stream) {
+    std::vector<AttentionPrefill::Sequence> all;
+    for (std::size_t i = 0; i < lengths.size(); ++i) all.push_back(sequence(i, 0, lengths[i]));
+    auto a = args();
+    a.sequences = all;
+    kernel.run(a, stream);
+    return out.values();
+  }
+};
+
+const AttentionShape kPrefillShapes[] = {kExpanded, kExpandedOdd, kGqa, kOdd};
+
+TEST(CpuAttentionPrefill, AgreesWithTheReference) {
+  const auto stream = make_stream({.threads = 2});
+  for (DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const auto& shape : kPrefillShapes) {
+      for (int block : {1, 16, 64}) {
+        Prefill prefill(shape, dtype, block, {1, 7, 64, 65, 0, 150});
+        const auto expected = prefill.whole(ops::reference::kAttentionPrefill, *stream);
+        for (const auto* kernel : runnable(kernels().attention_prefill, {dtype, dtype, shape},
+                                           stream->capabilities())) {
+          const auto got = prefill.whole(*kernel, *stream);
+          for (std::size_t i = 0; i < got.size(); ++i) {
+            ASSERT_NEAR(got[i], expected[i], tolerance(dtype)) << kernel->name << " element " << i;
+          }
+        }
+      }
+    }
+  }
+}
+
+// Chunks of a prompt, among other sequences' chunks, in pages.
+TEST(CpuAttentionPrefill, ChunksEqualTheWholePromptBitForBit) {
+  const auto stream = make_stream({.threads = 3, .pin = false});
+  const auto one = make_stream({.threads = 1});
+  for (DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const auto& shape : kPrefillShapes) {
+      Prefill prefill(shape, dtype, 16, {300, 90});
+      for (const auto* kernel : runnable(kernels().attention_prefill, {dtype, dtype, shape},
+                                         stream->capabilities())) {
+        const auto expected = prefill.whole(*kernel, *stream);
+        EXPECT_EQ(prefill.whole(*kernel, *one), expected) << kernel->name;
+        prefill.out.fill(9);
+        for (std::int64_t first = 0; first < 300; first += 71) {
+          std::vector<AttentionPrefill::Sequence> chunk = {
+              prefill.sequence(0, first, std::min<std::int64_t>(71, 300 - first))};
+          if (first == 142) chunk.insert(chunk.begin(), prefill.sequence(1, 0, 90));
+          auto a = prefill.args();
+          a.sequences = chunk;
+          kernel->run(a, *stream);
+        }
+        EXPECT_EQ(prefill.out.values(), expected) << kernel->name;
+      }
+    }
+  }
+}
+
+TEST(CpuAttentionPrefill, SegmentsOfContiguousKeysEqualTheWholeBitForBit) {
+  const auto stream = make_stream({.threads = 2});
+  const int length = 260;
+  for (DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const auto& shape : kPrefillShapes) {
+      Prefill prefill(shape, dtype, 1, {length});
+      std::vector<std::int32_t> straight(length);
+      std::iota(straight.begin(), straight.end(), 0);
+      prefill.paged.tables[0] = straight;
+      for (const auto* kernel : runnable(kernels().attention_prefill, {dtype, dtype, shape},
+                                         stream->capabilities())) {
+        const auto expected = prefill.whole(*kernel, *stream);
+        prefill.out.fill(9);
+        for (std::int64_t first = 0; first < length; first += 128) {
+          const std::int64_t end = std::min<std::int64_t>(first + 128, length);
+          const AttentionPrefill::Sequence segment[] = {{0, length, 0, first, end, nullptr, first}};
+          auto a = prefill.args();
+          a.sequences = segment;
+          a.first_segment = first == 0;
+          a.last_segment = end == length;
+          kernel->run(a, *stream);
+        }
+        EXPECT_EQ(prefill.out.values(), expected) << kernel->name;
+      }
+    }
+  }
+}
+
+TEST(CpuAttention, APrefillsLastRowIsADecode) {
+  const auto stream = make_stream({.threads = 2});
+  for (DType dtype : {DType::kF32, DType::kBF16}) {
+    Prefill prefill(kGqa, dtype, 16, {300});
+    const auto capabilities = stream->capabilities();
+    const auto best = ops::select<AttentionPrefill>(kernels().attention_prefill, {dtype, dtype, kGqa}, capabilities);
+    const auto decode = ops::select<AttentionDecode>(kernels().attention_decode, {dtype, dtype, kGqa}, capabilities);
+    prefill.whole(*best->kernel, *stream);
+    const AttentionDecode::Row rows[] = {{prefill.paged.tables[0].data(), 300}};
+    TestRows out(dtype, 1, kGqa.heads * kGqa.v_dim);
+    Buffer scratch(AttentionDecode::scratch_bytes(kGqa, 1, 300));
+    decode->kernel->run({kGqa, prefill.q.view.slice_rows(299, 1), prefill.paged.k(),
+                         prefill.paged.v(), 16, rows, out.view, scratch.data()}, *stream);
+    for (std::int64_t c = 0; c < out.view.cols; ++c) {
+      EXPECT_NEAR(out.at(0, c), prefill.out.at(299, c), tolerance(dtype));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace braid::cpu

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decode attention: a task is one query row, one part of 256 keys and some of its heads. A row
+// with a single part writes its result at once; the others are merged after a second fork.
+#include "backend/cpu/attention/attention.h"
+#include "backend/cpu/attention/decode_part.h"
+#include "backend/cpu/attention/key_rows.h"
+#include "backend/cpu/simd/tier.h"
+#include "backend/cpu/stream.h"
+#include "ops/reference.h"
+
+namespace braid::cpu {
+namespace {
+
+using Args = ops::AttentionDecode::Args;
+static_assert(kPartKeys == ops::AttentionDecode::kSplit);
+
+std::int64_t parts_of(std::int64_t context) { return (context + kPartKeys - 1) / kPartKeys; }
+
+struct Plan {
+  std::int64_t parts = 0;    // of the row with most
+  std::int64_t groups = 1;   // pieces that the heads are cut into
+  std::int64_t stride = 0;   // floats of one partial result
+  double ns_each = 0;
+
+  Plan(const Args& a, int workers) {
+    std::int64_t keys = 0;
+    std::int64_t tasks = 0;
+    for (const auto& row : a.rows) {
+      parts = std::max(parts, parts_of(row.context));
+      tasks += parts_of(row.context);
+      keys += row.context;
+    }
+    const int units = a.shape.kv_heads > 1 ? a.shape.kv_heads : a.shape.heads;
+    if (tasks < 2 * workers) groups = std::min(units, workers);
+    stride = a.shape.v_dim + 2;
+    const double flops = 2.0 * static_cast<double>(keys) * a.shape.heads * (a.shape.qk_dim + a.shape.v_dim);
+    ns_each = flops / 100 / static_cast<double>(std::max<std::int64_t>(1, count(a)));
+  }
+  std::int64_t count(const Args& a) const {
+    return static_cast<std::int64_t>(a.rows.size()) * parts * groups;
+  }
+  // Partial result of (row, part, head 0).
+  float* partial(const Args& a, std::int64_t row, std::int64_t part) const {
+    return reinterpret_cast<float*>(a.scratch) + (row * parts + part) * a.shape.heads * stride;
+  }
+};
+
+template <const DecodeTier& T>
+void run_heads(const Args& a, const Plan& plan, std::int64_t row, std::int64_t part, int kv_head,
+               int head, int heads, float* scratch) {
+  const ops::AttentionShape& s = a.shape;
+  const auto& r = a.rows[static_cast<std::size_t>(row)];
+  const std::int64_t first = part * kPartKeys;
+  const int keys = static_cast<int>(std::min<std::int64_t>(kPartKeys, r.context - first));
+  const void* k[kPartKeys];
+  const void* v[kPartKeys];
+  KeyRows(a.k, kv_head, r.table, a.block_size).gather(first, keys, k);
+  KeyRows(a.v, kv_head, r.table, a.block_size).gather(first, keys, v);
+  const std::size_t element = size_of(a.q.dtype);
+  DecodePart d{};
+  d.k = k;
+  d.v = v;
+  d.keys = keys;
+  d.cache_bf16 = a.k.dtype == DType::kBF16;
+  d.q = a.q.row(row) + static_cast<std::size_t>(head) * static_cast<std::size_t>(s.qk_dim) * element;
+  d.q_bf16 = a.q.dtype == DType::kBF16;
+  d.heads = heads;
+  d.qk_dim = s.qk_dim;
+  d.v_dim = s.v_dim;
+  d.scale = s.scale;
+  d.partial_stride = plan.stride;
+  if (parts_of(r.context) > 1) d.partial = plan.partial(a, row, part) + head * plan.stride;
+  d.final = a.out.row(row) + static_cast<std::size_t>(head) * static_cast<std::size_t>(s.v_dim) * element;
+  d.scratch = scratch;
+  T.part(d);
+}
+
+// Piece `group` of the heads: whole kv heads where there are several, else single heads.
+template <const DecodeTier& T>
+void run_task(const Args& a, const Plan& plan, std::int64_t task, float* scratch) {
+  const std::int64_t group = task % plan.groups;
+  const std::int64_t part = task / plan.groups % plan.parts;
+  const std::int64_t row = task / plan.groups / plan.parts;
+  if (part * kPartKeys >= a.rows[static_cast<std::size_t>(row)].context) return;
+  const int units = a.shape.kv_heads > 1 ? a.shape.kv_heads : a.shape.heads;
+  const int begin = static_cast<int>(units * group / plan.groups);
+  const int end = static_cast<int>(units * (group + 1) / plan.groups);
+  if (a.shape.kv_heads == 1) {
+    run_heads<T>(a, plan, row, part, 0, begin, end - begin, scratch);
+    return;
+  }
+  const int shared = a.shape.heads / a.shape.kv_heads;
+  for (int kv = begin; kv < end; ++kv) {
+    run_heads<T>(a, plan, row, part, kv, kv * shared, shared, scratch);
+  }
+}
+
+template <const DecodeTier& T>
+void merge(const Args& a, const Plan& plan, std::int64_t row, int head) {
+  const std::int64_t parts = parts_of(a.rows[static_cast<std::size_t>(row)].context);
+  if (parts < 2) return;
+  const std::size_t at = static_cast<std::size_t>(head) * static_cast<std::size_t>(a.shape.v_dim);
+  T.merge(plan.partial(a, row, 0) + head * plan.stride, a.shape.heads * plan.stride,
+          static_cast<int>(parts), a.shape.v_dim, a.out.row(row) + at * size_of(a.out.dtype),
+          a.out.dtype == DType::kBF16);
+}
+
+template <const DecodeTier& T>
+void decode(const Args& a, braid::Stream& s) {
+  Stream& cpu = stream(s);
+  const Plan plan(a, cpu.workers());
+  const std::size_t scratch = part_scratch(a.shape.qk_dim) * sizeof(float);
+  cpu.queue(plan.count(a), plan.ns_each, [&](std::int64_t task, int worker) {
+    run_task<T>(a, plan, task, reinterpret_cast<float*>(cpu.scratch(worker, scratch)));
+  });
+  if (plan.parts < 2) return;
+  const auto heads = static_cast<std::int64_t>(a.rows.size()) * a.shape.heads;
+  const double cost = 0.1 * static_cast<double>(plan.parts * a.shape.v_dim);
+  cpu.split(heads, cost, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      merge<T>(a, plan, i / a.shape.heads, static_cast<int>(i % a.shape.heads));
+    }
+  });
+}
+
+template <const Tier& T>
+std::string supports(const ops::AttentionDecode::Problem& p, const Capabilities& caps) {
+  const bool narrow = p.q == DType::kBF16 && p.cache == DType::kBF16;
+  if (&T == &kAvx512Bf16 && !narrow) return "needs bfloat16 queries and cache";
+  return missing(caps, T);
+}
+
+template <const Tier& T, const DecodeTier& D>
+ops::Kernel<ops::AttentionDecode> entry() {
+  return {T.name, T.rank, supports<T>, decode<D>, nullptr};
+}
+
+}  // namespace
+
+std::vector<ops::Kernel<ops::AttentionDecode>> attention_decode_kernels() {
+  return {ops::reference::kAttentionDecode,
+          entry<kScalar, kScalarDecode>(),
+#if defined(__x86_64__)
+          entry<kAvx2, kAvx2Decode>(),
+          entry<kAvx512, kAvx512Decode>(),
+          entry<kAvx512Bf16, kAvx512Bf16Decode>(),
+#endif
+  };
+}
+
+}  // namespace braid::cpu
