@@ -2,6 +2,8 @@
 // Eight floats with AVX2 and FMA; functions as in portable.h, whose first lines apply.
 #pragma once
 
+#if defined(__AVX2__)
+
 #include <immintrin.h>
 
 #include <cstdint>
@@ -89,3 +91,5 @@ struct Avx2 {
 };
 
 }  // namespace
+
+#endif

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sixteen floats with AVX-512 F, BW, DQ and VL; functions as in portable.h, whose first lines apply.
+// Sixteen floats with AVX-512 F, BW, DQ and VL; functions as in portable.h, whose first lines
+// apply.
 #pragma once
+
+#if defined(__AVX512BW__)
 
 #include <immintrin.h>
 
@@ -83,3 +86,5 @@ struct Avx512 {
 };
 
 }  // namespace
+
+#endif
