@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sample/choose.h"
 
+#include <algorithm>
 #include <cmath>
-#include <limits>
 
 namespace braid::sample {
 namespace {
@@ -26,33 +26,59 @@ std::int32_t draw_from_all(std::span<const float> weights, double draw, Scratch&
   return static_cast<std::int32_t>(last);
 }
 
-std::int32_t draw_from_candidates(std::span<const Candidate> kept, double mass, double draw) {
-  double left = draw * mass;
-  for (const Candidate& candidate : kept) {
-    left -= candidate.value;
-    if (left < 0) return candidate.token;
-  }
-  return kept.back().token;
-}
-
-// Cuts the candidates, which descend, after the one with which they hold `wanted`; returns the mass
-// kept, or a negative number when they do not hold that much.
-double keep_mass(std::vector<Candidate>& candidates, double wanted) {
-  double mass = 0;
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
-    mass += candidates[i].value;
-    if (mass >= wanted) {
-      candidates.resize(i + 1);
-      return mass;
-    }
-  }
-  return -1;
-}
-
 double mass_of(std::span<const Candidate> candidates) {
   double mass = 0;
   for (const Candidate& candidate : candidates) mass += candidate.value;
   return mass;
+}
+
+// Where the fewest likeliest candidates that hold `wanted` end, which is found by halving: the
+// likelier half holds it, or belongs to it. Candidates are reordered so that those come first.
+std::size_t holders_of(std::span<Candidate> candidates, double wanted) {
+  std::size_t first = 0;
+  std::size_t last = candidates.size();
+  while (last - first > 1) {
+    const std::size_t middle = first + (last - first) / 2;
+    const auto at = [&](std::size_t i) { return candidates.begin() + static_cast<std::ptrdiff_t>(i); };
+    std::nth_element(at(first), at(middle), at(last), likelier);
+    const double mass = mass_of(candidates.subspan(first, middle - first));
+    if (mass >= wanted) {
+      last = middle;
+    } else {
+      wanted -= mass;
+      first = middle;
+    }
+  }
+  return last;
+}
+
+// Zeroes the weights of all tokens that are not among the first `count` candidates, of which the
+// last is the least likely.
+void keep_first(std::span<Candidate> candidates, std::size_t count, std::span<float> weights) {
+  zero_below(weights, candidates[count - 1].value);
+  for (const Candidate& candidate : candidates.subspan(count)) {
+    weights[static_cast<std::size_t>(candidate.token)] = 0;
+  }
+}
+
+void restrict_to_top_k(std::span<float> weights, std::size_t k, Scratch& scratch) {
+  auto& candidates = scratch.candidates;
+  gather_top(weights, k, 0.0f, candidates, scratch.floats);
+  if (candidates.size() < k) return;  // fewer are possible at all
+  const auto kth = candidates.begin() + static_cast<std::ptrdiff_t>(k - 1);
+  std::nth_element(candidates.begin(), kth, candidates.end(), likelier);
+  zero_below(weights, kth->value);
+}
+
+void restrict_to_top_p(std::span<float> weights, double p, Scratch& scratch) {
+  auto& candidates = scratch.candidates;
+  const double wanted = p * sum_chunks(weights, scratch.sums);
+  constexpr std::size_t kFew = 64;
+  gather_top(weights, kFew, 0.0f, candidates, scratch.floats);
+  if (mass_of(candidates) < wanted) {
+    gather_top(weights, weights.size(), 0.0f, candidates, scratch.floats);
+  }
+  keep_first(candidates, holders_of(candidates, wanted), weights);
 }
 
 }  // namespace
@@ -66,28 +92,11 @@ std::int32_t choose(std::span<const float> logits,
   scratch.weights.resize(logits.size());
   const std::span<float> weights = scratch.weights;
   exp_row(logits, max, 1.0f / restriction.temperature, weights);
-  if (restriction.min_p > 0) {
-    for (float& weight : weights) weight = weight >= restriction.min_p ? weight : 0.0f;
-  }
+  if (restriction.min_p > 0) zero_below(weights, restriction.min_p);
   const auto top_k = static_cast<std::size_t>(restriction.top_k);
-  const bool by_rank = top_k > 0 && top_k < logits.size();
-  if (!by_rank && restriction.top_p >= 1) return draw_from_all(weights, draw, scratch);
-
-  auto& candidates = scratch.candidates;
-  if (by_rank) {
-    top_values(weights, top_k, candidates, scratch.floats);
-    double mass = mass_of(candidates);
-    if (restriction.top_p < 1) mass = keep_mass(candidates, restriction.top_p * mass);
-    return draw_from_candidates(candidates, mass < 0 ? mass_of(candidates) : mass, draw);
-  }
-  const double wanted = restriction.top_p * sum_chunks(weights, scratch.sums);
-  for (std::size_t count = 64;; count *= 16) {
-    top_values(weights, count, candidates, scratch.floats);
-    const bool all = count >= weights.size();
-    double mass = keep_mass(candidates, wanted);
-    if (mass < 0 && all) mass = mass_of(candidates);
-    if (mass >= 0) return draw_from_candidates(candidates, mass, draw);
-  }
+  if (restriction.top_k > 0 && top_k < weights.size()) restrict_to_top_k(weights, top_k, scratch);
+  if (restriction.top_p < 1) restrict_to_top_p(weights, restriction.top_p, scratch);
+  return draw_from_all(weights, draw, scratch);
 }
 
 }  // namespace braid::sample

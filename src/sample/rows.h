@@ -21,12 +21,26 @@ inline constexpr std::size_t kSumChunk = 64;
 double sum_chunks(std::span<const float> row, std::vector<double>& chunks);
 std::int64_t count_at_least(std::span<const float> row, float value);
 
+// Values below `bound` become 0.
+void zero_below(std::span<float> row, float bound);
+
 struct Candidate {
   std::int32_t token = 0;
   float value = 0;
 };
-// The `count` largest values above -infinity and all that equal the last of them, by descending
-// value, then ascending token. `scratch` is memory to reuse.
+// By descending value, then ascending token.
+inline bool likelier(const Candidate& a, const Candidate& b) {
+  return a.value != b.value ? a.value > b.value : a.token < b.token;
+}
+// All values from some bound on, among them at least the `count` largest of those above `floor` (or
+// all of them), in order of tokens. `count` > 0. `scratch` is memory to reuse.
+void gather_top(std::span<const float> row,
+                std::size_t count,
+                float floor,
+                std::vector<Candidate>& out,
+                std::vector<float>& scratch);
+// The `count` largest values above -infinity and all that equal the last of them, the likeliest
+// first.
 void top_values(std::span<const float> row,
                 std::size_t count,
                 std::vector<Candidate>& out,
