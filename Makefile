@@ -2,7 +2,6 @@
 # make build   installs what is missing, builds build/release/braid
 # make serve   builds, then serves the default model (MODEL=..., PORT=..., ARGS="--flag ...")
 # make test    builds, then runs every test
-# make reference   regenerates docs/reference from the built binary
 SHELL := /bin/bash
 MODEL ?= models/lexicon-30m
 PORT ?= 8000
@@ -15,7 +14,7 @@ CMAKE_ARGS ?=
 STAMPS := build/.stamps
 BRAID := build/release/braid
 
-.PHONY: build serve test reference clean help
+.PHONY: help build serve test clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -31,9 +30,6 @@ serve: build
 
 test: build $(STAMPS)/venv
 	@ctest --preset release -j $(JOBS)
-
-reference: build
-	@tools/reference.sh $(BRAID) docs/reference
 
 # A stamp is renewed when the script that made it changes.
 $(STAMPS)/packages: tools/install.sh
