@@ -24,6 +24,25 @@ __m128 sums(__m512 a, __m512 b, __m512 c, __m512 d) {
   return _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
 }
 
+// Elements [i, i + 32) of the sums; masked beyond qk_dim.
+template <int H, bool kMasked>
+inline __attribute__((always_inline)) void add_products(__m512 (&sum)[H][4], const void* const* k,
+                                                        const std::uint16_t* q, int i, int qk_dim) {
+  const auto at = [&](const void* row) {
+    return kMasked ? load(row, i, qk_dim)
+                   : _mm512_loadu_si512(static_cast<const std::uint16_t*>(row) + i);
+  };
+  __m512i key[4];
+#pragma GCC unroll 4
+  for (int n = 0; n < 4; ++n) key[n] = at(k[n]);
+#pragma GCC unroll 4
+  for (int h = 0; h < H; ++h) {
+    const __m512i x = at(q + h * qk_dim);
+#pragma GCC unroll 4
+    for (int n = 0; n < 4; ++n) sum[h][n] = _mm512_dpbf16_ps(sum[h][n], pairs(x), pairs(key[n]));
+  }
+}
+
 template <int H>
 void scores(const DecodePart& d, int head, float* s) {
   const auto* q = static_cast<const std::uint16_t*>(d.q) + static_cast<long>(head) * d.qk_dim;
@@ -36,17 +55,9 @@ void scores(const DecodePart& d, int head, float* s) {
 #pragma GCC unroll 4
       for (int n = 0; n < 4; ++n) sum[h][n] = _mm512_setzero_ps();
     }
-    for (int i = 0; i < d.qk_dim; i += 32) {
-      __m512i key[4];
-#pragma GCC unroll 4
-      for (int n = 0; n < 4; ++n) key[n] = load(k[n], i, d.qk_dim);
-#pragma GCC unroll 4
-      for (int h = 0; h < H; ++h) {
-        const __m512i x = load(q + h * d.qk_dim, i, d.qk_dim);
-#pragma GCC unroll 4
-        for (int n = 0; n < 4; ++n) sum[h][n] = _mm512_dpbf16_ps(sum[h][n], pairs(x), pairs(key[n]));
-      }
-    }
+    int i = 0;
+    for (; i + 32 <= d.qk_dim; i += 32) add_products<H, false>(sum, k, q, i, d.qk_dim);
+    if (i < d.qk_dim) add_products<H, true>(sum, k, q, i, d.qk_dim);
 #pragma GCC unroll 4
     for (int h = 0; h < H; ++h) {
       _mm_storeu_ps(s + h * kPartKeys + j, sums(sum[h][0], sum[h][1], sum[h][2], sum[h][3]));

@@ -19,7 +19,8 @@ using Args = ops::AttentionPrefill::Args;
 using Sequence = ops::AttentionPrefill::Sequence;
 static_assert(kBlockKeys == ops::AttentionPrefill::kKeyBlock);
 
-constexpr int kTaskRows = 128;
+constexpr int kTaskRows = 256;     // at most; packing a block of keys is shared by so many
+constexpr int kFewestTaskRows = 64;
 constexpr float kLowest = -1e30f;  // below every score; finite, so that differences are
 
 int rounded_up(int n, int to) { return (n + to - 1) / to * to; }
@@ -67,22 +68,35 @@ struct Task {
 
 int shared_by(const Args& a) { return a.shape.heads / a.shape.kv_heads; }
 
-std::int64_t row_blocks(const Args& a, const Sequence& s) {
-  return (s.rows * shared_by(a) + kTaskRows - 1) / kTaskRows;
+std::int64_t row_blocks(const Args& a, const Sequence& s, int task_rows) {
+  return (s.rows * shared_by(a) + task_rows - 1) / task_rows;
+}
+
+std::int64_t count_tasks(const Args& a, int task_rows) {
+  std::int64_t tasks = 0;
+  for (const Sequence& s : a.sequences) tasks += row_blocks(a, s, task_rows) * a.shape.kv_heads;
+  return tasks;
+}
+
+// Large tasks, as long as there are enough of them to keep all workers busy.
+int choose_task_rows(const Args& a, int workers) {
+  int rows = kTaskRows;
+  while (rows > kFewestTaskRows && count_tasks(a, rows) < 4 * workers) rows /= 2;
+  return rows;
 }
 
 // Task `index`; the last rows of a sequence, which see most keys, come first.
-Task task_at(const Args& a, std::int64_t index) {
+Task task_at(const Args& a, std::int64_t index, int task_rows) {
   std::size_t i = 0;
   for (;; ++i) {
-    const std::int64_t here = row_blocks(a, a.sequences[i]) * a.shape.kv_heads;
+    const std::int64_t here = row_blocks(a, a.sequences[i], task_rows) * a.shape.kv_heads;
     if (index < here) break;
     index -= here;
   }
   const Sequence& s = a.sequences[i];
-  const std::int64_t block = row_blocks(a, s) - 1 - index / a.shape.kv_heads;
-  const std::int64_t first = block * kTaskRows;
-  const auto rows = std::min<std::int64_t>(kTaskRows, s.rows * shared_by(a) - first);
+  const std::int64_t block = row_blocks(a, s, task_rows) - 1 - index / a.shape.kv_heads;
+  const std::int64_t first = block * task_rows;
+  const auto rows = std::min<std::int64_t>(task_rows, s.rows * shared_by(a) - first);
   return {&s, static_cast<int>(index % a.shape.kv_heads), first, static_cast<int>(rows)};
 }
 
@@ -214,19 +228,19 @@ class TaskRun {
 template <const PrefillTier& T>
 void prefill(const Args& a, braid::Stream& s) {
   Stream& cpu = stream(s);
-  std::int64_t tasks = 0;
   double flops = 0;
   for (const Sequence& q : a.sequences) {
-    tasks += row_blocks(a, q) * a.shape.kv_heads;
     flops += static_cast<double>(q.rows * (q.key_end - q.key_first)) * a.shape.heads *
              (a.shape.qk_dim + a.shape.v_dim);
   }
+  const int task_rows = choose_task_rows(a, cpu.workers());
+  const std::int64_t tasks = count_tasks(a, task_rows);
   if (tasks == 0) return;
   cpu.queue(tasks, flops / 100 / static_cast<double>(tasks), [&](std::int64_t index, int worker) {
     Work w;
     const std::size_t bytes = Work::layout(a.shape, T.pair, nullptr, w);
     Work::layout(a.shape, T.pair, cpu.scratch(worker, bytes), w);
-    const Task task = task_at(a, index);
+    const Task task = task_at(a, index, task_rows);
     TaskRun<T>(a, task, w).run();
   });
 }

@@ -73,38 +73,49 @@ void multiply(const TileProduct& t) {
   multiply_rest<U, M - 1>(t, row);
 }
 
-// kBf16: weights are stored as bfloat16.
+// The largest of the visible scores and of what came before.
+template <class V>
+float new_max(const float* s, int visible, float max) {
+  auto top = V::set1(max);
+  for (int i = 0; i < kBlockKeys; i += V::kWidth) {
+    const auto x = V::load(s + i);
+    top = V::max(top, visible - i >= V::kWidth ? x : V::first(x, visible - i, top));
+  }
+  return V::max(top);
+}
+
+// Weights 2^(base2 * (score - max)) of one row and their sum. kBf16: stored as bfloat16.
 template <class V, bool kBf16>
-void softmax_row(float* s, int visible, const TileSoftmax& t, int row) {
-  constexpr int kVectors = kBlockKeys / V::kWidth;
-  const auto scale = V::set1(t.scale);
-  auto top = V::set1(t.max[row]);
-  for (int v = 0; v < kVectors; ++v) {
-    const auto x = V::mul(V::load(s + v * V::kWidth), scale);
-    V::store(s + v * V::kWidth, x);
-    const int left = visible - v * V::kWidth;
-    top = V::max(top, left >= V::kWidth ? x : V::first(x, left, top));
-  }
-  const auto max = V::set1(V::max(top));
+float weigh(const float* s, int visible, float base2, float max, void* weights, long at) {
+  const auto top = V::set1(max);
+  const auto factor = V::set1(base2);
   auto sum = V::zero();
-  for (int v = 0; v < kVectors; ++v) {
-    auto p = exp_of<V>(V::sub(V::load(s + v * V::kWidth), max));
-    const int left = visible - v * V::kWidth;
-    if (left < V::kWidth) p = V::first(p, left, V::zero());
+  for (int i = 0; i < kBlockKeys; i += V::kWidth) {
+    auto p = exp2_below_zero<V>(V::mul(V::sub(V::load(s + i), top), factor));
+    if (visible - i < V::kWidth) p = V::first(p, visible - i, V::zero());
     sum = V::add(sum, p);
-    store_row<V>(t.weights, kBf16, row * kBlockKeys + v * V::kWidth, V::kWidth, p);
+    store_row<V>(weights, kBf16, at + i, V::kWidth, p);
   }
-  float keep[V::kWidth];
-  V::store(keep, exp_of<V>(V::sub(V::set1(t.max[row]), max)));
-  t.keep[row] = keep[0];
-  t.sum[row] = t.sum[row] * keep[0] + V::sum(sum);
-  t.max[row] = V::max(top);
+  return V::sum(sum);
 }
 
 template <class V, bool kBf16>
 void softmax(const TileSoftmax& t) {
-  for (int row = 0; row < t.rows; ++row) {
-    softmax_row<V, kBf16>(t.scores + row * kBlockKeys, t.visible[row], t, row);
+  const float base2 = t.scale * 1.44269504f;
+  for (int row = 0; row < t.rows; row += V::kWidth) {
+    const int rows = part<V>(t.rows, row);
+    float max[V::kWidth];
+    for (int r = 0; r < rows; ++r) {
+      max[r] = new_max<V>(t.scores + (row + r) * kBlockKeys, t.visible[row + r], t.max[row + r]);
+    }
+    const auto fall = V::sub(load_row<V>(t.max, false, row, rows), load_row<V>(max, false, 0, rows));
+    store_row<V>(t.keep, false, row, rows, exp2_below_zero<V>(V::mul(fall, V::set1(base2))));
+    for (int r = row; r < row + rows; ++r) {
+      const float sum = weigh<V, kBf16>(t.scores + r * kBlockKeys, t.visible[r], base2,
+                                        max[r - row], t.weights, static_cast<long>(r) * kBlockKeys);
+      t.sum[r] = t.sum[r] * t.keep[r] + sum;
+      t.max[r] = max[r - row];
+    }
   }
 }
 

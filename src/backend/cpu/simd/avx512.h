@@ -57,10 +57,7 @@ struct Avx512 {
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
   static F round(F x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT); }
-  static F scale2(F y, F n) {
-    const __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-    return _mm512_mul_ps(y, _mm512_castsi512_ps(_mm512_slli_epi32(e, 23)));
-  }
+  static F scale2(F y, F n) { return _mm512_scalef_ps(y, n); }
   static float sum(F v) {
     __m512 x = _mm512_add_ps(v, _mm512_shuffle_f32x4(v, v, 0x4e));
     x = _mm512_add_ps(x, _mm512_shuffle_f32x4(x, x, 0xb1));

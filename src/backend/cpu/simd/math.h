@@ -25,6 +25,22 @@ inline typename V::F exp_of(typename V::F x) {
   return V::scale2(y, n);
 }
 
+// 2^x for x <= 0 within 2 ulp; 0 below about -126.
+template <class V>
+inline typename V::F exp2_below_zero(typename V::F x) {
+  using F = typename V::F;
+  x = V::max(V::set1(-127.0f), x);
+  const F n = V::round(x);
+  const F r = V::sub(x, n);
+  F y = V::set1(1.535336188e-4f);
+  y = V::fma(y, r, V::set1(1.339887440e-3f));
+  y = V::fma(y, r, V::set1(9.618437357e-3f));
+  y = V::fma(y, r, V::set1(5.550332471e-2f));
+  y = V::fma(y, r, V::set1(2.402264791e-1f));
+  y = V::fma(y, r, V::set1(6.931472028e-1f));
+  return V::scale2(V::fma(y, r, V::set1(1.0f)), n);
+}
+
 template <class V>
 inline typename V::F sigmoid_of(typename V::F x) {
   const auto one = V::set1(1.0f);
