@@ -5,13 +5,14 @@
 #include "backend/cpu/attention/attention.h"
 #include "backend/cpu/backend.h"
 #include "backend/cpu/elementwise/elementwise.h"
+#include "backend/cpu/gemm/gemm.h"
 
 namespace braid::cpu {
 namespace {
 
 struct Lists {
-  std::vector<ops::Kernel<ops::Linear>> linear;
-  std::vector<ops::Kernel<ops::GroupedMlp>> grouped_mlp;
+  std::vector<ops::Kernel<ops::Linear>> linear = linear_kernels();
+  std::vector<ops::Kernel<ops::GroupedMlp>> grouped_mlp = grouped_mlp_kernels();
   std::vector<ops::Kernel<ops::AttentionDecode>> attention_decode = attention_decode_kernels();
   std::vector<ops::Kernel<ops::AttentionPrefill>> attention_prefill = attention_prefill_kernels();
   ElementwiseKernels rows = elementwise_kernels();

@@ -8,6 +8,10 @@ extern const Tier kAvx2{"avx2", 20, {"avx2", "fma"}};
 extern const Tier kAvx512{"avx512", 30, {"avx512f", "avx512bw", "avx512vl", "avx512dq"}};
 extern const Tier kAvx512Bf16{
     "avx512bf16", 40, {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512bf16"}};
+extern const Tier kAvx512Vbmi{"avx512bf16",
+                              40,
+                              {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512bf16",
+                               "avx512vbmi", "avx512vnni"}};
 
 std::string missing(const Capabilities& caps, const Tier& tier) {
   for (const char* const* feature = tier.features; *feature; ++feature) {

@@ -18,6 +18,7 @@ extern const Tier kScalar;
 extern const Tier kAvx2;
 extern const Tier kAvx512;
 extern const Tier kAvx512Bf16;
+extern const Tier kAvx512Vbmi;  // named avx512bf16 too: with byte tables and VNNI
 
 // "lacks avx2", or empty when every feature of the tier is there.
 std::string missing(const Capabilities& caps, const Tier& tier);

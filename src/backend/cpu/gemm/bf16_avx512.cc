@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix kernels with AVX-512 BF16 and VBMI.
+//
+// Idea: VDPBF16PS multiplies pairs of inputs, so panels keep pairs together ([k/2][32][2]) and a
+// row's pair is one 32-bit broadcast. e4m3 codes become bfloat16 exactly through two 128-byte
+// tables (VPERMI2B; its index ignores the sign bit, which is put back), one for each byte of the
+// result. A tile is M rows by P panels: 8 x 1 when arithmetic is the bound, 1 x 4 and 2 x 2 when
+// the latency of few accumulators or the memory is. While a block of 128 inputs is multiplied, the
+// next one of the same panel (or the next panel's first) is prefetched.
+// Each output has one accumulator and takes its pairs in rising order: bit-identical in all tiles.
+// Bound: 2 VDPBF16PS a row and pair at M = 8 (18 of 32 registers); memory below M = 8.
+#include <immintrin.h>
+
+#include "backend/cpu/gemm/micro.h"
+#include "backend/cpu/gemm/widen_body.h"
+#include "backend/cpu/simd/avx512.h"
+
+namespace {
+
+using braid::cpu::Panels;
+
+struct Tables {
+  alignas(64) unsigned char low[128];
+  alignas(64) unsigned char high[128];
+};
+
+constexpr unsigned bf16_of_code(int code) {
+  const int exponent = code >> 3;
+  int fraction = code & 7;
+  if (code == 0x7f) return 0x7fc0;
+  if (exponent > 0) return static_cast<unsigned>((exponent + 120) << 7 | fraction << 4);
+  if (fraction == 0) return 0;
+  int e = 121;
+  while (fraction < 8) {
+    fraction <<= 1;
+    --e;
+  }
+  return static_cast<unsigned>(e << 7 | (fraction & 7) << 4);
+}
+
+constexpr Tables make_tables() {
+  Tables t{};
+  for (int code = 0; code < 128; ++code) {
+    t.low[code] = static_cast<unsigned char>(bf16_of_code(code) & 0xff);
+    t.high[code] = static_cast<unsigned char>(bf16_of_code(code) >> 8);
+  }
+  return t;
+}
+
+constexpr Tables kTables = make_tables();
+
+struct Bf16Pairs {
+  static constexpr int kPairBytes = 128;
+  void load(const unsigned char* p, __m512i& w0, __m512i& w1) const {
+    w0 = _mm512_loadu_si512(p);
+    w1 = _mm512_loadu_si512(p + 64);
+  }
+};
+
+struct F8Pairs {
+  static constexpr int kPairBytes = 64;
+  __m512i low0 = _mm512_load_si512(kTables.low);
+  __m512i low1 = _mm512_load_si512(kTables.low + 64);
+  __m512i high0 = _mm512_load_si512(kTables.high);
+  __m512i high1 = _mm512_load_si512(kTables.high + 64);
+  __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+  void load(const unsigned char* p, __m512i& w0, __m512i& w1) const {
+    const __m512i codes = _mm512_loadu_si512(p);
+    const __m512i low = _mm512_permutex2var_epi8(low0, codes, low1);
+    __m512i high = _mm512_permutex2var_epi8(high0, codes, high1);
+    high = _mm512_ternarylogic_epi32(high, codes, sign, 0xf8);
+    w0 = _mm512_unpacklo_epi8(low, high);
+    w1 = _mm512_unpackhi_epi8(low, high);
+  }
+};
+
+inline void store16(const MicroArgs& a, std::int64_t row, std::int64_t column, __m512 v) {
+  const std::int64_t left = a.n - column;
+  if (left <= 0) return;
+  const __mmask16 mask = left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1);
+  unsigned char* y = a.y + row * a.y_stride;
+  if (a.y_bf16) {
+    _mm256_mask_storeu_epi16(reinterpret_cast<std::uint16_t*>(y) + column, mask,
+                             reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
+    return;
+  }
+  float* out = reinterpret_cast<float*>(y) + column;
+  if (a.accumulate) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, out));
+  _mm512_mask_storeu_ps(out, mask, v);
+}
+
+template <class Source, int M, int P, bool kGated>
+__attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::int64_t panel) {
+  const Source source;
+  const unsigned char* x[M];
+  for (int m = 0; m < M; ++m) {
+    x[m] = a.x + (a.index ? a.index[row + m] : row + m) * a.x_stride;
+  }
+  const unsigned char* w = a.w.data + panel * a.w.panel_bytes;
+  const std::int64_t size = a.w.panel_bytes;
+  const float* factors = a.w.factors;
+  if (factors) factors += panel * a.w.blocks * 32;
+  __m512 c[M][2 * P];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 2 * P; ++j) c[m][j] = _mm512_setzero_ps();
+  }
+  const std::int64_t pairs = (a.w.k + 1) / 2;
+  std::int64_t pair = 0;
+  for (std::int64_t b = 0; b < a.w.blocks; ++b) {
+    const bool last = b + 1 == a.w.blocks;
+    const std::int64_t end = last ? pairs : (a.w.first_block + b * a.w.block) / 2;
+    const std::int64_t ahead =
+        last ? (P * size - pair * Source::kPairBytes) : (end - pair) * Source::kPairBytes;
+    for (; pair < end; ++pair) {
+      const unsigned char* wp = w + pair * Source::kPairBytes;
+      __m512i wv[2 * P];
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) {
+        source.load(wp + p * size, wv[2 * p], wv[2 * p + 1]);
+        _mm_prefetch(reinterpret_cast<const char*>(wp + p * size + ahead), _MM_HINT_T0);
+        if (Source::kPairBytes == 128) {
+          _mm_prefetch(reinterpret_cast<const char*>(wp + p * size + ahead + 64), _MM_HINT_T0);
+        }
+      }
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        int bits;
+        __builtin_memcpy(&bits, x[m] + pair * 4, 4);
+        const auto xv = reinterpret_cast<__m512bh>(_mm512_set1_epi32(bits));
+#pragma GCC unroll 8
+        for (int j = 0; j < 2 * P; ++j) {
+          c[m][j] = _mm512_dpbf16_ps(c[m][j], xv, reinterpret_cast<__m512bh>(wv[j]));
+        }
+      }
+    }
+    if (!factors) continue;
+#pragma GCC unroll 8
+    for (int j = 0; j < 2 * P; ++j) {
+      const __m512 f = _mm512_loadu_ps(factors + (j / 2 * a.w.blocks + b) * 32 + j % 2 * 16);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) c[m][j] = _mm512_mul_ps(c[m][j], f);
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) {
+      if constexpr (kGated) {
+        const __m512 gate = c[m][2 * p];
+        store16(a, row + m, (panel + p) * 16,
+                _mm512_mul_ps(_mm512_mul_ps(gate, sigmoid_of<Avx512>(gate)), c[m][2 * p + 1]));
+      } else {
+        store16(a, row + m, (panel + p) * 32, c[m][2 * p]);
+        store16(a, row + m, (panel + p) * 32 + 16, c[m][2 * p + 1]);
+      }
+    }
+  }
+}
+
+template <class Source, int M, bool kGated>
+void rows_by_one(const MicroArgs& a, std::int64_t row, std::int64_t count, std::int64_t panel) {
+  if (count == M) {
+    tile<Source, M, 1, kGated>(a, row, panel);
+  } else if constexpr (M > 1) {
+    rows_by_one<Source, M - 1, kGated>(a, row, count, panel);
+  }
+}
+
+// All rows (at most 4) by P panels at once while P are left.
+template <class Source, int M, int P, bool kGated>
+std::int64_t few_rows(const MicroArgs& a, std::int64_t panel) {
+  for (; panel + P <= a.panel1; panel += P) tile<Source, M, P, kGated>(a, 0, panel);
+  return panel;
+}
+
+template <class Source, bool kGated>
+void gemm(const MicroArgs& a) {
+  std::int64_t panel = a.panel0;
+  if (a.rows == 1) panel = few_rows<Source, 1, 4, kGated>(a, panel);
+  if (a.rows == 2) panel = few_rows<Source, 2, 2, kGated>(a, panel);
+  if (a.rows == 3) panel = few_rows<Source, 3, 2, kGated>(a, panel);
+  if (a.rows == 4) panel = few_rows<Source, 4, 2, kGated>(a, panel);
+  const std::int64_t tiles = (a.rows + 7) / 8;
+  for (; panel < a.panel1; ++panel) {
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const std::int64_t row = a.rows * t / tiles;
+      const std::int64_t next = a.rows * (t + 1) / tiles;
+      rows_by_one<Source, 8, kGated>(a, row, next - row, panel);
+    }
+  }
+}
+
+void load_bf16_row(const void* row, bool bf16, std::int64_t k, void* out) {
+  auto* to = static_cast<std::uint16_t*>(out);
+  for (std::int64_t i = 0; i < k; i += 16) {
+    const int n = part<Avx512>(k, i);
+    const __m512 v = load_row<Avx512>(row, bf16, i, n);
+    _mm256_mask_storeu_epi16(to + i, Avx512::lanes(n),
+                             reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
+  }
+  for (std::int64_t i = k; i % 4; ++i) to[i] = 0;
+}
+
+}  // namespace
+
+namespace braid::cpu {
+
+extern const MicroTier kAvx512Bf16Gemm = {
+    {{},
+     {true, Layout::kPairs, 16, gemm<Bf16Pairs, false>, gemm<Bf16Pairs, true>, load_bf16_row},
+     {true, Layout::kPairs, 16, gemm<F8Pairs, false>, gemm<F8Pairs, true>, load_bf16_row},
+     {}}};
+
+}  // namespace braid::cpu

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a matrix micro-kernel is given. Included by files compiled for one instruction set: plain
+// data only, no inline function.
+//
+// Weights lie in panels of 32 outputs, zero-padded at the edge. Within a panel, by layout:
+//   kRows   [k][32]         float32, bfloat16 or e4m3 codes
+//   kPairs  [k/2][32][2]    bfloat16; an odd k is padded with a zero
+//           e4m3: 64 bytes for two inputs, ordered so that byte unpacking restores [32][2]:
+//           output o, input i at 16 (o % 16 / 4) + 8 (o / 16) + 2 (o % 4) + i
+//   kQuads  [k/4][32][4]    int8
+// A gate_up panel holds 16 gate and the 16 matching up outputs in alternating groups of `lanes`.
+//
+// Inputs are cut into scale blocks: the first has `first_block` inputs, the others `block`, the
+// last what is left. e4m3: after block b the sums are multiplied by factors[b][lane], the ratio of
+// its scale to the next one's, and after the last by that scale itself, so sums never leave the
+// registers. int8: factors[b][lane] are the scales.
+#pragma once
+
+#include <cstdint>
+
+namespace braid::cpu {
+
+inline constexpr std::int64_t kPanel = 32;
+
+enum class Layout : std::uint8_t { kRows, kPairs, kQuads };
+
+struct Panels {
+  const unsigned char* data;    // the first panel of one batch entry
+  const float* factors;         // [panels][blocks][32]; null: none
+  std::int64_t panel_bytes;
+  std::int64_t k;
+  std::int64_t first_block;
+  std::int64_t block;
+  std::int64_t blocks;
+};
+
+// Rows [0, rows) times panels [panel0, panel1) into y.
+struct MicroArgs {
+  const unsigned char* x;       // in the kernel's element type
+  std::int64_t x_stride;        // bytes
+  const std::int32_t* index;    // row i is x + index[i] * x_stride; null: x + i * x_stride
+  const float* x_scales;        // int8: [row][blocks], indexed as x
+  std::int64_t rows;
+  Panels w;
+  std::int64_t panel0;
+  std::int64_t panel1;
+  unsigned char* y;             // float32 or bfloat16
+  std::int64_t y_stride;        // bytes
+  std::int64_t n;               // outputs of all panels (gate_up: activations)
+  bool y_bf16;
+  bool accumulate;              // float32 y only
+};
+
+// load_row: `k` elements of a float32 or bfloat16 row into the kernel's type, zero-padded to a
+// multiple of 4.
+struct Micro {
+  bool x_bf16;                  // rows are bfloat16, else float32
+  Layout layout;
+  int lanes;
+  void (*gemm)(const MicroArgs&);
+  void (*gate_up)(const MicroArgs&);
+  void (*load_row)(const void* row, bool bf16, std::int64_t k, void* out);
+};
+
+// Indexed by ops::WeightFormat; a null gemm: not offered.
+struct MicroTier {
+  Micro micro[4];
+};
+
+extern const MicroTier kScalarGemm;
+extern const MicroTier kAvx2Gemm;
+extern const MicroTier kAvx512Gemm;
+extern const MicroTier kAvx512Bf16Gemm;
+
+}  // namespace braid::cpu

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cpu/gemm/pack.h"
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+#include <vector>
+
+#include "base/check.h"
+
+namespace braid::cpu {
+namespace {
+
+using ops::PackedWeight;
+using ops::Weight;
+using ops::WeightFormat;
+
+// Lies at the start of PackedWeight::scales, before the factors.
+struct Info {
+  std::int64_t panels;
+  std::int64_t panel_bytes;
+  std::int64_t first_block;
+  std::int64_t block;
+  std::int64_t blocks;
+  std::int64_t has_factors;
+  std::int64_t unused[2];
+};
+static_assert(sizeof(Info) == 64);
+
+constexpr std::int64_t kBlock = 128;
+
+Info& info_of(const PackedWeight& w) { return *w.scales.as<Info>(); }
+float* factors_of(const PackedWeight& w) { return w.scales.as<float>() + sizeof(Info) / 4; }
+
+std::int64_t blocks_in(std::int64_t k, std::int64_t first, std::int64_t block) {
+  return k <= first ? 1 : 1 + (k - first + block - 1) / block;
+}
+
+// Where the first scale block of a window ends, in inputs.
+std::int64_t first_block_of(const Weight& w) {
+  if (!w.scaled()) return w.cols;
+  const std::int64_t offset = w.transposed ? w.row_offset : w.col_offset;
+  return std::min(w.cols, w.block - offset % w.block);
+}
+
+bool usual_scales(const Weight& w) {
+  for (std::int64_t i = 0; w.scaled() && i < w.scales.elements(); ++i) {
+    const float s = std::fabs(w.scales.at(i));
+    if (!(s == 0 || (s > 0x1p-50f && s < 0x1p50f))) return false;
+  }
+  return true;
+}
+
+bool fits_f8(std::span<const Weight> parts, Layout layout) {
+  const std::int64_t first = first_block_of(parts[0]);
+  for (const Weight& w : parts) {
+    if (w.values.dtype != DType::kF8E4M3 || first_block_of(w) != first) return false;
+    if (w.scaled() != parts[0].scaled() || w.block != parts[0].block || !usual_scales(w)) return false;
+  }
+  const bool odd = first % 2 != 0 || (parts[0].scaled() && parts[0].block % 2 != 0);
+  return layout == Layout::kRows || first == parts[0].cols || !odd;
+}
+
+template <class T>
+T element_of(const Weight& w, std::int64_t n, std::int64_t k) {
+  if constexpr (std::is_same_v<T, std::uint8_t>) {
+    return static_cast<const std::uint8_t*>(w.values.data)[w.stored(n, k)];
+  } else if constexpr (std::is_same_v<T, std::uint16_t>) {
+    return f32_to_bf16(w.at(n, k));
+  } else {
+    return w.at(n, k);
+  }
+}
+
+template <class T>
+constexpr DType kStored = sizeof(T) == 1   ? DType::kF8E4M3
+                          : sizeof(T) == 2 ? DType::kBF16
+                                           : DType::kF32;
+
+// A float32 row of e4m3 with scales, fast.
+void dequantise_row(const Weight& w, std::int64_t n, float* out) {
+  static const auto table = [] {
+    std::array<float, 256> t{};
+    for (int i = 0; i < 256; ++i) t[static_cast<std::size_t>(i)] = f8e4m3_to_f32(static_cast<std::uint8_t>(i));
+    return t;
+  }();
+  const auto* codes = static_cast<const std::uint8_t*>(w.values.data) + w.stored(n, 0);
+  std::int64_t end = first_block_of(w);
+  for (std::int64_t k = 0; k < w.cols; end = std::min(w.cols, end + w.block)) {
+    const float scale = w.scale(n, k);
+    for (; k < end; ++k) out[k] = table[codes[k]] * scale;
+  }
+}
+
+// Row n of w as T: where it lies if it is stored so, else written to `space`.
+template <class T>
+const T* row_of(const Weight& w, std::int64_t n, T* space) {
+  const bool same = w.values.dtype == kStored<T> && (sizeof(T) == 1 || !w.scaled());
+  if (same && !w.transposed) return static_cast<const T*>(w.values.data) + w.stored(n, 0);
+  if (same) {
+    const T* base = static_cast<const T*>(w.values.data);
+    for (std::int64_t k = 0; k < w.cols; ++k) space[k] = base[w.stored(n, k)];
+  } else {
+    for (std::int64_t k = 0; k < w.cols; ++k) space[k] = element_of<T>(w, n, k);
+  }
+  return space;
+}
+
+template <class T>
+void interleave(const std::array<const T*, kPanel>& rows, std::int64_t k, Layout layout, T* out) {
+  const std::int64_t group = layout == Layout::kRows ? 1 : layout == Layout::kPairs ? 2 : 4;
+  constexpr std::int64_t kChunk = 64;  // inputs of all rows that stay in the first cache
+  for (std::int64_t k0 = 0; k0 < k; k0 += kChunk) {
+    const std::int64_t end = std::min(k, k0 + kChunk);
+    for (std::int64_t o = 0; o < kPanel; ++o) {
+      const T* row = rows[static_cast<std::size_t>(o)];
+      if (!row) continue;
+      const bool permuted = layout == Layout::kPairs && sizeof(T) == 1;
+      T* to = out + (permuted ? 16 * (o % 16 / 4) + 8 * (o / 16) + 2 * (o % 4) : o * group);
+      std::int64_t i = k0;
+      if (group == 2) {
+        for (; i + 2 <= end; i += 2) std::memcpy(to + i * kPanel, row + i, 2 * sizeof(T));
+      }
+      for (; i < end; ++i) to[i / group * group * kPanel + i % group] = row[i];
+    }
+  }
+}
+
+OutputSource source_of(const PackShape& shape, std::span<const Weight> parts, std::int64_t batch,
+                       std::int64_t panel, std::int64_t lane) {
+  if (shape.lanes > 0) {
+    const std::int64_t group = lane / shape.lanes;
+    const std::int64_t i = panel * kPanel / 2 + group / 2 * shape.lanes + lane % shape.lanes;
+    return i < shape.n / 2 ? OutputSource{static_cast<int>(group % 2), i} : OutputSource{};
+  }
+  std::int64_t n = panel * kPanel + lane;
+  if (n >= shape.n) return {};
+  const std::size_t each = parts.size() / static_cast<std::size_t>(shape.batch);
+  for (std::size_t p = 0; p < each; ++p) {
+    const std::size_t part = static_cast<std::size_t>(batch) * each + p;
+    if (n < parts[part].rows) return {static_cast<int>(part), n};
+    n -= parts[part].rows;
+  }
+  return {};
+}
+
+// The factors of one lane, and zeros for the codes of blocks whose scale is zero.
+void scale_lane(const Weight& w, std::int64_t row, const Info& info, float* factors,
+                const std::uint8_t*& codes, std::uint8_t* space) {
+  float previous = 1;
+  std::int64_t k = 0;
+  for (std::int64_t b = 0; b < info.blocks; ++b) {
+    const std::int64_t end =
+        b + 1 == info.blocks ? w.cols : info.first_block + b * info.block;
+    float scale = w.scale(row, k);
+    if (scale == 0) {
+      if (codes != space) std::memcpy(space, codes, static_cast<std::size_t>(w.cols));
+      codes = space;
+      std::memset(space + k, 0, static_cast<std::size_t>(end - k));
+      scale = previous;
+    }
+    if (b > 0) factors[(b - 1) * kPanel] = previous / scale;
+    factors[b * kPanel] = scale;
+    previous = scale;
+    k = end;
+  }
+}
+
+std::int8_t to_int8(float v) { return static_cast<std::int8_t>(std::lrint(v)); }
+
+void quantise_lane(const Weight& w, std::int64_t row, const Info& info, float* factors,
+                   std::int8_t* out) {
+  std::vector<float> values(static_cast<std::size_t>(w.cols));
+  if (w.values.dtype == DType::kF8E4M3 && !w.transposed) {
+    dequantise_row(w, row, values.data());
+  } else {
+    for (std::int64_t k = 0; k < w.cols; ++k) values[static_cast<std::size_t>(k)] = w.at(row, k);
+  }
+  for (std::int64_t b = 0; b < info.blocks; ++b) {
+    const std::int64_t begin = b * info.block;
+    const std::int64_t end = std::min(w.cols, begin + info.block);
+    float largest = 0;
+    for (auto k = begin; k < end; ++k) largest = std::max(largest, std::fabs(values[static_cast<std::size_t>(k)]));
+    factors[b * kPanel] = largest / 127;
+    const float inverse = largest > 0 ? 127 / largest : 0;
+    for (auto k = begin; k < end; ++k) out[k] = to_int8(values[static_cast<std::size_t>(k)] * inverse);
+  }
+}
+
+template <class T>
+void pack_panels(std::span<const Weight> parts, const PackShape& shape, PackedWeight& w,
+                 Stream& stream) {
+  const Info& info = info_of(w);
+  const double ns = static_cast<double>(info.panel_bytes);
+  stream.split(info.panels * shape.batch, ns, [&](std::int64_t begin, std::int64_t end, int) {
+    std::vector<T> space(static_cast<std::size_t>(kPanel * shape.k));
+    for (std::int64_t i = begin; i < end; ++i) {
+      std::array<const T*, kPanel> rows{};
+      for (std::int64_t lane = 0; lane < kPanel; ++lane) {
+        const auto source = source_of(shape, parts, i / info.panels, i % info.panels, lane);
+        if (source.part < 0) continue;
+        const Weight& part = parts[static_cast<std::size_t>(source.part)];
+        T* own = space.data() + lane * shape.k;
+        float* factors = factors_of(w) + i * info.blocks * kPanel + lane;
+        const T*& row = rows[static_cast<std::size_t>(lane)];
+        if constexpr (std::is_same_v<T, std::int8_t>) {
+          quantise_lane(part, source.row, info, factors, own);
+          row = own;
+        } else {
+          row = row_of<T>(part, source.row, own);
+        }
+        if constexpr (std::is_same_v<T, std::uint8_t>) {
+          if (info.has_factors) scale_lane(part, source.row, info, factors, row, own);
+        }
+      }
+      interleave<T>(rows, shape.k, shape.layout,
+                    reinterpret_cast<T*>(w.data.data() + i * info.panel_bytes));
+    }
+  });
+}
+
+std::int64_t element_bytes(WeightFormat format) {
+  return format == WeightFormat::kF32 ? 4 : format == WeightFormat::kBF16 ? 2 : 1;
+}
+
+}  // namespace
+
+PackedWeight pack(std::span<const Weight> parts, WeightFormat format, const PackShape& shape,
+                  Stream& stream) {
+  CHECK(!parts.empty() && parts.size() % static_cast<std::size_t>(shape.batch) == 0);
+  for (const Weight& part : parts) CHECK(part.cols == shape.k);
+  if (format == WeightFormat::kF8 && !fits_f8(parts, shape.layout)) format = WeightFormat::kBF16;
+  PackedWeight w;
+  w.format = format;
+  w.n = shape.n;
+  w.k = shape.k;
+  w.batch = shape.batch;
+  Info info{};
+  const std::int64_t group = shape.layout == Layout::kRows ? 1 : shape.layout == Layout::kPairs ? 2 : 4;
+  info.panels = (shape.n + kPanel - 1) / kPanel;
+  info.panel_bytes = (shape.k + group - 1) / group * group * kPanel * element_bytes(format);
+  info.block = format == WeightFormat::kF8 ? parts[0].block : kBlock;
+  info.first_block = format == WeightFormat::kF8 ? first_block_of(parts[0]) : std::min(shape.k, kBlock);
+  info.has_factors = format == WeightFormat::kI8 || (format == WeightFormat::kF8 && parts[0].scaled());
+  info.blocks = blocks_in(shape.k, info.first_block, info.block);
+  const std::int64_t total = info.panels * shape.batch;
+  const std::int64_t factors = info.has_factors ? total * info.blocks * kPanel : 0;
+  w.scales = Buffer(sizeof(Info) + static_cast<std::size_t>(factors) * sizeof(float));
+  info_of(w) = info;
+  w.data = Buffer(static_cast<std::size_t>(total * info.panel_bytes));
+  switch (format) {
+    case WeightFormat::kF32: pack_panels<float>(parts, shape, w, stream); break;
+    case WeightFormat::kBF16: pack_panels<std::uint16_t>(parts, shape, w, stream); break;
+    case WeightFormat::kF8: pack_panels<std::uint8_t>(parts, shape, w, stream); break;
+    case WeightFormat::kI8: pack_panels<std::int8_t>(parts, shape, w, stream); break;
+  }
+  return w;
+}
+
+Panels panels_of(const PackedWeight& w, std::int64_t batch) {
+  const Info& info = info_of(w);
+  Panels p{};
+  p.data = reinterpret_cast<const unsigned char*>(w.data.data()) + batch * info.panels * info.panel_bytes;
+  p.factors = info.has_factors ? factors_of(w) + batch * info.panels * info.blocks * kPanel : nullptr;
+  p.panel_bytes = info.panel_bytes;
+  p.k = w.k;
+  p.first_block = info.first_block;
+  p.block = info.block;
+  p.blocks = info.blocks;
+  return p;
+}
+
+std::int64_t panel_count(const PackedWeight& w) { return info_of(w).panels; }
+
+}  // namespace braid::cpu

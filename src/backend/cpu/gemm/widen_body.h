@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix kernels that widen weights to float32 and multiply with FMA, for any vector type V.
+//
+// Idea: a tile of up to kTileRows rows by two vectors of outputs stays in registers while the
+// panel ([k][32]) streams by; each input costs two (widened) weight vectors and one broadcast a
+// row. One accumulator an output, inputs in rising order: bit-identical for every tile height.
+// Bound: 2 FMA a row and input; FMA throughput from four rows on, conversion or memory below.
+#pragma once
+
+#include "backend/cpu/gemm/micro.h"
+#include "backend/cpu/simd/math.h"
+
+namespace {
+
+using braid::cpu::Layout;
+using braid::cpu::Micro;
+using braid::cpu::MicroArgs;
+using braid::cpu::MicroTier;
+
+struct LoadF32 {
+  static constexpr int kBytes = 4;
+  template <class V>
+  static typename V::F load(const unsigned char* p) {
+    return V::load(reinterpret_cast<const float*>(p));
+  }
+};
+
+struct LoadBf16 {
+  static constexpr int kBytes = 2;
+  template <class V>
+  static typename V::F load(const unsigned char* p) {
+    return V::load_bf16(reinterpret_cast<const std::uint16_t*>(p));
+  }
+};
+
+// Defined by the including file: codes to floats, exactly.
+struct LoadF8 {
+  static constexpr int kBytes = 1;
+  template <class V>
+  static typename V::F load(const unsigned char* p);
+};
+
+template <class V>
+inline void store_outputs(const MicroArgs& a, std::int64_t row, std::int64_t column,
+                          typename V::F v) {
+  const std::int64_t left = a.n - column;
+  if (left <= 0) return;
+  const int n = left < V::kWidth ? static_cast<int>(left) : V::kWidth;
+  unsigned char* y = a.y + row * a.y_stride;
+  if (a.accumulate) v = V::add(v, load_row<V>(y, a.y_bf16, column, n));
+  store_row<V>(y, a.y_bf16, column, n, v);
+}
+
+template <class V, class Load, int M, bool kGated>
+void widen_tile(const MicroArgs& a, std::int64_t row, std::int64_t panel, int group) {
+  using F = typename V::F;
+  const float* x[M];
+  for (int m = 0; m < M; ++m) {
+    const std::int64_t i = a.index ? a.index[row + m] : row + m;
+    x[m] = reinterpret_cast<const float*>(a.x + i * a.x_stride);
+  }
+  const int lane = group * 2 * V::kWidth;
+  const unsigned char* w = a.w.data + panel * a.w.panel_bytes + lane * Load::kBytes;
+  const float* factors = a.w.factors;
+  if (factors) factors += panel * a.w.blocks * 32 + lane;
+  F c[M][2];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) c[m][0] = c[m][1] = V::zero();
+  std::int64_t k = 0;
+  for (std::int64_t b = 0; b < a.w.blocks; ++b) {
+    const std::int64_t end = b + 1 == a.w.blocks ? a.w.k : a.w.first_block + b * a.w.block;
+    for (; k < end; ++k) {
+      const F w0 = Load::template load<V>(w + k * 32 * Load::kBytes);
+      const F w1 = Load::template load<V>(w + (k * 32 + V::kWidth) * Load::kBytes);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        const F xk = V::set1(x[m][k]);
+        c[m][0] = V::fma(xk, w0, c[m][0]);
+        c[m][1] = V::fma(xk, w1, c[m][1]);
+      }
+    }
+    if (!factors) continue;
+    const F f0 = V::load(factors + b * 32);
+    const F f1 = V::load(factors + b * 32 + V::kWidth);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      c[m][0] = V::mul(c[m][0], f0);
+      c[m][1] = V::mul(c[m][1], f1);
+    }
+  }
+  for (int m = 0; m < M; ++m) {
+    if constexpr (kGated) {
+      const F gate = c[m][0];
+      store_outputs<V>(a, row + m, panel * 16 + lane / 2,
+                       V::mul(V::mul(gate, sigmoid_of<V>(gate)), c[m][1]));
+    } else {
+      store_outputs<V>(a, row + m, panel * 32 + lane, c[m][0]);
+      store_outputs<V>(a, row + m, panel * 32 + lane + V::kWidth, c[m][1]);
+    }
+  }
+}
+
+template <class V, class Load, int M, bool kGated>
+void widen_rows(const MicroArgs& a, std::int64_t row, std::int64_t count, std::int64_t panel,
+                int group) {
+  if (count == M) {
+    widen_tile<V, Load, M, kGated>(a, row, panel, group);
+  } else if constexpr (M > 1) {
+    widen_rows<V, Load, M - 1, kGated>(a, row, count, panel, group);
+  }
+}
+
+template <class V, class Load, int kTileRows, bool kGated>
+void widen_gemm(const MicroArgs& a) {
+  const std::int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
+  for (std::int64_t panel = a.panel0; panel < a.panel1; ++panel) {
+    for (int group = 0; group < 32 / (2 * V::kWidth); ++group) {
+      for (std::int64_t t = 0; t < tiles; ++t) {
+        const std::int64_t row = a.rows * t / tiles;
+        const std::int64_t next = a.rows * (t + 1) / tiles;
+        widen_rows<V, Load, kTileRows, kGated>(a, row, next - row, panel, group);
+      }
+    }
+  }
+}
+
+template <class V>
+void widen_load_row(const void* row, bool bf16, std::int64_t k, void* out) {
+  auto* to = static_cast<float*>(out);
+  std::int64_t i = 0;
+  for (; i + V::kWidth <= k; i += V::kWidth) V::store(to + i, load_row<V>(row, bf16, i, V::kWidth));
+  if (i < k) {
+    const int n = static_cast<int>(k - i);
+    V::store(to + i, load_row<V>(row, bf16, i, n), n);
+  }
+  for (i = k; i % 4; ++i) to[i] = 0;
+}
+
+template <class V, class Load, int kTileRows>
+constexpr Micro widen_micro() {
+  return {false,
+          Layout::kRows,
+          V::kWidth,
+          widen_gemm<V, Load, kTileRows, false>,
+          widen_gemm<V, Load, kTileRows, true>,
+          widen_load_row<V>};
+}
+
+template <class V, int kTileRows>
+constexpr MicroTier widen_tier() {
+  return {{widen_micro<V, LoadF32, kTileRows>(),
+           widen_micro<V, LoadBf16, kTileRows>(),
+           widen_micro<V, LoadF8, kTileRows>(),
+           {}}};
+}
+
+}  // namespace

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// grouped_mlp over the micro-kernels: two phases, each one fork. Phase one multiplies gate and up
+// panels and leaves silu(gate) * up in the caller's scratch, in the kernel's own element type;
+// phase two multiplies by down. A unit is one panel of one group. Few rows: every worker takes an
+// equal run of units. Many: pieces of 8 panels and 64 rows are drawn from a counter.
+#include <algorithm>
+
+#include "backend/cpu/gemm/gemm.h"
+#include "backend/cpu/gemm/pack.h"
+#include "backend/cpu/simd/tier.h"
+#include "ops/reference.h"
+
+namespace braid::cpu {
+namespace {
+
+using ops::GroupedMlp;
+using ops::MlpGroup;
+using ops::PackedWeight;
+
+constexpr std::int64_t kRowChunk = 64;
+constexpr std::int64_t kPanelChunk = 8;
+
+struct Phase {
+  const GroupedMlp::Args* args = nullptr;
+  const MicroTier* gemm = nullptr;
+  bool gate_up = false;
+  KernelRows x;
+  unsigned char* act = nullptr;
+  std::int64_t act_stride = 0;  // bytes
+};
+
+const PackedWeight& weight_of(const Phase& phase, const MlpGroup& group) {
+  return phase.gate_up ? group.weights->gate_up : group.weights->down;
+}
+
+void block(const Phase& phase, const MlpGroup& group, std::int64_t row, std::int64_t rows,
+           std::int64_t first, std::int64_t last) {
+  const PackedWeight& w = weight_of(phase, group);
+  const Micro& micro = micro_of(*phase.gemm, w.format);
+  const std::int64_t at = group.first_row + row;
+  MicroArgs a{};
+  a.rows = rows;
+  a.w = panels_of(w, 0);
+  a.panel0 = first;
+  a.panel1 = last;
+  if (phase.gate_up) {
+    const std::int32_t* tokens = phase.args->row_token;
+    a.x = tokens ? phase.x.data : phase.x.data + at * phase.x.stride;
+    a.x_stride = phase.x.stride;
+    a.index = tokens ? tokens + at : nullptr;
+    a.y = phase.act + at * phase.act_stride;
+    a.y_stride = phase.act_stride;
+    a.n = group.weights->inter;
+    a.y_bf16 = micro.x_bf16;
+    micro.gate_up(a);
+  } else {
+    a.x = phase.act + at * phase.act_stride;
+    a.x_stride = phase.act_stride;
+    a.y = reinterpret_cast<unsigned char*>(phase.args->out.row(at));
+    a.y_stride = phase.args->out.stride * 4;
+    a.n = group.weights->hidden;
+    micro.gemm(a);
+  }
+}
+
+void few_rows(const Phase& phase, Stream& stream, double rows_each) {
+  std::int64_t units = 0;
+  std::int64_t k = 0;
+  for (const MlpGroup& g : phase.args->groups) {
+    if (g.rows == 0) continue;
+    units += panel_count(weight_of(phase, g));
+    k = std::max(k, weight_of(phase, g).k);
+  }
+  const double ns = static_cast<double>(k) * (1.0 + 0.3 * rows_each);
+  stream.split(units, ns, [&](std::int64_t begin, std::int64_t end, int) {
+    std::int64_t start = 0;
+    for (const MlpGroup& g : phase.args->groups) {
+      if (g.rows == 0) continue;
+      const std::int64_t panels = panel_count(weight_of(phase, g));
+      const std::int64_t first = std::max<std::int64_t>(0, begin - start);
+      const std::int64_t last = std::min(panels, end - start);
+      if (first < last) block(phase, g, 0, g.rows, first, last);
+      start += panels;
+    }
+  });
+}
+
+struct Pieces {
+  std::int64_t rows;
+  std::int64_t panels;
+  std::int64_t count() const { return rows * panels; }
+};
+
+Pieces pieces_of(const Phase& phase, const MlpGroup& g) {
+  const std::int64_t panels = panel_count(weight_of(phase, g));
+  return {(g.rows + kRowChunk - 1) / kRowChunk, (panels + kPanelChunk - 1) / kPanelChunk};
+}
+
+void many_rows(const Phase& phase, Stream& stream) {
+  std::int64_t tasks = 0;
+  for (const MlpGroup& g : phase.args->groups) tasks += pieces_of(phase, g).count();
+  stream.queue(tasks, 1e4, [&](std::int64_t task, int) {
+    for (const MlpGroup& g : phase.args->groups) {
+      const Pieces pieces = pieces_of(phase, g);
+      if (task >= pieces.count()) {
+        task -= pieces.count();
+        continue;
+      }
+      const std::int64_t r = task % pieces.rows;
+      const std::int64_t p = task / pieces.rows;
+      const std::int64_t panels = panel_count(weight_of(phase, g));
+      const std::int64_t row = g.rows * r / pieces.rows;
+      const std::int64_t next = g.rows * (r + 1) / pieces.rows;
+      block(phase, g, row, next - row, panels * p / pieces.panels,
+            panels * (p + 1) / pieces.panels);
+      return;
+    }
+  });
+}
+
+template <const MicroTier& kGemm>
+void run(const GroupedMlp::Args& args, braid::Stream& s) {
+  Stream& stream = cpu::stream(s);
+  std::int64_t rows = 0;
+  std::int64_t used = 0;
+  std::int64_t inter = 0;
+  const MlpGroup* any = nullptr;
+  for (const MlpGroup& g : args.groups) {
+    if (g.rows == 0) continue;
+    any = &g;
+    ++used;
+    rows += g.rows;
+    inter = std::max(inter, g.weights->inter);
+  }
+  if (!any) return;
+  const Micro& micro = micro_of(kGemm, any->weights->gate_up.format);
+  Phase phase;
+  phase.args = &args;
+  phase.gemm = &kGemm;
+  phase.gate_up = true;
+  phase.x = kernel_rows(micro, args.x, any->weights->hidden, 1, 0, stream);
+  const auto scratch = reinterpret_cast<std::uintptr_t>(args.scratch);
+  phase.act = reinterpret_cast<unsigned char*>((scratch + 63) / 64 * 64);
+  phase.act_stride = (inter * (micro.x_bf16 ? 2 : 4) + 63) / 64 * 64;
+  if (micro.x_bf16 && phase.act_stride % 256 == 0) phase.act_stride += 64;
+  const bool few = rows <= 4 * used;
+  for (const bool gate_up : {true, false}) {
+    phase.gate_up = gate_up;
+    few ? few_rows(phase, stream, static_cast<double>(rows) / static_cast<double>(used))
+        : many_rows(phase, stream);
+  }
+}
+
+template <const MicroTier& kGemm>
+ops::PackedMlp prepare(const ops::Weight& gate, const ops::Weight& up, const ops::Weight& down,
+                       const GroupedMlp::Problem& p, braid::Stream& s) {
+  const Micro& micro = micro_of(kGemm, p.format);
+  ops::PackedMlp packed;
+  packed.format = p.format;
+  packed.hidden = gate.cols;
+  packed.inter = gate.rows;
+  const ops::Weight both[] = {gate, up};
+  packed.gate_up = pack(both, p.format, {micro.layout, micro.lanes, 2 * gate.rows, gate.cols, 1},
+                        cpu::stream(s));
+  packed.down = pack({&down, 1}, p.format, {micro.layout, 0, down.rows, down.cols, 1},
+                     cpu::stream(s));
+  return packed;
+}
+
+template <const MicroTier& kGemm, const Tier& kTier>
+std::string supports(const GroupedMlp::Problem& p, const Capabilities& caps) {
+  if (!micro_of(kGemm, p.format).gemm) return std::string("no ") + name_of(p.format) + " weights";
+  return missing(caps, kTier);
+}
+
+template <const MicroTier& kGemm, const Tier& kTier>
+ops::Kernel<GroupedMlp> kernel() {
+  return {kTier.name, kTier.rank, supports<kGemm, kTier>, run<kGemm>, prepare<kGemm>};
+}
+
+}  // namespace
+
+std::vector<ops::Kernel<GroupedMlp>> grouped_mlp_kernels() {
+  return {
+      kernel<kScalarGemm, kScalar>(),
+#if defined(__x86_64__)
+      kernel<kAvx2Gemm, kAvx2>(),
+      kernel<kAvx512Gemm, kAvx512>(),
+      kernel<kAvx512Bf16Gemm, kAvx512Vbmi>(),
+#endif
+      ops::reference::kGroupedMlp,
+  };
+}
+
+}  // namespace braid::cpu
