@@ -208,6 +208,14 @@ std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model,
                 {{"max_model_len", settings.scheduler.max_model_len},
                  {"cache_tokens", plan.admission.max_model_len}});
   }
+  const kv::Layout layout = model->cache_layout();
+  log_info("key/value cache",
+           {{"tokens", std::int64_t{plan.blocks} * settings.cache.block_size},
+            {"bytes", static_cast<std::int64_t>(layout.bytes_per_token()) * plan.blocks *
+                          settings.cache.block_size},
+            {"blocks", plan.blocks},
+            {"max_model_len", plan.admission.max_model_len},
+            {"prefix_hash", prefix::name_of(algorithm_of(settings))}});
   return std::make_unique<ThreadedEngine>(
       std::move(model), std::move(vocabulary), settings, plan, metrics, clock);
 }

@@ -161,40 +161,46 @@ void Loop::collect_prompt_logprobs(Choice& choice, const LogitRows& rows, Matrix
 }
 
 void Loop::take_token(Choice& choice, std::span<const float> logits, TimePoint now) {
-  const auto& params = choice.request->params;
   TokenMessage message = message_for(choice);
-  const bool first = !choice.first_token.has_value();
-  if (params.max_tokens == 0) {
+  if (choice.request->params.max_tokens == 0) {
     message.finish = FinishReason::kLength;
   } else if (const std::int32_t token = choice.sampler.sample(logits, scratch_); token < 0) {
     message.finish = FinishReason::kError;
     message.error = "no token can follow: all are forbidden, or no logit is finite";
     metrics_->corrupted_requests.add();
   } else {
-    choice.tokens.push_back(token);
-    message.tokens.push_back(token);
-    if (params.logprobs.has_value()) {
-      message.logprobs.push_back(sample::logprobs_of(logits, token, *params.logprobs, scratch_));
-    }
-    const Stop stop = stop_after(
-        choice, params, admission_->vocabulary().eos_ids, admission_->limits().max_model_len);
-    message.finish = stop.reason;
-    if (stop.by_stop_id) message.stop_token = token;
-    if (stop.reason != FinishReason::kStop && !choice.sampler.accept(token)) {
-      message.finish = FinishReason::kError;
-      message.error = "the grammar refused a token that it had allowed";
-    } else if (stop.reason == FinishReason::kNone && choice.sampler.complete()) {
-      message.finish = FinishReason::kStop;
-    }
+    append_token(choice, token, logits, message);
     observe_token(choice, now);
   }
   const FinishReason finish = message.finish;
   post(choice, std::move(message));
-  if (first) {
-    choice.wants_prompt_rows = false;
-    if (choice.index == 0) release_siblings(*choice.request);
-  }
+  if (choice.index == 0 && !choice.spoke) release_siblings(*choice.request);
+  choice.spoke = true;
+  choice.wants_prompt_rows = false;
   if (finish != FinishReason::kNone) end_choice(choice, finish);
+}
+
+void Loop::append_token(Choice& choice,
+                        std::int32_t token,
+                        std::span<const float> logits,
+                        TokenMessage& message) {
+  const auto& params = choice.request->params;
+  choice.tokens.push_back(token);
+  message.tokens.push_back(token);
+  if (params.logprobs.has_value()) {
+    message.logprobs.push_back(sample::logprobs_of(logits, token, *params.logprobs, scratch_));
+  }
+  const Stop stop = stop_after(
+      choice, params, admission_->vocabulary().eos_ids, admission_->limits().max_model_len);
+  message.finish = stop.reason;
+  if (stop.by_stop_id) message.stop_token = token;
+  if (stop.reason == FinishReason::kStop) return;
+  if (!choice.sampler.accept(token)) {
+    message.finish = FinishReason::kError;
+    message.error = "the grammar refused a token that it had allowed";
+  } else if (choice.sampler.complete()) {
+    message.finish = FinishReason::kStop;
+  }
 }
 
 void Loop::observe_token(Choice& choice, TimePoint now) {

@@ -57,6 +57,10 @@ class Loop {
   void commit(const PlannedWork& work, const LogitRows& rows, Matrix<const float> logits, TimePoint now);
   void collect_prompt_logprobs(Choice& choice, const LogitRows& rows, Matrix<const float> logits);
   void take_token(Choice& choice, std::span<const float> logits, TimePoint now);
+  void append_token(Choice& choice,
+                    std::int32_t token,
+                    std::span<const float> logits,
+                    TokenMessage& message);
   void observe_token(Choice& choice, TimePoint now);
   void end_choice(Choice& choice, protocol::FinishReason reason);
   void end_with_message(Choice& choice, protocol::FinishReason reason, std::string error);

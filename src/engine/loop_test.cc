@@ -4,11 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <numeric>
+#include <limits>
 #include <random>
 
 #include "engine/cache_size.h"
 #include "engine/testing/harness.h"
+#include "engine/testing/literal_grammar.h"
 
 namespace braid::engine {
 namespace {
@@ -207,6 +208,34 @@ TEST(Loop, scores_a_prompt_without_generating) {
   EXPECT_EQ(h.heard(id).prompt_logprobs.size(), 9u);
   EXPECT_TRUE(h.heard(id).tokens.empty());
   EXPECT_EQ(h.heard(id).finish, FinishReason::kLength);
+}
+
+TEST(Loop, follows_a_grammar_and_stops_when_it_is_complete) {
+  Harness h({.grammars = std::make_shared<testing::LiteralCompiler>()});
+  auto params = sampled(20);
+  params.n = 2;
+  params.structured.kind = protocol::StructuredOutput::Kind::kRegex;
+  params.structured.text = "3 1 4 1 5";
+  const auto id = h.submit(prompt_of(6), params);
+  params.structured.text = "";
+  EXPECT_FALSE(h.submit(h.message(prompt_of(6), params)).ok());
+  h.run_until_idle();
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(h.heard(id, i).tokens, (std::vector<std::int32_t>{3, 1, 4, 1, 5}));
+    EXPECT_EQ(h.heard(id, i).finish, FinishReason::kStop);
+  }
+}
+
+TEST(Loop, says_so_when_no_token_is_allowed) {
+  Harness h;
+  auto params = greedy(5);
+  params.allowed_token_ids = {7};
+  params.logit_bias = {{7, -std::numeric_limits<float>::infinity()}};
+  const auto id = h.submit(prompt_of(6), params);
+  h.run_until_idle();
+  EXPECT_EQ(h.heard(id).finish, FinishReason::kError);
+  EXPECT_THAT(h.heard(id).error, HasSubstr("no token can follow"));
+  EXPECT_EQ(h.metrics.corrupted_requests.value(), 1);
 }
 
 TEST(Loop, a_model_failure_ends_every_request_with_the_reason) {
