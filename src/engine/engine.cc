@@ -63,6 +63,30 @@ prefix::Algorithm algorithm_of(const Settings& settings) {
   return algorithm.ok() ? algorithm.value() : prefix::Algorithm::kSha256Cbor;
 }
 
+void announce_cache(const Settings& settings,
+                    const Plan& plan,
+                    const kv::Layout& layout,
+                    Metrics& metrics) {
+  const std::int64_t tokens = std::int64_t{plan.blocks} * settings.cache.block_size;
+  const std::int64_t bytes = static_cast<std::int64_t>(layout.bytes_per_token()) * tokens;
+  const char* algorithm = prefix::name_of(algorithm_of(settings));
+  log_info("key/value cache",
+           {{"tokens", tokens},
+            {"bytes", bytes},
+            {"blocks", plan.blocks},
+            {"max_model_len", plan.admission.max_model_len},
+            {"prefix_caching", settings.cache.enable_prefix_caching ? algorithm : "off"}});
+  metrics.cache_config_info
+      .with({std::to_string(settings.cache.block_size),
+             std::string(name_of(layout.dtype)),
+             settings.cache.enable_prefix_caching ? "True" : "False",
+             algorithm,
+             std::to_string(plan.blocks),
+             std::to_string(tokens),
+             std::to_string(bytes)})
+      .set(1);
+}
+
 class ThreadedEngine final : public Engine {
  public:
   ThreadedEngine(std::unique_ptr<model::Model> model,
@@ -208,14 +232,7 @@ std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model,
                 {{"max_model_len", settings.scheduler.max_model_len},
                  {"cache_tokens", plan.admission.max_model_len}});
   }
-  const kv::Layout layout = model->cache_layout();
-  log_info("key/value cache",
-           {{"tokens", std::int64_t{plan.blocks} * settings.cache.block_size},
-            {"bytes", static_cast<std::int64_t>(layout.bytes_per_token()) * plan.blocks *
-                          settings.cache.block_size},
-            {"blocks", plan.blocks},
-            {"max_model_len", plan.admission.max_model_len},
-            {"prefix_hash", prefix::name_of(algorithm_of(settings))}});
+  announce_cache(settings, plan, model->cache_layout(), metrics);
   return std::make_unique<ThreadedEngine>(
       std::move(model), std::move(vocabulary), settings, plan, metrics, clock);
 }

@@ -16,6 +16,7 @@ Loop::Loop(const Parts& parts)
       clock_(parts.clock),
       computed_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_compute"})),
       cached_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_cache_hit"})),
+      waiting_for_capacity_(&parts.metrics->requests_waiting_by_reason.with({"capacity"})),
       pool_(parts.cache->num_blocks()),
       scheduler_(parts.limits, &pool_),
       runner_(parts.model, parts.cache),
@@ -110,7 +111,9 @@ void Loop::expire(TimePoint now) {
 void Loop::note_plan(TimePoint now) {
   for (Sequence* sequence : plan_.preempted) {
     metrics_->preemptions.add();
-    static_cast<Choice*>(sequence)->prompt_logprobs.clear();
+    auto& choice = *static_cast<Choice*>(sequence);
+    choice.prompt_logprobs.clear();
+    ++choice.preemptions;
   }
   for (Sequence* sequence : plan_.admitted) note_admitted(*static_cast<Choice*>(sequence), now);
   if (plan_.tokens > 0) metrics_->iteration_tokens.observe(plan_.tokens);
@@ -226,6 +229,7 @@ void Loop::end_choice(Choice& choice, FinishReason reason) {
   Request& request = *choice.request;
   metrics_->request_success.with({protocol::name_of(reason)}).add();
   metrics_->request_generation_tokens.observe(choice.generated());
+  metrics_->request_num_preemptions.observe(choice.preemptions);
   request.longest_output = std::max(request.longest_output, choice.generated());
   if (choice.first_token.has_value()) {
     const double decode = to_seconds(choice.last_token - *choice.first_token);
@@ -300,6 +304,7 @@ void Loop::emit() {
 void Loop::publish() {
   metrics_->requests_running.set(static_cast<double>(scheduler_.running()));
   metrics_->requests_waiting.set(static_cast<double>(scheduler_.waiting()));
+  waiting_for_capacity_->set(static_cast<double>(scheduler_.waiting()));
   metrics_->kv_cache_usage.set(static_cast<double>(pool_.used()) / pool_.total());
   metrics_->kv_blocks_used.set(pool_.used());
 }

@@ -77,6 +77,7 @@ class Loop {
   const Clock* const clock_;
   metrics::Counter* computed_prompt_tokens_;
   metrics::Counter* cached_prompt_tokens_;
+  metrics::Gauge* waiting_for_capacity_;
   kv::BlockPool pool_;
   Scheduler scheduler_;
   Runner runner_;

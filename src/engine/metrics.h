@@ -19,6 +19,14 @@ struct Metrics {
 
   metrics::Gauge requests_running;
   metrics::Gauge requests_waiting;
+  metrics::Family<metrics::Gauge> requests_waiting_by_reason{{"reason"}};
+  metrics::Family<metrics::Gauge> cache_config_info{{"block_size",
+                                                     "cache_dtype",
+                                                     "enable_prefix_caching",
+                                                     "prefix_caching_hash_algo",
+                                                     "num_gpu_blocks",
+                                                     "kv_cache_size_tokens",
+                                                     "kv_cache_memory_bytes"}};
   metrics::Gauge kv_cache_usage;
   metrics::Gauge kv_blocks_used;
   metrics::Gauge healthy;
@@ -48,6 +56,7 @@ struct Metrics {
   metrics::Histogram request_params_max_tokens;
   metrics::Histogram request_prefill_kv_computed_tokens;
   metrics::Histogram request_params_n{{1, 2, 5, 10, 20}};
+  metrics::Histogram request_num_preemptions{{1, 2, 3, 4, 5, 10, 20}};
   metrics::Histogram iteration_tokens{metrics::iteration_token_buckets()};
 
   template <class Self, class Visitor>
@@ -61,6 +70,10 @@ struct Metrics {
   static void describe_state(Self& self, Visitor& v) {
     v.metric("vllm:num_requests_running", self.requests_running, "Sequences in the running batch");
     v.metric("vllm:num_requests_waiting", self.requests_waiting, "Sequences that wait to run");
+    v.metric("vllm:num_requests_waiting_by_reason",
+             self.requests_waiting_by_reason,
+             "Sequences that wait, by what they wait for");
+    v.metric("vllm:cache_config_info", self.cache_config_info, "The key/value cache; always 1");
     v.metric("vllm:kv_cache_usage_perc", self.kv_cache_usage, "Share of cache blocks in use, 0 to 1");
     v.metric("braid:kv_blocks_used", self.kv_blocks_used, "Cache blocks held by live sequences");
     v.metric("vllm:engine_healthy", self.healthy, "1 while the engine can serve, 0 when it is dead");
@@ -108,6 +121,9 @@ struct Metrics {
              "Generated tokens of a request's longest choice");
     v.metric("vllm:request_params_max_tokens", self.request_params_max_tokens, "max_tokens asked for");
     v.metric("vllm:request_params_n", self.request_params_n, "Choices asked for");
+    v.metric("vllm:request_num_preemptions",
+             self.request_num_preemptions,
+             "Preemptions per choice");
     v.metric("vllm:request_prefill_kv_computed_tokens",
              self.request_prefill_kv_computed_tokens,
              "Prompt tokens per request that the cache did not hold");

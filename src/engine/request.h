@@ -39,6 +39,7 @@ struct Choice : Sequence {
   std::optional<TimePoint> first_scheduled;
   std::optional<TimePoint> first_token;
   TimePoint last_token{};
+  int preemptions = 0;
   bool spoke = false;  // its subscriber heard of it
 };
 
