@@ -6,8 +6,12 @@
 namespace braid::ops {
 namespace {
 
-std::string yes(const Combine::Problem&, const Capabilities&) { return {}; }
-std::string no(const Combine::Problem&, const Capabilities&) { return "needs avx2"; }
+std::string yes(const Combine::Problem&, const Capabilities&) {
+  return {};
+}
+std::string no(const Combine::Problem&, const Capabilities&) {
+  return "needs avx2";
+}
 void nothing(const Combine::Args&, Stream&) {}
 
 const Kernel<Combine> kList[] = {
@@ -21,7 +25,9 @@ std::string chosen(const ForcedKernels& forced) {
   return selection.ok() ? selection->kernel->name : "error: " + selection.error().message;
 }
 
-TEST(Select, TakesTheHighestRankThatSupportsTheProblem) { EXPECT_EQ(chosen({}), "middle"); }
+TEST(Select, TakesTheHighestRankThatSupportsTheProblem) {
+  EXPECT_EQ(chosen({}), "middle");
+}
 
 TEST(Select, TakesAForcedKernel) {
   EXPECT_EQ(chosen({"reference"}), "reference");

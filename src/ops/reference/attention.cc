@@ -43,8 +43,12 @@ struct Head {
   }
 };
 
-float score(const AttentionShape& s, const Activations& q, std::int64_t row, int head,
-            const Head& k, std::int64_t key) {
+float score(const AttentionShape& s,
+            const Activations& q,
+            std::int64_t row,
+            int head,
+            const Head& k,
+            std::int64_t key) {
   float sum = 0;
   for (int i = 0; i < s.qk_dim; ++i) {
     sum += load(q.row(row), q.dtype, head * s.qk_dim + i) * k.at(key, i);
@@ -52,7 +56,10 @@ float score(const AttentionShape& s, const Activations& q, std::int64_t row, int
   return sum * s.scale;
 }
 
-void write(const AttentionShape& s, const Activations& out, std::int64_t row, int head,
+void write(const AttentionShape& s,
+           const Activations& out,
+           std::int64_t row,
+           int head,
            const Softmax& softmax) {
   for (int i = 0; i < s.v_dim; ++i) {
     store(out.row(row), out.dtype, head * s.v_dim + i, softmax.out[i] / softmax.sum);
@@ -89,8 +96,11 @@ void decode(const AttentionDecode::Args& a, Stream&) {
 }
 
 // One query row and head against the segment's keys, block by block.
-void visit(const AttentionPrefill::Args& a, const AttentionPrefill::Sequence& q, std::int64_t i,
-           int h, Softmax& softmax) {
+void visit(const AttentionPrefill::Args& a,
+           const AttentionPrefill::Sequence& q,
+           std::int64_t i,
+           int h,
+           Softmax& softmax) {
   const AttentionShape& s = a.shape;
   const int kv_head = h / (s.heads / s.kv_heads);
   const Head k{&a.k, kv_head};

@@ -10,7 +10,8 @@ namespace {
 void embed(const Embed::Args& a, Stream&) {
   for (std::size_t t = 0; t < a.ids.size(); ++t) {
     for (std::int64_t c = 0; c < a.out.cols; ++c) {
-      a.out.row(static_cast<std::int64_t>(t))[c] = load(a.table, a.dtype, a.ids[t] * a.out.cols + c);
+      a.out.row(static_cast<std::int64_t>(t))[c] =
+          load(a.table, a.dtype, a.ids[t] * a.out.cols + c);
     }
   }
 }

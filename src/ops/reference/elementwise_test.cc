@@ -47,8 +47,15 @@ TEST(MlaQuery, RotatesPairsOfTheRopePart) {
   std::vector<float> q = {9, 1, 2, 3, 4, 8, 5, 6, 7, 8};
   const std::int32_t positions[] = {1};
   std::vector<float> nope(2), rope(8);
-  MlaQuery::Args args{{q.data(), 1, 10}, 2, 1, rotation.table(true), positions,
-                      f32(nope, 1, 2), 1, f32(rope, 1, 8), 4};
+  MlaQuery::Args args{{q.data(), 1, 10},
+                      2,
+                      1,
+                      rotation.table(true),
+                      positions,
+                      f32(nope, 1, 2),
+                      1,
+                      f32(rope, 1, 8),
+                      4};
   kMlaQuery.run(args, stream);
   EXPECT_THAT(nope, ElementsAre(9, 8));
   EXPECT_THAT(rope, ElementsAre(-2, 1, -3, -4, -6, 5, -7, -8));
@@ -64,8 +71,16 @@ TEST(MlaQuery, PartsMayInterleaveInOneBuffer) {
   const std::int32_t positions[] = {0};
   std::vector<float> out(10);
   const Activations all = f32(out, 1, 10);
-  kMlaQuery.run({{q.data(), 1, 10}, 2, 1, rotation.table(true), positions, all.columns(4, 6), 5,
-                 all.columns(0, 9), 5}, stream);
+  kMlaQuery.run({{q.data(), 1, 10},
+                 2,
+                 1,
+                 rotation.table(true),
+                 positions,
+                 all.columns(4, 6),
+                 5,
+                 all.columns(0, 9),
+                 5},
+                stream);
   EXPECT_THAT(out, ElementsAre(1, 2, 3, 4, 9, 5, 6, 7, 8, 8));
 }
 
@@ -77,10 +92,17 @@ TEST(MlaStore, NormalisesTheLatentAndRotatesTheKey) {
   const std::int32_t positions[] = {1, 0};
   const std::int32_t slots[] = {1, -1};
   std::vector<float> cache(12, -1);
-  kMlaStore.run({{latent.data(), 2, 6}, weight.data(), 0, rotation.table(true), positions, slots,
-                 f32(cache, 2, 6)}, stream);
+  kMlaStore.run({{latent.data(), 2, 6},
+                 weight.data(),
+                 0,
+                 rotation.table(true),
+                 positions,
+                 slots,
+                 f32(cache, 2, 6)},
+                stream);
   const float rms = std::sqrt(12.5f);
-  EXPECT_THAT(std::vector<float>(cache.begin(), cache.begin() + 6), ElementsAre(-1, -1, -1, -1, -1, -1));
+  EXPECT_THAT(std::vector<float>(cache.begin(), cache.begin() + 6),
+              ElementsAre(-1, -1, -1, -1, -1, -1));
   EXPECT_NEAR(cache[6], 3 / rms, 1e-6);
   EXPECT_NEAR(cache[7], 40 / rms, 1e-5);
   EXPECT_THAT(std::vector<float>(cache.begin() + 8, cache.end()), ElementsAre(-2, 1, -3, -4));

@@ -44,7 +44,8 @@ TEST(Linear, ReadsTransposedWindows) {
   NoStream stream;
   std::vector<float> w = {1, 2, 3, 4, 5, 6};  // stored [2, 3]
   const Weight part = weight(w, 2, 3).transpose();
-  const auto packed = kLinear.prepare({&part, 1}, {DType::kF32, WeightFormat::kF32, 3, 2, 1}, stream);
+  const auto packed =
+      kLinear.prepare({&part, 1}, {DType::kF32, WeightFormat::kF32, 3, 2, 1}, stream);
   std::vector<float> x = {1, 10}, y(3);
   kLinear.run({&packed, f32(x, 1, 2), f32(y, 1, 3)}, stream);
   EXPECT_THAT(y, ElementsAre(41, 52, 63));
@@ -55,7 +56,8 @@ TEST(Linear, ScalesBlocksOfFp8) {
   std::vector<std::uint8_t> codes(130, f32_to_f8e4m3(1.0f));
   std::vector<float> scales = {2, 0.5f};  // the second block has two columns
   const Weight part({codes.data(), DType::kF8E4M3, {1, 130}}, {scales.data(), DType::kF32, {1, 2}});
-  const auto packed = kLinear.prepare({&part, 1}, {DType::kF32, WeightFormat::kF8, 1, 130, 1}, stream);
+  const auto packed =
+      kLinear.prepare({&part, 1}, {DType::kF32, WeightFormat::kF8, 1, 130, 1}, stream);
   std::vector<float> x(130, 1.0f), y(1);
   kLinear.run({&packed, f32(x, 1, 130), f32(y, 1, 1)}, stream);
   EXPECT_EQ(y[0], 257);
@@ -89,11 +91,11 @@ TEST(GroupedMlp, GatesAndProjectsTheRowsOfEachGroup) {
   NoStream stream;
   std::vector<float> gate = {1, 0}, up = {0, 1}, down = {1, 2};
   const GroupedMlp::Problem problem{DType::kF32, WeightFormat::kF32, 2, 1};
-  const auto one = kGroupedMlp.prepare(weight(gate, 1, 2), weight(up, 1, 2), weight(down, 2, 1),
-                                       problem, stream);
+  const auto one = kGroupedMlp.prepare(
+      weight(gate, 1, 2), weight(up, 1, 2), weight(down, 2, 1), problem, stream);
   std::vector<float> down2 = {10, 20};
-  const auto ten = kGroupedMlp.prepare(weight(gate, 1, 2), weight(up, 1, 2), weight(down2, 2, 1),
-                                       problem, stream);
+  const auto ten = kGroupedMlp.prepare(
+      weight(gate, 1, 2), weight(up, 1, 2), weight(down2, 2, 1), problem, stream);
   std::vector<float> x = {1, 2, 0, 5}, out(6, -1);
   const MlpGroup groups[] = {{&one, 0, 1}, {&one, 1, 0}, {&ten, 1, 2}};
   const std::int32_t tokens[] = {0, 1, 0};

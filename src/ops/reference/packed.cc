@@ -28,8 +28,11 @@ void through_int8(std::vector<float>& row) {
   }
 }
 
-PackedWeight pack(std::span<const Weight> parts, WeightFormat format, std::int64_t n,
-                  std::int64_t k, std::int64_t batch) {
+PackedWeight pack(std::span<const Weight> parts,
+                  WeightFormat format,
+                  std::int64_t n,
+                  std::int64_t k,
+                  std::int64_t batch) {
   PackedWeight packed;
   packed.format = format;
   packed.n = n;

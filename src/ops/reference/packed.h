@@ -12,8 +12,11 @@
 namespace braid::ops::reference {
 
 // Parts as in ops/linear.h.
-PackedWeight pack(std::span<const Weight> parts, WeightFormat format, std::int64_t n,
-                  std::int64_t k, std::int64_t batch);
+PackedWeight pack(std::span<const Weight> parts,
+                  WeightFormat format,
+                  std::int64_t n,
+                  std::int64_t k,
+                  std::int64_t batch);
 
 // Element (n, k) of a batch entry.
 float element(const PackedWeight& weight, std::int64_t batch, std::int64_t n, std::int64_t k);

@@ -15,7 +15,9 @@ struct Routed {
   std::vector<float> weights;
 };
 
-Routed route(const Route::Problem& problem, std::vector<float> logits, std::vector<float> bias = {}) {
+Routed route(const Route::Problem& problem,
+             std::vector<float> logits,
+             std::vector<float> bias = {}) {
   NoStream stream;
   Routed routed;
   const auto tokens = static_cast<std::int64_t>(logits.size()) / problem.experts;
@@ -47,7 +49,8 @@ TEST(Route, SoftmaxWeightsAreNotNormalisedUnlessAsked) {
 
 TEST(Route, TheBiasChoosesButDoesNotWeigh) {
   auto r = route({.experts = 3, .top_k = 1, .scoring = Scoring::kSigmoid, .scale = 2.5f},
-                 {0, std::log(3.0f), 0}, {0, 0, 0.5f});
+                 {0, std::log(3.0f), 0},
+                 {0, 0, 0.5f});
   EXPECT_THAT(r.ids, ElementsAre(2));
   EXPECT_NEAR(r.weights[0], 0.5 * 2.5, 1e-6);
 }
@@ -58,13 +61,18 @@ TEST(Route, TiesGoToTheLowerId) {
 
 TEST(Route, GroupsRankByTheirMaximum) {
   // Groups {3, 0} {2, 2.5} {2.9, 2.8}: the first and the third stay.
-  EXPECT_THAT(route({.experts = 6, .top_k = 3, .groups = 3, .topk_groups = 2},
-                    {3, 0, 2, 2.5f, 2.9f, 2.8f}).ids, ElementsAre(0, 4, 5));
+  EXPECT_THAT(
+      route({.experts = 6, .top_k = 3, .groups = 3, .topk_groups = 2}, {3, 0, 2, 2.5f, 2.9f, 2.8f})
+          .ids,
+      ElementsAre(0, 4, 5));
 }
 
 TEST(Route, GroupsRankByTheSumOfTheirTwoBest) {
   // Sigmoid rises with the logit: sums put {2, 2.5} before {3, -9}.
-  const Route::Problem problem{.experts = 6, .top_k = 2, .groups = 3, .topk_groups = 1,
+  const Route::Problem problem{.experts = 6,
+                               .top_k = 2,
+                               .groups = 3,
+                               .topk_groups = 1,
                                .scoring = Scoring::kSigmoid,
                                .group_score = GroupScore::kSumOfTopTwo};
   EXPECT_THAT(route(problem, {3, -9, 2, 2.5f, -1, 0}).ids, ElementsAre(3, 2));

@@ -23,12 +23,15 @@ const AttentionShape kOdd{6, 2, 7, 5, 0.4f};
 const AttentionShape kExpanded{4, 4, 192, 128, 0.072f};
 const AttentionShape kExpandedOdd{3, 3, 40, 24, 0.16f};
 
-float tolerance(DType dtype) { return dtype == DType::kBF16 ? 0.02f : 2e-5f; }
+float tolerance(DType dtype) {
+  return dtype == DType::kBF16 ? 0.02f : 2e-5f;
+}
 
 void expect_near(const char* name, const TestRows& got, const TestRows& expected, float allowed) {
   for (std::int64_t r = 0; r < got.view.rows; ++r) {
     for (std::int64_t c = 0; c < got.view.cols; ++c) {
-      ASSERT_NEAR(got.at(r, c), expected.at(r, c), allowed) << name << " row " << r << " column " << c;
+      ASSERT_NEAR(got.at(r, c), expected.at(r, c), allowed)
+          << name << " row " << r << " column " << c;
     }
   }
 }
@@ -45,9 +48,14 @@ struct Paged {
   static std::int64_t width(const AttentionShape& s, bool absorbed) {
     return absorbed ? s.qk_dim : s.kv_heads * (s.qk_dim + s.v_dim);
   }
-  Paged(const AttentionShape& s, DType dtype, int block_size, bool shared,
+  Paged(const AttentionShape& s,
+        DType dtype,
+        int block_size,
+        bool shared,
         const std::vector<int>& contexts)
-      : shape(s), block(block_size), absorbed(shared),
+      : shape(s),
+        block(block_size),
+        absorbed(shared),
         cache(dtype, blocks(contexts, block_size) * block_size, width(s, shared)) {
     cache.fill(1, 2);
     const auto count = static_cast<std::int32_t>(blocks(contexts, block));
@@ -63,7 +71,9 @@ struct Paged {
     for (int context : contexts) n += (context + block - 1) / block;
     return n;
   }
-  ops::Rows k() const { return {cache.view.data, cache.view.dtype, cache.view.stride, shape.qk_dim}; }
+  ops::Rows k() const {
+    return {cache.view.data, cache.view.dtype, cache.view.stride, shape.qk_dim};
+  }
   ops::Rows v() const {
     const Activations values = cache.view.columns(absorbed ? 0 : shape.kv_heads * shape.qk_dim, 1);
     return {values.data, cache.view.dtype, cache.view.stride, shape.v_dim};
@@ -75,7 +85,11 @@ struct Decode {
   TestRows q;
   std::vector<AttentionDecode::Row> rows;
 
-  Decode(const AttentionShape& s, DType dtype, int block, bool absorbed, const std::vector<int>& contexts)
+  Decode(const AttentionShape& s,
+         DType dtype,
+         int block,
+         bool absorbed,
+         const std::vector<int>& contexts)
       : paged(s, dtype, block, absorbed, contexts),
         q(dtype, static_cast<std::int64_t>(contexts.size()), s.heads * s.qk_dim) {
     q.fill(2, 2);
@@ -84,7 +98,9 @@ struct Decode {
     }
   }
   // Rows [first, first + count).
-  TestRows run(const ops::Kernel<AttentionDecode>& kernel, Stream& stream, std::int64_t first,
+  TestRows run(const ops::Kernel<AttentionDecode>& kernel,
+               Stream& stream,
+               std::int64_t first,
                std::int64_t count) {
     const AttentionShape& s = paged.shape;
     TestRows out(q.view.dtype, count, s.heads * s.v_dim);
@@ -94,7 +110,8 @@ struct Decode {
     a.k = paged.k();
     a.v = paged.v();
     a.block_size = paged.block;
-    a.rows = std::span(rows).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+    a.rows =
+        std::span(rows).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
     a.out = out.view;
     std::int64_t longest = 1;
     for (const auto& row : a.rows) longest = std::max<std::int64_t>(longest, row.context);
@@ -122,8 +139,8 @@ TEST(CpuAttentionDecode, AgreesWithTheReference) {
       for (int block : {1, 16, 64}) {
         Decode decode(shape, dtype, block, absorbed, contexts);
         const TestRows expected = decode.all(ops::reference::kAttentionDecode, *stream);
-        for (const auto* kernel : runnable(kernels().attention_decode, {dtype, dtype, shape},
-                                           stream->capabilities())) {
+        for (const auto* kernel :
+             runnable(kernels().attention_decode, {dtype, dtype, shape}, stream->capabilities())) {
           expect_near(kernel->name, decode.all(*kernel, *stream), expected, tolerance(dtype));
         }
         if (&shape == &kDecodeCases[0].shape) break;  // the reference is slow here
@@ -139,8 +156,8 @@ TEST(CpuAttentionDecode, ARowDoesNotDependOnTheBatchOrTheWorkers) {
   for (DType dtype : {DType::kF32, DType::kBF16}) {
     for (const auto& [shape, absorbed] : kDecodeCases) {
       Decode decode(shape, dtype, 16, absorbed, contexts);
-      for (const auto* kernel : runnable(kernels().attention_decode, {dtype, dtype, shape},
-                                         one->capabilities())) {
+      for (const auto* kernel :
+           runnable(kernels().attention_decode, {dtype, dtype, shape}, one->capabilities())) {
         const TestRows together = decode.all(*kernel, *three);
         EXPECT_EQ(decode.all(*kernel, *one).values(), together.values()) << kernel->name;
         for (std::int64_t r = 0; r < 5; ++r) {
@@ -174,7 +191,8 @@ struct Prefill {
   Buffer state;
 
   Prefill(const AttentionShape& s, DType dtype, int block, const std::vector<int>& n)
-      : paged(s, dtype, block, false, n), lengths(n),
+      : paged(s, dtype, block, false, n),
+        lengths(n),
         q(dtype, std::accumulate(n.begin(), n.end(), 0), s.heads * s.qk_dim),
         out(dtype, q.view.rows, s.heads * s.v_dim),
         state(AttentionPrefill::state_bytes(s, q.view.rows)) {
@@ -217,8 +235,8 @@ TEST(CpuAttentionPrefill, AgreesWithTheReference) {
       for (int block : {1, 16, 64}) {
         Prefill prefill(shape, dtype, block, {1, 7, 64, 65, 0, 150});
         const auto expected = prefill.whole(ops::reference::kAttentionPrefill, *stream);
-        for (const auto* kernel : runnable(kernels().attention_prefill, {dtype, dtype, shape},
-                                           stream->capabilities())) {
+        for (const auto* kernel :
+             runnable(kernels().attention_prefill, {dtype, dtype, shape}, stream->capabilities())) {
           const auto got = prefill.whole(*kernel, *stream);
           for (std::size_t i = 0; i < got.size(); ++i) {
             ASSERT_NEAR(got[i], expected[i], tolerance(dtype)) << kernel->name << " element " << i;
@@ -236,8 +254,8 @@ TEST(CpuAttentionPrefill, ChunksEqualTheWholePromptBitForBit) {
   for (DType dtype : {DType::kF32, DType::kBF16}) {
     for (const auto& shape : kPrefillShapes) {
       Prefill prefill(shape, dtype, 16, {300, 90});
-      for (const auto* kernel : runnable(kernels().attention_prefill, {dtype, dtype, shape},
-                                         stream->capabilities())) {
+      for (const auto* kernel :
+           runnable(kernels().attention_prefill, {dtype, dtype, shape}, stream->capabilities())) {
         const auto expected = prefill.whole(*kernel, *stream);
         EXPECT_EQ(prefill.whole(*kernel, *one), expected) << kernel->name;
         prefill.out.fill(9);
@@ -264,8 +282,8 @@ TEST(CpuAttentionPrefill, SegmentsOfContiguousKeysEqualTheWholeBitForBit) {
       std::vector<std::int32_t> straight(length);
       std::iota(straight.begin(), straight.end(), 0);
       prefill.paged.tables[0] = straight;
-      for (const auto* kernel : runnable(kernels().attention_prefill, {dtype, dtype, shape},
-                                         stream->capabilities())) {
+      for (const auto* kernel :
+           runnable(kernels().attention_prefill, {dtype, dtype, shape}, stream->capabilities())) {
         const auto expected = prefill.whole(*kernel, *stream);
         prefill.out.fill(9);
         for (std::int64_t first = 0; first < length; first += 128) {
@@ -288,14 +306,23 @@ TEST(CpuAttention, APrefillsLastRowIsADecode) {
   for (DType dtype : {DType::kF32, DType::kBF16}) {
     Prefill prefill(kGqa, dtype, 16, {300});
     const auto capabilities = stream->capabilities();
-    const auto best = ops::select<AttentionPrefill>(kernels().attention_prefill, {dtype, dtype, kGqa}, capabilities);
-    const auto decode = ops::select<AttentionDecode>(kernels().attention_decode, {dtype, dtype, kGqa}, capabilities);
+    const auto best = ops::select<AttentionPrefill>(
+        kernels().attention_prefill, {dtype, dtype, kGqa}, capabilities);
+    const auto decode = ops::select<AttentionDecode>(
+        kernels().attention_decode, {dtype, dtype, kGqa}, capabilities);
     prefill.whole(*best->kernel, *stream);
     const AttentionDecode::Row rows[] = {{prefill.paged.tables[0].data(), 300}};
     TestRows out(dtype, 1, kGqa.heads * kGqa.v_dim);
     Buffer scratch(AttentionDecode::scratch_bytes(kGqa, 1, 300));
-    decode->kernel->run({kGqa, prefill.q.view.slice_rows(299, 1), prefill.paged.k(),
-                         prefill.paged.v(), 16, rows, out.view, scratch.data()}, *stream);
+    decode->kernel->run({kGqa,
+                         prefill.q.view.slice_rows(299, 1),
+                         prefill.paged.k(),
+                         prefill.paged.v(),
+                         16,
+                         rows,
+                         out.view,
+                         scratch.data()},
+                        *stream);
     for (std::int64_t c = 0; c < out.view.cols; ++c) {
       EXPECT_NEAR(out.at(0, c), prefill.out.at(299, c), tolerance(dtype));
     }

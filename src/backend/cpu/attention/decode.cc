@@ -14,12 +14,14 @@ namespace {
 using Args = ops::AttentionDecode::Args;
 static_assert(kPartKeys == ops::AttentionDecode::kSplit);
 
-std::int64_t parts_of(std::int64_t context) { return (context + kPartKeys - 1) / kPartKeys; }
+std::int64_t parts_of(std::int64_t context) {
+  return (context + kPartKeys - 1) / kPartKeys;
+}
 
 struct Plan {
-  std::int64_t parts = 0;    // of the row with most
-  std::int64_t groups = 1;   // pieces that the heads are cut into
-  std::int64_t stride = 0;   // floats of one partial result
+  std::int64_t parts = 0;   // of the row with most
+  std::int64_t groups = 1;  // pieces that the heads are cut into
+  std::int64_t stride = 0;  // floats of one partial result
   double ns_each = 0;
 
   Plan(const Args& a, int workers) {
@@ -33,7 +35,8 @@ struct Plan {
     const int units = a.shape.kv_heads > 1 ? a.shape.kv_heads : a.shape.heads;
     if (tasks < 2 * workers) groups = std::min(units, workers);
     stride = a.shape.v_dim + 2;
-    const double flops = 2.0 * static_cast<double>(keys) * a.shape.heads * (a.shape.qk_dim + a.shape.v_dim);
+    const double flops =
+        2.0 * static_cast<double>(keys) * a.shape.heads * (a.shape.qk_dim + a.shape.v_dim);
     ns_each = flops / 100 / static_cast<double>(std::max<std::int64_t>(1, count(a)));
   }
   std::int64_t count(const Args& a) const {
@@ -46,8 +49,14 @@ struct Plan {
 };
 
 template <const DecodeTier& T>
-void run_heads(const Args& a, const Plan& plan, std::int64_t row, std::int64_t part, int kv_head,
-               int head, int heads, float* scratch) {
+void run_heads(const Args& a,
+               const Plan& plan,
+               std::int64_t row,
+               std::int64_t part,
+               int kv_head,
+               int head,
+               int heads,
+               float* scratch) {
   const ops::AttentionShape& s = a.shape;
   const auto& r = a.rows[static_cast<std::size_t>(row)];
   const std::int64_t first = part * kPartKeys;
@@ -62,7 +71,8 @@ void run_heads(const Args& a, const Plan& plan, std::int64_t row, std::int64_t p
   d.v = v;
   d.keys = keys;
   d.cache_bf16 = a.k.dtype == DType::kBF16;
-  d.q = a.q.row(row) + static_cast<std::size_t>(head) * static_cast<std::size_t>(s.qk_dim) * element;
+  d.q =
+      a.q.row(row) + static_cast<std::size_t>(head) * static_cast<std::size_t>(s.qk_dim) * element;
   d.q_bf16 = a.q.dtype == DType::kBF16;
   d.heads = heads;
   d.qk_dim = s.qk_dim;
@@ -70,7 +80,8 @@ void run_heads(const Args& a, const Plan& plan, std::int64_t row, std::int64_t p
   d.scale = s.scale;
   d.partial_stride = plan.stride;
   if (parts_of(r.context) > 1) d.partial = plan.partial(a, row, part) + head * plan.stride;
-  d.final = a.out.row(row) + static_cast<std::size_t>(head) * static_cast<std::size_t>(s.v_dim) * element;
+  d.final =
+      a.out.row(row) + static_cast<std::size_t>(head) * static_cast<std::size_t>(s.v_dim) * element;
   d.scratch = scratch;
   T.part(d);
 }
@@ -100,8 +111,11 @@ void merge(const Args& a, const Plan& plan, std::int64_t row, int head) {
   const std::int64_t parts = parts_of(a.rows[static_cast<std::size_t>(row)].context);
   if (parts < 2) return;
   const std::size_t at = static_cast<std::size_t>(head) * static_cast<std::size_t>(a.shape.v_dim);
-  T.merge(plan.partial(a, row, 0) + head * plan.stride, a.shape.heads * plan.stride,
-          static_cast<int>(parts), a.shape.v_dim, a.out.row(row) + at * size_of(a.out.dtype),
+  T.merge(plan.partial(a, row, 0) + head * plan.stride,
+          a.shape.heads * plan.stride,
+          static_cast<int>(parts),
+          a.shape.v_dim,
+          a.out.row(row) + at * size_of(a.out.dtype),
           a.out.dtype == DType::kBF16);
 }
 
@@ -138,12 +152,11 @@ ops::Kernel<ops::AttentionDecode> entry() {
 }  // namespace
 
 std::vector<ops::Kernel<ops::AttentionDecode>> attention_decode_kernels() {
-  return {ops::reference::kAttentionDecode,
-          entry<kScalar, kScalarDecode>(),
+  return {
+    ops::reference::kAttentionDecode, entry<kScalar, kScalarDecode>(),
 #if defined(__x86_64__)
-          entry<kAvx2, kAvx2Decode>(),
-          entry<kAvx512, kAvx512Decode>(),
-          entry<kAvx512Bf16, kAvx512Bf16Decode>(),
+        entry<kAvx2, kAvx2Decode>(), entry<kAvx512, kAvx512Decode>(),
+        entry<kAvx512Bf16, kAvx512Bf16Decode>(),
 #endif
   };
 }

@@ -7,9 +7,13 @@
 
 namespace {
 
-__m512bh pairs(__m512i x) { return reinterpret_cast<__m512bh>(x); }
+__m512bh pairs(__m512i x) {
+  return reinterpret_cast<__m512bh>(x);
+}
 
-__mmask32 elements(int n) { return n >= 32 ? 0xffffffffu : n <= 0 ? 0u : (1u << n) - 1; }
+__mmask32 elements(int n) {
+  return n >= 32 ? 0xffffffffu : n <= 0 ? 0u : (1u << n) - 1;
+}
 
 __m512i load(const void* row, int i, int count) {
   return _mm512_maskz_loadu_epi16(elements(count - i), static_cast<const std::uint16_t*>(row) + i);
@@ -26,8 +30,8 @@ __m128 sums(__m512 a, __m512 b, __m512 c, __m512 d) {
 
 // Elements [i, i + 32) of the sums; masked beyond qk_dim.
 template <int H, bool kMasked>
-inline __attribute__((always_inline)) void add_products(__m512 (&sum)[H][4], const void* const* k,
-                                                        const std::uint16_t* q, int i, int qk_dim) {
+inline __attribute__((always_inline)) void add_products(
+    __m512 (&sum)[H][4], const void* const* k, const std::uint16_t* q, int i, int qk_dim) {
   const auto at = [&](const void* row) {
     return kMasked ? load(row, i, qk_dim)
                    : _mm512_loadu_si512(static_cast<const std::uint16_t*>(row) + i);
@@ -88,7 +92,8 @@ void store(const DecodePart& d, int head, int column, float inverse, __m512 low,
 
 // C x 32 columns from `column` on. p: weights as bfloat16, padded to an even number of keys.
 template <int H, int C>
-void values(const DecodePart& d, int head, int column, const std::uint16_t* p, const float* inverse) {
+void values(
+    const DecodePart& d, int head, int column, const std::uint16_t* p, const float* inverse) {
   __m512 sum[H][2 * C];
 #pragma GCC unroll 4
   for (int h = 0; h < H; ++h) {
@@ -111,7 +116,8 @@ void values(const DecodePart& d, int head, int column, const std::uint16_t* p, c
       __builtin_memcpy(&weight, p + h * kPartKeys + j, sizeof(weight));
       const __m512i w = _mm512_set1_epi32(weight);
 #pragma GCC unroll 4
-      for (int c = 0; c < 2 * C; ++c) sum[h][c] = _mm512_dpbf16_ps(sum[h][c], pairs(w), pairs(v[c]));
+      for (int c = 0; c < 2 * C; ++c)
+        sum[h][c] = _mm512_dpbf16_ps(sum[h][c], pairs(w), pairs(v[c]));
     }
   }
 #pragma GCC unroll 4
@@ -156,10 +162,18 @@ void heads_bf16(const DecodePart& d, int head) {
 void decode_part_bf16(const DecodePart& d) {
   for (int head = 0; head < d.heads; head += kPartHeads) {
     switch (d.heads - head) {
-      case 1: heads_bf16<1>(d, head); break;
-      case 2: heads_bf16<2>(d, head); break;
-      case 3: heads_bf16<3>(d, head); break;
-      default: heads_bf16<4>(d, head); break;
+      case 1:
+        heads_bf16<1>(d, head);
+        break;
+      case 2:
+        heads_bf16<2>(d, head);
+        break;
+      case 3:
+        heads_bf16<3>(d, head);
+        break;
+      default:
+        heads_bf16<4>(d, head);
+        break;
     }
   }
 }

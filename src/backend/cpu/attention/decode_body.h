@@ -59,8 +59,8 @@ void store_result(const DecodePart& d, int head, int column, int n, typename V::
   if (d.partial) {
     store_row<V>(d.partial + head * d.partial_stride, false, column, n, x);
   } else {
-    store_row<V>(d.final, d.q_bf16, static_cast<long>(head) * d.v_dim + column, n,
-                 V::div(x, V::set1(sum)));
+    store_row<V>(
+        d.final, d.q_bf16, static_cast<long>(head) * d.v_dim + column, n, V::div(x, V::set1(sum)));
   }
 }
 
@@ -103,10 +103,18 @@ template <class V>
 void decode_part(const DecodePart& d) {
   for (int head = 0; head < d.heads; head += kPartHeads) {
     switch (d.heads - head) {
-      case 1: part_heads<V, 1>(d, head); break;
-      case 2: part_heads<V, 2>(d, head); break;
-      case 3: part_heads<V, 3>(d, head); break;
-      default: part_heads<V, 4>(d, head); break;
+      case 1:
+        part_heads<V, 1>(d, head);
+        break;
+      case 2:
+        part_heads<V, 2>(d, head);
+        break;
+      case 3:
+        part_heads<V, 3>(d, head);
+        break;
+      default:
+        part_heads<V, 4>(d, head);
+        break;
     }
   }
 }

@@ -15,22 +15,23 @@ inline constexpr int kPartHeads = 4;  // heads that share a pass over the keys
 struct DecodePart {
   const void* const* k;  // [keys] rows of this kv head, type as cache_bf16 says
   const void* const* v;
-  int keys;              // 1..kPartKeys
+  int keys;  // 1..kPartKeys
   bool cache_bf16;
-  const void* q;         // [heads, qk_dim]
+  const void* q;  // [heads, qk_dim]
   bool q_bf16;
   int heads;
   int qk_dim;
   int v_dim;
   float scale;
-  float* partial;        // [heads, partial_stride], or null when final
+  float* partial;  // [heads, partial_stride], or null when final
   long partial_stride;
-  void* final;           // [heads, v_dim]
-  float* scratch;        // part_scratch(qk_dim) floats
+  void* final;     // [heads, v_dim]
+  float* scratch;  // part_scratch(qk_dim) floats
 };
 
 inline std::size_t part_scratch(int qk_dim) {
-  return static_cast<std::size_t>(kPartHeads) * (2 * kPartKeys + static_cast<std::size_t>(qk_dim) + 16);
+  return static_cast<std::size_t>(kPartHeads) *
+         (2 * kPartKeys + static_cast<std::size_t>(qk_dim) + 16);
 }
 
 struct DecodeTier {

@@ -11,12 +11,18 @@ namespace braid::cpu {
 class KeyRows {
  public:
   // `table` null: row `first_row` holds position `first`, and so on.
-  KeyRows(const ops::Rows& rows, int kv_head, const std::int32_t* table, int block_size,
-          std::int64_t first = 0, std::int64_t first_row = 0)
+  KeyRows(const ops::Rows& rows,
+          int kv_head,
+          const std::int32_t* table,
+          int block_size,
+          std::int64_t first = 0,
+          std::int64_t first_row = 0)
       : stride_(rows.row_stride * static_cast<std::int64_t>(size_of(rows.dtype))),
         base_(static_cast<const std::byte*>(rows.base) +
               kv_head * rows.head_stride * static_cast<std::int64_t>(size_of(rows.dtype))),
-        table_(table), block_size_(block_size), contiguous_(first_row - first) {}
+        table_(table),
+        block_size_(block_size),
+        contiguous_(first_row - first) {}
 
   // Addresses of positions [position, position + count).
   void gather(std::int64_t position, int count, const void** out) const {

@@ -19,16 +19,18 @@ using Args = ops::AttentionPrefill::Args;
 using Sequence = ops::AttentionPrefill::Sequence;
 static_assert(kBlockKeys == ops::AttentionPrefill::kKeyBlock);
 
-constexpr int kTaskRows = 256;     // at most; packing a block of keys is shared by so many
+constexpr int kTaskRows = 256;  // at most; packing a block of keys is shared by so many
 constexpr int kFewestTaskRows = 64;
 constexpr float kLowest = -1e30f;  // below every score; finite, so that differences are
 
-int rounded_up(int n, int to) { return (n + to - 1) / to * to; }
+int rounded_up(int n, int to) {
+  return (n + to - 1) / to * to;
+}
 
 // One task's memory, carved from a worker's scratch.
 struct Work {
-  int units;    // depth of queries and keys
-  int v_cols;   // columns of values, whole panels
+  int units;   // depth of queries and keys
+  int v_cols;  // columns of values, whole panels
   std::byte *q, *keys, *values, *weights;
   float *scores, *out, *max, *sum, *keep;
   int* visible;
@@ -66,7 +68,9 @@ struct Task {
   int rows;
 };
 
-int shared_by(const Args& a) { return a.shape.heads / a.shape.kv_heads; }
+int shared_by(const Args& a) {
+  return a.shape.heads / a.shape.kv_heads;
+}
 
 std::int64_t row_blocks(const Args& a, const Sequence& s, int task_rows) {
   return (s.rows * shared_by(a) + task_rows - 1) / task_rows;
@@ -125,17 +129,18 @@ class TaskRun {
   }
   std::int64_t position(int i) const { return task_.sequence->position + token(i); }
   std::int64_t row(int i) const { return task_.sequence->first_row + token(i); }
-  float* state(int i) const {
-    return a_.state + (row(i) * s_.heads + head(i)) * (s_.v_dim + 2);
-  }
+  float* state(int i) const { return a_.state + (row(i) * s_.heads + head(i)) * (s_.v_dim + 2); }
   float* out(int i) const { return w_.out + static_cast<std::int64_t>(i) * w_.v_cols; }
 
   void load() {
     const bool bf16 = a_.q.dtype == DType::kBF16;
     for (int i = 0; i < task_.rows; ++i) {
       const auto at = static_cast<std::size_t>(head(i)) * static_cast<std::size_t>(s_.qk_dim);
-      T.pack_row(a_.q.row(row(i)) + at * size_of(a_.q.dtype), bf16, s_.qk_dim,
-                 w_.q + static_cast<std::size_t>(i) * static_cast<std::size_t>(w_.units) * 4, w_.units);
+      T.pack_row(a_.q.row(row(i)) + at * size_of(a_.q.dtype),
+                 bf16,
+                 s_.qk_dim,
+                 w_.q + static_cast<std::size_t>(i) * static_cast<std::size_t>(w_.units) * 4,
+                 w_.units);
       std::fill(out(i), out(i) + w_.v_cols, 0.0f);
       w_.max[i] = a_.first_segment ? kLowest : state(i)[s_.v_dim];
       w_.sum[i] = a_.first_segment ? 0.0f : state(i)[s_.v_dim + 1];
@@ -154,9 +159,14 @@ class TaskRun {
     const int start = seen / kTileRows * kTileRows;
     if (start >= task_.rows) return;
     score(start);
-    const TileSoftmax softmax{w_.scores + start * kBlockKeys, task_.rows - start,
-                              w_.visible + start, s_.scale, w_.max + start, w_.sum + start,
-                              w_.keep + start, w_.weights + start * (kBlockKeys / T.pair * 4)};
+    const TileSoftmax softmax{w_.scores + start * kBlockKeys,
+                              task_.rows - start,
+                              w_.visible + start,
+                              s_.scale,
+                              w_.max + start,
+                              w_.sum + start,
+                              w_.keep + start,
+                              w_.weights + start * (kBlockKeys / T.pair * 4)};
     T.softmax(softmax);
     add_values(start);
   }
@@ -164,9 +174,11 @@ class TaskRun {
   void pack(std::int64_t first, int count) {
     const Sequence& q = *task_.sequence;
     const void* rows[kBlockKeys];
-    KeyRows(a_.k, task_.kv_head, q.table, a_.block_size, q.key_first, q.key_row).gather(first, count, rows);
+    KeyRows(a_.k, task_.kv_head, q.table, a_.block_size, q.key_first, q.key_row)
+        .gather(first, count, rows);
     T.pack_keys(rows, count, a_.k.dtype == DType::kBF16, s_.qk_dim, w_.units, w_.keys);
-    KeyRows(a_.v, task_.kv_head, q.table, a_.block_size, q.key_first, q.key_row).gather(first, count, rows);
+    KeyRows(a_.v, task_.kv_head, q.table, a_.block_size, q.key_first, q.key_row)
+        .gather(first, count, rows);
     T.pack_values(rows, count, a_.v.dtype == DType::kBF16, s_.v_dim, w_.values);
   }
 
@@ -181,9 +193,14 @@ class TaskRun {
       while (from < task_.rows && tile_visible(from) <= panel * kPanel) from += kTileRows;
       if (from >= task_.rows) return;
       const auto unit = static_cast<std::size_t>(w_.units) * 4;
-      T.multiply({w_.q + static_cast<std::size_t>(from) * unit, w_.units, task_.rows - from, w_.units,
+      T.multiply({w_.q + static_cast<std::size_t>(from) * unit,
+                  w_.units,
+                  task_.rows - from,
+                  w_.units,
                   w_.keys + static_cast<std::size_t>(panel * kPanel) * unit,
-                  w_.scores + from * kBlockKeys + panel * kPanel, kBlockKeys, nullptr});
+                  w_.scores + from * kBlockKeys + panel * kPanel,
+                  kBlockKeys,
+                  nullptr});
     }
   }
 
@@ -192,11 +209,18 @@ class TaskRun {
     for (int from = start; from < task_.rows;) {
       const int depth = (tile_visible(from) + T.pair - 1) / T.pair;
       int end = from;
-      while (end < task_.rows && (tile_visible(end) + T.pair - 1) / T.pair == depth) end += kTileRows;
+      while (end < task_.rows && (tile_visible(end) + T.pair - 1) / T.pair == depth)
+        end += kTileRows;
       end = std::min(end, task_.rows);
       for (int column = 0; column < w_.v_cols; column += kPanel) {
-        T.multiply({w_.weights + from * units * 4, units, end - from, depth,
-                    w_.values + column * units * 4, out(from) + column, w_.v_cols, w_.keep + from});
+        T.multiply({w_.weights + from * units * 4,
+                    units,
+                    end - from,
+                    depth,
+                    w_.values + column * units * 4,
+                    out(from) + column,
+                    w_.v_cols,
+                    w_.keep + from});
       }
       from = end;
     }
@@ -205,7 +229,10 @@ class TaskRun {
   void write() {
     for (int i = 0; i < task_.rows; ++i) {
       const auto at = static_cast<std::size_t>(head(i)) * static_cast<std::size_t>(s_.v_dim);
-      T.finish(out(i), w_.sum[i], s_.v_dim, a_.out.row(row(i)) + at * size_of(a_.out.dtype),
+      T.finish(out(i),
+               w_.sum[i],
+               s_.v_dim,
+               a_.out.row(row(i)) + at * size_of(a_.out.dtype),
                a_.out.dtype == DType::kBF16);
     }
   }
@@ -260,12 +287,11 @@ ops::Kernel<ops::AttentionPrefill> entry() {
 }  // namespace
 
 std::vector<ops::Kernel<ops::AttentionPrefill>> attention_prefill_kernels() {
-  return {ops::reference::kAttentionPrefill,
-          entry<kScalar, kScalarPrefill>(),
+  return {
+    ops::reference::kAttentionPrefill, entry<kScalar, kScalarPrefill>(),
 #if defined(__x86_64__)
-          entry<kAvx2, kAvx2Prefill>(),
-          entry<kAvx512, kAvx512Prefill>(),
-          entry<kAvx512Bf16, kAvx512Bf16Prefill>(),
+        entry<kAvx2, kAvx2Prefill>(), entry<kAvx512, kAvx512Prefill>(),
+        entry<kAvx512Bf16, kAvx512Bf16Prefill>(),
 #endif
   };
 }

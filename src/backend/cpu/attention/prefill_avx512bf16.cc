@@ -41,8 +41,8 @@ void pack_row_bf16(const void* x, bool, int n, void* out, int units) {
   const auto* from = static_cast<const std::uint16_t*>(x);
   auto* to = static_cast<std::uint16_t*>(out);
   for (int i = 0; i < 2 * units; i += 32) {
-    _mm512_mask_storeu_epi16(to + i, elements(2 * units - i),
-                             _mm512_maskz_loadu_epi16(elements(n - i), from + i));
+    _mm512_mask_storeu_epi16(
+        to + i, elements(2 * units - i), _mm512_maskz_loadu_epi16(elements(n - i), from + i));
   }
 }
 
@@ -64,13 +64,14 @@ inline void transpose(const __m512i (&x)[16], int rows, std::uint32_t* out) {
   }
 #pragma GCC unroll 4
   for (int c = 0; c < 4; ++c) {
-    const __m512i low = _mm512_shuffle_i32x4(b[c], b[4 + c], 0x88);         // lanes 0 and 2
-    const __m512i high = _mm512_shuffle_i32x4(b[c], b[4 + c], 0xdd);        // lanes 1 and 3
+    const __m512i low = _mm512_shuffle_i32x4(b[c], b[4 + c], 0x88);   // lanes 0 and 2
+    const __m512i high = _mm512_shuffle_i32x4(b[c], b[4 + c], 0xdd);  // lanes 1 and 3
     const __m512i low2 = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0x88);
     const __m512i high2 = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0xdd);
-    const __m512i column[4] = {
-        _mm512_shuffle_i32x4(low, low2, 0x88), _mm512_shuffle_i32x4(high, high2, 0x88),
-        _mm512_shuffle_i32x4(low, low2, 0xdd), _mm512_shuffle_i32x4(high, high2, 0xdd)};
+    const __m512i column[4] = {_mm512_shuffle_i32x4(low, low2, 0x88),
+                               _mm512_shuffle_i32x4(high, high2, 0x88),
+                               _mm512_shuffle_i32x4(low, low2, 0xdd),
+                               _mm512_shuffle_i32x4(high, high2, 0xdd)};
 #pragma GCC unroll 4
     for (int lane = 0; lane < 4; ++lane) {
       if (4 * lane + c < rows) _mm512_storeu_si512(out + (4 * lane + c) * kPanel, column[lane]);
@@ -119,8 +120,12 @@ void pack_values_bf16(const void* const* rows, int count, bool, int dim, void* o
 
 namespace braid::cpu {
 
-extern const PrefillTier kAvx512Bf16Prefill{
-    2,           pack_row_bf16,       pack_keys_bf16, pack_values_bf16, multiply<Bf16Units, 8>,
-    softmax<Bf16, true>, finish<Bf16>};
+extern const PrefillTier kAvx512Bf16Prefill{2,
+                                            pack_row_bf16,
+                                            pack_keys_bf16,
+                                            pack_values_bf16,
+                                            multiply<Bf16Units, 8>,
+                                            softmax<Bf16, true>,
+                                            finish<Bf16>};
 
 }  // namespace braid::cpu

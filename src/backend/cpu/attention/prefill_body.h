@@ -37,8 +37,9 @@ inline __attribute__((always_inline)) void multiply_rows(const TileProduct& t, i
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      sum[m][v] = t.keep ? V::mul(V::load(c + m * t.c_stride + v * V::kWidth), V::set1(t.keep[row + m]))
-                         : V::zero();
+      sum[m][v] =
+          t.keep ? V::mul(V::load(c + m * t.c_stride + v * V::kWidth), V::set1(t.keep[row + m]))
+                 : V::zero();
     }
   }
   for (int k = 0; k < t.depth; ++k) {
@@ -108,11 +109,16 @@ void softmax(const TileSoftmax& t) {
     for (int r = 0; r < rows; ++r) {
       max[r] = new_max<V>(t.scores + (row + r) * kBlockKeys, t.visible[row + r], t.max[row + r]);
     }
-    const auto fall = V::sub(load_row<V>(t.max, false, row, rows), load_row<V>(max, false, 0, rows));
+    const auto fall =
+        V::sub(load_row<V>(t.max, false, row, rows), load_row<V>(max, false, 0, rows));
     store_row<V>(t.keep, false, row, rows, exp2_below_zero<V>(V::mul(fall, V::set1(base2))));
     for (int r = row; r < row + rows; ++r) {
-      const float sum = weigh<V, kBf16>(t.scores + r * kBlockKeys, t.visible[r], base2,
-                                        max[r - row], t.weights, static_cast<long>(r) * kBlockKeys);
+      const float sum = weigh<V, kBf16>(t.scores + r * kBlockKeys,
+                                        t.visible[r],
+                                        base2,
+                                        max[r - row],
+                                        t.weights,
+                                        static_cast<long>(r) * kBlockKeys);
       t.sum[r] = t.sum[r] * t.keep[r] + sum;
       t.max[r] = max[r - row];
     }
@@ -137,13 +143,15 @@ void pack_row(const void* x, bool bf16, int n, void* out, int units) {
 
 inline float element(const void* row, bool bf16, int i) {
   if (!bf16) return static_cast<const float*>(row)[i];
-  const std::uint32_t bits = static_cast<std::uint32_t>(static_cast<const std::uint16_t*>(row)[i]) << 16;
+  const std::uint32_t bits = static_cast<std::uint32_t>(static_cast<const std::uint16_t*>(row)[i])
+                             << 16;
   float value;
   __builtin_memcpy(&value, &bits, sizeof(value));
   return value;
 }
 
-inline void pack_keys(const void* const* rows, int count, bool bf16, int dim, int units, void* out) {
+inline void pack_keys(
+    const void* const* rows, int count, bool bf16, int dim, int units, void* out) {
   auto* panels = static_cast<float*>(out);
   for (int key = 0; key < kBlockKeys; ++key) {
     float* to = panels + key / kPanel * units * kPanel + key % kPanel;
@@ -170,7 +178,12 @@ void pack_values(const void* const* rows, int count, bool bf16, int dim, void* o
 // M rows at a time.
 template <class V, int M>
 constexpr braid::cpu::PrefillTier prefill_tier() {
-  return {1, pack_row<V>, pack_keys, pack_values<V>, multiply<F32Units<V>, M>, softmax<V, false>,
+  return {1,
+          pack_row<V>,
+          pack_keys,
+          pack_values<V>,
+          multiply<F32Units<V>, M>,
+          softmax<V, false>,
           finish<V>};
 }
 

@@ -19,7 +19,7 @@ struct TileProduct {
   const void* a;
   long a_stride;  // units
   int rows;
-  int depth;      // units
+  int depth;  // units
   const void* panel;
   float* c;
   long c_stride;
@@ -29,14 +29,14 @@ struct TileProduct {
 // Rows of scores of one key block become weights; max and sum of each row's softmax move on, and
 // keep tells by how much what was summed before shrinks.
 struct TileSoftmax {
-  float* scores;         // [rows, kBlockKeys]
+  float* scores;  // [rows, kBlockKeys]
   int rows;
-  const int* visible;    // [rows] the first so many keys
+  const int* visible;  // [rows] the first so many keys
   float scale;
   float* max;
   float* sum;
   float* keep;
-  void* weights;         // [rows, kBlockKeys] elements
+  void* weights;  // [rows, kBlockKeys] elements
 };
 
 struct PrefillTier {

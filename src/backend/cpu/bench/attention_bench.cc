@@ -35,7 +35,8 @@ double tile_rate(const PrefillTier& tier, Stream& stream) {
   constexpr int kRepeat = 500;
   const double seconds = best_time([&] {
     stream.run([&](int, int) {
-      alignas(64) static thread_local float a[kTileRows * kDepth], b[kPanel * kDepth], c[kTileRows * kPanel];
+      alignas(64) static thread_local float a[kTileRows * kDepth], b[kPanel * kDepth],
+          c[kTileRows * kPanel];
       for (int i = 0; i < kRepeat; ++i) {
         tier.multiply({a, kDepth, kTileRows, kDepth, b, c, kPanel, nullptr});
       }
@@ -49,15 +50,28 @@ struct Rates {
   double bf16 = 1;
 };
 
-void report(const char* op, const char* kernel, const char* what, double flops, double seconds,
+void report(const char* op,
+            const char* kernel,
+            const char* what,
+            double flops,
+            double seconds,
             const Rates& rates) {
   const bool bf16 = std::string(kernel) == "avx512bf16";
   const double rate = flops / seconds * 1e-9;
-  std::printf("%-8s %-11s %-34s %9.1f us %8.1f GFLOP/s %5.1f %% of its tile rate\n", op, kernel, what,
-              seconds * 1e6, rate, 100 * rate / (bf16 ? rates.bf16 : rates.f32));
+  std::printf("%-8s %-11s %-34s %9.1f us %8.1f GFLOP/s %5.1f %% of its tile rate\n",
+              op,
+              kernel,
+              what,
+              seconds * 1e6,
+              rate,
+              100 * rate / (bf16 ? rates.bf16 : rates.f32));
 }
 
-void prefill(Stream& stream, const char* what, const ops::AttentionShape& s, int length, int prompts,
+void prefill(Stream& stream,
+             const char* what,
+             const ops::AttentionShape& s,
+             int length,
+             int prompts,
              const Rates& rates) {
   const DType dtype = DType::kBF16;
   const std::int64_t rows = static_cast<std::int64_t>(length) * prompts;
@@ -79,13 +93,18 @@ void prefill(Stream& stream, const char* what, const ops::AttentionShape& s, int
   a.sequences = sequences;
   a.out = out.view;
   const double flops = 1.0 * prompts * length * (length + 1) * s.heads * (s.qk_dim + s.v_dim);
-  for (const auto* kernel : runnable(kernels().attention_prefill, {dtype, dtype, s}, stream.capabilities())) {
+  for (const auto* kernel :
+       runnable(kernels().attention_prefill, {dtype, dtype, s}, stream.capabilities())) {
     if (kernel->rank < 20) continue;
     report("prefill", kernel->name, what, flops, best_time([&] { kernel->run(a, stream); }), rates);
   }
 }
 
-void decode(Stream& stream, const char* what, const ops::AttentionShape& s, int batch, int context,
+void decode(Stream& stream,
+            const char* what,
+            const ops::AttentionShape& s,
+            int batch,
+            int context,
             const Rates& rates) {
   const DType dtype = DType::kBF16;
   const bool absorbed = s.kv_heads == 1;
@@ -101,11 +120,17 @@ void decode(Stream& stream, const char* what, const ops::AttentionShape& s, int 
   for (int i = 0; i < batch; ++i) rows.push_back({table.data() + i * blocks, context});
   Buffer scratch(ops::AttentionDecode::scratch_bytes(s, batch, context));
   const Activations values = cache.view.columns(absorbed ? 0 : s.kv_heads * s.qk_dim, 1);
-  const ops::AttentionDecode::Args a{s, q.view, {cache.view.data, dtype, width, s.qk_dim},
-                                     {values.data, dtype, width, s.v_dim}, 16, rows, out.view,
+  const ops::AttentionDecode::Args a{s,
+                                     q.view,
+                                     {cache.view.data, dtype, width, s.qk_dim},
+                                     {values.data, dtype, width, s.v_dim},
+                                     16,
+                                     rows,
+                                     out.view,
                                      scratch.data()};
   const double flops = 2.0 * batch * context * s.heads * (s.qk_dim + s.v_dim);
-  for (const auto* kernel : runnable(kernels().attention_decode, {dtype, dtype, s}, stream.capabilities())) {
+  for (const auto* kernel :
+       runnable(kernels().attention_decode, {dtype, dtype, s}, stream.capabilities())) {
     if (kernel->rank < 20) continue;
     report("decode", kernel->name, what, flops, best_time([&] { kernel->run(a, stream); }), rates);
   }
@@ -116,10 +141,13 @@ void run(int threads) {
   Rates rates;
 #if defined(__x86_64__)
   if (stream->capabilities().has("avx512bf16")) rates.bf16 = tile_rate(kAvx512Bf16Prefill, *stream);
-  rates.f32 = tile_rate(stream->capabilities().has("avx512f") ? kAvx512Prefill : kAvx2Prefill, *stream);
+  rates.f32 =
+      tile_rate(stream->capabilities().has("avx512f") ? kAvx512Prefill : kAvx2Prefill, *stream);
 #endif
-  std::printf("%d workers; tile rate float32 %.0f, bfloat16 %.0f GFLOP/s\n", stream->workers(),
-              rates.f32, rates.bf16);
+  std::printf("%d workers; tile rate float32 %.0f, bfloat16 %.0f GFLOP/s\n",
+              stream->workers(),
+              rates.f32,
+              rates.bf16);
   prefill(*stream, "4 heads 192/128, 512 tokens", {4, 4, 192, 128, 0.07f}, 512, 1, rates);
   prefill(*stream, "4 heads 192/128, 4 x 512 tokens", {4, 4, 192, 128, 0.07f}, 512, 4, rates);
   prefill(*stream, "16 heads 192/128, 2048 tokens", {16, 16, 192, 128, 0.07f}, 2048, 1, rates);

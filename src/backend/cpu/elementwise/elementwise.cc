@@ -11,7 +11,9 @@ namespace {
 
 constexpr double kNsPerElement = 0.1;
 
-bool is_bf16(DType dtype) { return dtype == DType::kBF16; }
+bool is_bf16(DType dtype) {
+  return dtype == DType::kBF16;
+}
 
 template <const RowKernels& K>
 void embed(const ops::Embed::Args& a, braid::Stream& s) {
@@ -19,23 +21,28 @@ void embed(const ops::Embed::Args& a, braid::Stream& s) {
   const auto* table = static_cast<const std::byte*>(a.table);
   const auto row_bytes = static_cast<std::int64_t>(size_of(a.dtype)) * cols;
   const auto rows = static_cast<std::int64_t>(a.ids.size());
-  stream(s).split(rows, kNsPerElement * static_cast<double>(cols),
-                  [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      K.convert(table + a.ids[t] * row_bytes, is_bf16(a.dtype), cols, a.out.row(t), false);
-    }
-  });
+  stream(s).split(
+      rows,
+      kNsPerElement * static_cast<double>(cols),
+      [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t t = begin; t < end; ++t) {
+          K.convert(table + a.ids[t] * row_bytes, is_bf16(a.dtype), cols, a.out.row(t), false);
+        }
+      });
 }
 
 template <const RowKernels& K>
 void rms_norm(const ops::RmsNorm::Args& a, braid::Stream& s) {
-  stream(s).split(a.x.rows, kNsPerElement * static_cast<double>(a.x.cols),
-                  [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      float* out2 = a.out2.data ? a.out2.row(t) : nullptr;
-      K.rms_norm(a.x.row(t), a.weight, a.eps, a.x.cols, a.out.row(t), is_bf16(a.out.dtype), out2);
-    }
-  });
+  stream(s).split(
+      a.x.rows,
+      kNsPerElement * static_cast<double>(a.x.cols),
+      [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t t = begin; t < end; ++t) {
+          float* out2 = a.out2.data ? a.out2.row(t) : nullptr;
+          K.rms_norm(
+              a.x.row(t), a.weight, a.eps, a.x.cols, a.out.row(t), is_bf16(a.out.dtype), out2);
+        }
+      });
 }
 
 HeadRow head_row(const float* x, int dim, const ops::RopeTable& rope, std::int32_t position) {
@@ -51,34 +58,41 @@ template <const RowKernels& K>
 void mla_store(const ops::MlaStore::Args& a, braid::Stream& s) {
   const std::int64_t lora = a.latent.cols - a.rope.dim;
   const bool bf16 = is_bf16(a.cache.dtype);
-  stream(s).split(a.latent.rows, kNsPerElement * static_cast<double>(a.latent.cols),
+  stream(s).split(a.latent.rows,
+                  kNsPerElement * static_cast<double>(a.latent.cols),
                   [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      const std::int32_t slot = a.slots[t];
-      if (slot < 0) continue;
-      const float* x = a.latent.row(t);
-      K.rms_norm(x, a.norm_weight, a.eps, lora, a.cache.row(slot), bf16, nullptr);
-      K.head(head_row(x + lora, a.rope.dim, a.rope, a.positions[t]), element(a.cache, slot, lora),
-             bf16);
-    }
-  });
+                    for (std::int64_t t = begin; t < end; ++t) {
+                      const std::int32_t slot = a.slots[t];
+                      if (slot < 0) continue;
+                      const float* x = a.latent.row(t);
+                      K.rms_norm(x, a.norm_weight, a.eps, lora, a.cache.row(slot), bf16, nullptr);
+                      K.head(head_row(x + lora, a.rope.dim, a.rope, a.positions[t]),
+                             element(a.cache, slot, lora),
+                             bf16);
+                    }
+                  });
 }
 
 template <const RowKernels& K>
 void mla_query(const ops::MlaQuery::Args& a, braid::Stream& s) {
   const int dim = a.nope_dim + a.rope.dim;
-  stream(s).split(a.q.rows, kNsPerElement * static_cast<double>(dim * a.heads),
+  stream(s).split(a.q.rows,
+                  kNsPerElement * static_cast<double>(dim * a.heads),
                   [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      for (int h = 0; h < a.heads; ++h) {
-        const float* x = a.q.row(t) + static_cast<std::int64_t>(h) * dim;
-        K.convert(x, false, a.nope_dim, element(a.nope, t, h * a.nope_head_stride),
-                  is_bf16(a.nope.dtype));
-        K.head(head_row(x + a.nope_dim, a.rope.dim, a.rope, a.positions[t]),
-               element(a.rope_out, t, h * a.rope_head_stride), is_bf16(a.rope_out.dtype));
-      }
-    }
-  });
+                    for (std::int64_t t = begin; t < end; ++t) {
+                      for (int h = 0; h < a.heads; ++h) {
+                        const float* x = a.q.row(t) + static_cast<std::int64_t>(h) * dim;
+                        K.convert(x,
+                                  false,
+                                  a.nope_dim,
+                                  element(a.nope, t, h * a.nope_head_stride),
+                                  is_bf16(a.nope.dtype));
+                        K.head(head_row(x + a.nope_dim, a.rope.dim, a.rope, a.positions[t]),
+                               element(a.rope_out, t, h * a.rope_head_stride),
+                               is_bf16(a.rope_out.dtype));
+                      }
+                    }
+                  });
 }
 
 template <const RowKernels& K>
@@ -105,18 +119,24 @@ void gqa_row(const ops::GqaPrepare::Args& a, std::int64_t t) {
 
 template <const RowKernels& K>
 void gqa_prepare(const ops::GqaPrepare::Args& a, braid::Stream& s) {
-  stream(s).split(a.qkv.rows, 2 * kNsPerElement * static_cast<double>(a.qkv.cols),
+  stream(s).split(a.qkv.rows,
+                  2 * kNsPerElement * static_cast<double>(a.qkv.cols),
                   [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) gqa_row<K>(a, t);
-  });
+                    for (std::int64_t t = begin; t < end; ++t) gqa_row<K>(a, t);
+                  });
 }
 
 template <const RowKernels& K>
 void route(const ops::Route::Args& a, braid::Stream& s) {
   const ops::Route::Problem& p = *a.problem;
-  const RouteRow row{p.experts, p.top_k, p.groups, p.topk_groups,
+  const RouteRow row{p.experts,
+                     p.top_k,
+                     p.groups,
+                     p.topk_groups,
                      p.scoring == ops::Scoring::kSigmoid,
-                     p.group_score == ops::GroupScore::kSumOfTopTwo, p.normalise, p.scale};
+                     p.group_score == ops::GroupScore::kSumOfTopTwo,
+                     p.normalise,
+                     p.scale};
   const double cost = 50 + 0.3 * p.experts + 0.15 * p.experts * p.top_k;
   stream(s).split(a.logits.rows, cost, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
@@ -130,8 +150,13 @@ void combine(const ops::Combine::Args& a, braid::Stream& s) {
   const double cost = kNsPerElement * static_cast<double>(a.out.cols * (a.per_token + 1));
   stream(s).split(a.out.rows, cost, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
-      K.combine(a.rows.data, a.rows.stride, a.slots + t * a.per_token, a.weights + t * a.per_token,
-                a.per_token, a.out.row(t), a.out.cols);
+      K.combine(a.rows.data,
+                a.rows.stride,
+                a.slots + t * a.per_token,
+                a.weights + t * a.per_token,
+                a.per_token,
+                a.out.row(t),
+                a.out.cols);
     }
   });
 }
@@ -170,8 +195,12 @@ void add(ElementwiseKernels& to) {
 
 ElementwiseKernels elementwise_kernels() {
   namespace reference = ops::reference;
-  ElementwiseKernels all{{reference::kEmbed}, {reference::kRmsNorm}, {reference::kMlaStore},
-                         {reference::kMlaQuery}, {reference::kGqaPrepare}, {reference::kRoute},
+  ElementwiseKernels all{{reference::kEmbed},
+                         {reference::kRmsNorm},
+                         {reference::kMlaStore},
+                         {reference::kMlaQuery},
+                         {reference::kGqaPrepare},
+                         {reference::kRoute},
                          {reference::kCombine}};
   add<kScalar, kScalarRows>(all);
 #if defined(__x86_64__)

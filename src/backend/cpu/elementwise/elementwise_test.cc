@@ -20,9 +20,12 @@ class ElementwiseTest : public ::testing::Test {
 
   // Runs every kernel with `args`, whose results `out` holds, and compares with the reference.
   template <class Op>
-  void check(std::span<const ops::Kernel<Op>> list, const ops::Kernel<Op>& slow,
-             const typename Op::Problem& problem, const typename Op::Args& args,
-             const std::vector<const TestRows*>& outs, float tolerance) {
+  void check(std::span<const ops::Kernel<Op>> list,
+             const ops::Kernel<Op>& slow,
+             const typename Op::Problem& problem,
+             const typename Op::Args& args,
+             const std::vector<const TestRows*>& outs,
+             float tolerance) {
     for (auto* out : outs) std::memset(out->buffer.data(), 0, out->buffer.size());
     slow.run(args, stream());
     std::vector<std::vector<float>> expected;
@@ -32,11 +35,14 @@ class ElementwiseTest : public ::testing::Test {
     for (const auto* kernel : kernels) {
       for (auto* out : outs) std::memset(out->buffer.data(), 0, out->buffer.size());
       kernel->run(args, stream());
-      for (std::size_t o = 0; o < outs.size(); ++o) compare(kernel->name, expected[o], *outs[o], tolerance);
+      for (std::size_t o = 0; o < outs.size(); ++o)
+        compare(kernel->name, expected[o], *outs[o], tolerance);
     }
   }
 
-  static void compare(const char* name, const std::vector<float>& expected, const TestRows& out,
+  static void compare(const char* name,
+                      const std::vector<float>& expected,
+                      const TestRows& out,
                       float tolerance) {
     const auto got = out.values();
     const float rounding = out.view.dtype == DType::kBF16 ? 1.0f / 128 : 0;  // one step apart
@@ -57,8 +63,12 @@ TEST_F(ElementwiseTest, Embed) {
       table.fill(1);
       const std::vector<std::int32_t> ids = {10, 0, 3, 3, 7};
       TestRows out(DType::kF32, 5, cols);
-      check<ops::Embed>(kernels().embed, reference::kEmbed, {dtype},
-                        {table.view.data, dtype, ids, out.f32()}, {&out}, 0);
+      check<ops::Embed>(kernels().embed,
+                        reference::kEmbed,
+                        {dtype},
+                        {table.view.data, dtype, ids, out.f32()},
+                        {&out},
+                        0);
     }
   }
 }
@@ -69,10 +79,10 @@ TEST_F(ElementwiseTest, RmsNorm) {
       for (int rows : {0, 1, 3, 200}) {
         TestRows x(DType::kF32, rows, cols, cols + 3), weight(DType::kF32, 1, cols);
         TestRows out(dtype, rows, cols), out2(DType::kF32, rows, cols);
-        ops::RmsNorm::Args args{x.fill(2, 4).cf32(), weight.fill(3).buffer.as<float>(), 1e-6f,
-                                out.view, out2.f32()};
-        check<ops::RmsNorm>(kernels().rms_norm, reference::kRmsNorm, {dtype, cols}, args,
-                            {&out, &out2}, 2e-6f);
+        ops::RmsNorm::Args args{
+            x.fill(2, 4).cf32(), weight.fill(3).buffer.as<float>(), 1e-6f, out.view, out2.f32()};
+        check<ops::RmsNorm>(
+            kernels().rms_norm, reference::kRmsNorm, {dtype, cols}, args, {&out, &out2}, 2e-6f);
       }
     }
   }
@@ -98,23 +108,42 @@ struct Rotation {
 
 TEST_F(ElementwiseTest, MlaStoreAndQuery) {
   for (DType dtype : kTypes) {
-    for (auto [lora, rope, nope] : {std::tuple{512, 64, 128}, {40, 24, 13}, {17, 2, 1}, {48, 36, 20}}) {
+    for (auto [lora, rope, nope] :
+         {std::tuple{512, 64, 128}, {40, 24, 13}, {17, 2, 1}, {48, 36, 20}}) {
       for (bool interleaved : {true, false}) {
         const int tokens = 9;
         const int heads = 3;
         Rotation rotation(rope, tokens);
         TestRows latent(DType::kF32, tokens, lora + rope), norm(DType::kF32, 1, lora);
         TestRows cache(dtype, 31, lora + rope);
-        check<ops::MlaStore>(kernels().mla_store, reference::kMlaStore, {dtype},
-            {latent.fill(6).cf32(), norm.fill(7).buffer.as<float>(), 1e-6f,
-             rotation.table(interleaved), rotation.positions.data(), rotation.slots.data(),
-             cache.view}, {&cache}, 2e-6f);
+        check<ops::MlaStore>(kernels().mla_store,
+                             reference::kMlaStore,
+                             {dtype},
+                             {latent.fill(6).cf32(),
+                              norm.fill(7).buffer.as<float>(),
+                              1e-6f,
+                              rotation.table(interleaved),
+                              rotation.positions.data(),
+                              rotation.slots.data(),
+                              cache.view},
+                             {&cache},
+                             2e-6f);
         TestRows q(DType::kF32, tokens, heads * (nope + rope));
         TestRows out(dtype, tokens, heads * (nope + rope));
-        check<ops::MlaQuery>(kernels().mla_query, reference::kMlaQuery, {dtype},
-            {q.fill(8).cf32(), heads, nope, rotation.table(interleaved), rotation.positions.data(),
-             out.view, nope + rope, out.view.columns(nope, heads * (nope + rope) - nope),
-             nope + rope}, {&out}, 2e-6f);
+        check<ops::MlaQuery>(kernels().mla_query,
+                             reference::kMlaQuery,
+                             {dtype},
+                             {q.fill(8).cf32(),
+                              heads,
+                              nope,
+                              rotation.table(interleaved),
+                              rotation.positions.data(),
+                              out.view,
+                              nope + rope,
+                              out.view.columns(nope, heads * (nope + rope) - nope),
+                              nope + rope},
+                             {&out},
+                             2e-6f);
       }
     }
   }
@@ -126,16 +155,30 @@ TEST_F(ElementwiseTest, GqaPrepare) {
       for (bool norm : {true, false}) {
         const int tokens = 10;
         Rotation rotation(rope, tokens);
-        TestRows qkv(DType::kF32, tokens, 8 * dim), qn(DType::kF32, 1, dim), kn(DType::kF32, 1, dim);
+        TestRows qkv(DType::kF32, tokens, 8 * dim), qn(DType::kF32, 1, dim),
+            kn(DType::kF32, 1, dim);
         TestRows q(dtype, tokens, 4 * dim), cache(dtype, 31, 4 * dim);
         qkv.fill(9);
         qn.fill(10);
         kn.fill(11);
-        ops::GqaPrepare::Args args{qkv.cf32(), 4, 2, dim, norm ? qn.buffer.as<float>() : nullptr,
-            norm ? kn.buffer.as<float>() : nullptr, 1e-6f, rotation.table(false),
-            rotation.positions.data(), rotation.slots.data(), q.view, cache.view};
-        check<ops::GqaPrepare>(kernels().gqa_prepare, reference::kGqaPrepare, {dtype, dtype}, args,
-                               {&q, &cache}, 4e-6f);
+        ops::GqaPrepare::Args args{qkv.cf32(),
+                                   4,
+                                   2,
+                                   dim,
+                                   norm ? qn.buffer.as<float>() : nullptr,
+                                   norm ? kn.buffer.as<float>() : nullptr,
+                                   1e-6f,
+                                   rotation.table(false),
+                                   rotation.positions.data(),
+                                   rotation.slots.data(),
+                                   q.view,
+                                   cache.view};
+        check<ops::GqaPrepare>(kernels().gqa_prepare,
+                               reference::kGqaPrepare,
+                               {dtype, dtype},
+                               args,
+                               {&q, &cache},
+                               4e-6f);
       }
     }
   }
@@ -147,10 +190,24 @@ struct RouteCase {
 };
 
 const RouteCase kRouteCases[] = {
-    {{.experts = 32, .top_k = 4, .groups = 4, .topk_groups = 2, .scoring = ops::Scoring::kSigmoid,
-      .group_score = ops::GroupScore::kSumOfTopTwo, .normalise = true, .scale = 2.5f}, true},
-    {{.experts = 256, .top_k = 8, .groups = 8, .topk_groups = 4, .scoring = ops::Scoring::kSigmoid,
-      .group_score = ops::GroupScore::kSumOfTopTwo, .normalise = true, .scale = 2.5f}, true},
+    {{.experts = 32,
+      .top_k = 4,
+      .groups = 4,
+      .topk_groups = 2,
+      .scoring = ops::Scoring::kSigmoid,
+      .group_score = ops::GroupScore::kSumOfTopTwo,
+      .normalise = true,
+      .scale = 2.5f},
+     true},
+    {{.experts = 256,
+      .top_k = 8,
+      .groups = 8,
+      .topk_groups = 4,
+      .scoring = ops::Scoring::kSigmoid,
+      .group_score = ops::GroupScore::kSumOfTopTwo,
+      .normalise = true,
+      .scale = 2.5f},
+     true},
     {{.experts = 384, .top_k = 8, .scoring = ops::Scoring::kSigmoid, .normalise = true}, true},
     {{.experts = 64, .top_k = 6}, false},
     {{.experts = 12, .top_k = 3, .groups = 3, .topk_groups = 1}, false},
@@ -168,8 +225,11 @@ TEST_F(ElementwiseTest, Route) {
     const auto n = static_cast<std::size_t>(tokens * problem.top_k);
     std::vector<std::int32_t> ids(n), expected_ids(n);
     TestRows weights(DType::kF32, tokens, problem.top_k);
-    ops::Route::Args args{&problem, logits.cf32(), biased ? bias.buffer.as<float>() : nullptr,
-                          expected_ids.data(), weights.buffer.as<float>()};
+    ops::Route::Args args{&problem,
+                          logits.cf32(),
+                          biased ? bias.buffer.as<float>() : nullptr,
+                          expected_ids.data(),
+                          weights.buffer.as<float>()};
     reference::kRoute.run(args, stream());
     const auto expected = weights.values();
     args.ids = ids.data();
@@ -201,9 +261,13 @@ TEST_F(ElementwiseTest, Combine) {
       TestRows out(DType::kF32, tokens, cols);
       std::vector<std::int32_t> slots;
       for (int i = 0; i < tokens * 6; ++i) slots.push_back((i * 11) % 40);
-      check<ops::Combine>(kernels().combine, reference::kCombine, {cols},
+      check<ops::Combine>(
+          kernels().combine,
+          reference::kCombine,
+          {cols},
           {rows.fill(14).cf32(), slots.data(), weights.fill(15).buffer.as<float>(), 6, out.f32()},
-          {&out}, 1e-6f);
+          {&out},
+          1e-6f);
     }
   }
 }

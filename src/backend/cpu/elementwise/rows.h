@@ -36,14 +36,27 @@ inline constexpr int kMaxRoutedExperts = 1024;
 struct RowKernels {
   void (*convert)(const void* x, bool x_bf16, std::int64_t n, void* out, bool bf16);
   // out2 may be null.
-  void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t n, void* out,
-                   bool bf16, float* out2);
+  void (*rms_norm)(const float* x,
+                   const float* weight,
+                   float eps,
+                   std::int64_t n,
+                   void* out,
+                   bool bf16,
+                   float* out2);
   void (*head)(const HeadRow& head, void* out, bool bf16);
-  void (*route)(const float* logits, const float* bias, const RouteRow& route, std::int32_t* ids,
+  void (*route)(const float* logits,
+                const float* bias,
+                const RouteRow& route,
+                std::int32_t* ids,
                 float* weights);
   // out[0, n) += sum over j of weights[j] * rows[slots[j] * stride ...].
-  void (*combine)(const float* rows, std::int64_t stride, const std::int32_t* slots,
-                  const float* weights, int count, float* out, std::int64_t n);
+  void (*combine)(const float* rows,
+                  std::int64_t stride,
+                  const std::int32_t* slots,
+                  const float* weights,
+                  int count,
+                  float* out,
+                  std::int64_t n);
 };
 
 extern const RowKernels kScalarRows;

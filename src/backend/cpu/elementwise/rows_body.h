@@ -18,7 +18,9 @@ void convert(const void* x, bool x_bf16, std::int64_t n, void* out, bool bf16) {
   }
 }
 
-inline float square_root(float x) { return __builtin_sqrtf(x); }
+inline float square_root(float x) {
+  return __builtin_sqrtf(x);
+}
 
 template <class V>
 float rms_factor(const float* x, std::int64_t n, float eps) {
@@ -39,7 +41,12 @@ float rms_factor(const float* x, std::int64_t n, float eps) {
 }
 
 template <class V>
-void rms_norm(const float* x, const float* weight, float eps, std::int64_t n, void* out, bool bf16,
+void rms_norm(const float* x,
+              const float* weight,
+              float eps,
+              std::int64_t n,
+              void* out,
+              bool bf16,
               float* out2) {
   const auto factor = V::set1(rms_factor<V>(x, n, eps));
   for (std::int64_t i = 0; i < n; i += V::kWidth) {
@@ -201,8 +208,8 @@ void drop_weak_groups(const RouteRow& r, float* choice) {
 }
 
 template <class V>
-void route(const float* logits, const float* bias, const RouteRow& r, std::int32_t* ids,
-           float* weights) {
+void route(
+    const float* logits, const float* bias, const RouteRow& r, std::int32_t* ids, float* weights) {
   float scores[braid::cpu::kMaxRoutedExperts];
   float choice[braid::cpu::kMaxRoutedExperts];
   score<V>(logits, r.experts, r.sigmoid, scores);
@@ -225,8 +232,13 @@ void route(const float* logits, const float* bias, const RouteRow& r, std::int32
 }
 
 template <class V>
-void combine(const float* rows, std::int64_t stride, const std::int32_t* slots,
-             const float* weights, int count, float* out, std::int64_t n) {
+void combine(const float* rows,
+             std::int64_t stride,
+             const std::int32_t* slots,
+             const float* weights,
+             int count,
+             float* out,
+             std::int64_t n) {
   for (std::int64_t i = 0; i < n; i += V::kWidth) {
     const int m = part<V>(n, i);
     auto sum = load_row<V>(out, false, i, m);

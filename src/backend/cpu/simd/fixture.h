@@ -44,7 +44,9 @@ struct TestRows {
     return *this;
   }
   Matrix<float> f32() const { return {buffer.as<float>(), view.rows, view.cols, view.stride}; }
-  Matrix<const float> cf32() const { return {buffer.as<float>(), view.rows, view.cols, view.stride}; }
+  Matrix<const float> cf32() const {
+    return {buffer.as<float>(), view.rows, view.cols, view.stride};
+  }
   std::vector<float> values() const {
     std::vector<float> all;
     for (std::int64_t r = 0; r < view.rows; ++r) {

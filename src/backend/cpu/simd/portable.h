@@ -55,11 +55,13 @@ struct Portable {
   static F fmaddsub(F a, F b, F c) { return a * b + c * F{-1, 1, -1, 1}; }
   static F max(F a, F b) {  // b where either is NaN
     const I above = a > b;
-    return reinterpret_cast<F>((above & reinterpret_cast<I>(a)) | (~above & reinterpret_cast<I>(b)));
+    return reinterpret_cast<F>((above & reinterpret_cast<I>(a)) |
+                               (~above & reinterpret_cast<I>(b)));
   }
   static F min(F a, F b) {
     const I below = a < b;
-    return reinterpret_cast<F>((below & reinterpret_cast<I>(a)) | (~below & reinterpret_cast<I>(b)));
+    return reinterpret_cast<F>((below & reinterpret_cast<I>(a)) |
+                               (~below & reinterpret_cast<I>(b)));
   }
   // The nearest integer (|x| < 2^22), and y * 2^n for an integer n in [-127, 127].
   static F round(F x) {
