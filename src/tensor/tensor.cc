@@ -40,20 +40,51 @@ float TensorView::at(std::int64_t i) const {
 }
 
 namespace {
+
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+std::size_t round_up(std::size_t bytes, std::size_t to) { return (bytes + to - 1) / to * to; }
+
+// Zero pages that cost nothing until they are touched. Null when there is not enough memory.
+std::byte* map_huge(std::size_t bytes) {
+  const std::size_t wanted = round_up(bytes, kHugePage);
+  void* mapped = mmap(nullptr,
+                      wanted + kHugePage,
+                      PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                      -1,
+                      0);
+  if (mapped == MAP_FAILED) return nullptr;
+  const auto start = reinterpret_cast<std::uintptr_t>(mapped);
+  const std::size_t before = round_up(start, kHugePage) - start;
+  auto* data = static_cast<std::byte*>(mapped) + before;
+  if (before > 0) munmap(mapped, before);
+  if (before < kHugePage) munmap(data + wanted, kHugePage - before);
+  madvise(data, wanted, MADV_HUGEPAGE);
+  return data;
 }
+
+std::byte* allocate_zeroed(std::size_t bytes) {
+  auto* data = static_cast<std::byte*>(std::aligned_alloc(64, round_up(bytes, 64)));
+  if (data != nullptr) std::memset(data, 0, bytes);
+  return data;
+}
+
+}  // namespace
 
 Buffer::Buffer(std::size_t bytes) : size_(bytes) {
   if (bytes == 0) return;
-  const std::size_t alignment = bytes >= kHugePage ? kHugePage : 64;
-  const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  data_ = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
+  data_ = bytes >= kHugePage ? map_huge(bytes) : allocate_zeroed(bytes);
   CHECK(data_ != nullptr, "out of memory for " + std::to_string(bytes) + " bytes");
-  if (alignment == kHugePage) madvise(data_, rounded, MADV_HUGEPAGE);
-  std::memset(data_, 0, bytes);
 }
 
-Buffer::~Buffer() { std::free(data_); }
+Buffer::~Buffer() {
+  if (size_ >= kHugePage) {
+    munmap(data_, round_up(size_, kHugePage));
+  } else {
+    std::free(data_);
+  }
+}
 
 Buffer::Buffer(Buffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
