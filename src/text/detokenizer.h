@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "text/tokenizer.h"
 
@@ -22,9 +23,14 @@ class Detokenizer {
   std::string finish();
 
  private:
+  std::string append_whole(std::span<const std::int32_t> tokens);
+
   std::shared_ptr<const Tokenizer> tokenizer_;
   bool skip_special_tokens_;
-  std::string pending_;
+  bool at_start_ = true;
+  std::string pending_;                // bytes of an unfinished character
+  std::vector<std::int32_t> window_;   // Decoding::kWhole: recent tokens,
+  std::string window_text_;            // and the part of their text that was emitted
 };
 
 }  // namespace braid::text

@@ -15,6 +15,10 @@
 
 namespace braid::text {
 
+// How tokens become text: by their bytes alone, the same without the very first space
+// (SentencePiece), or only as a whole sequence.
+enum class Decoding { kBytes, kBytesWithoutFirstSpace, kWhole };
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -28,6 +32,7 @@ class Tokenizer {
   virtual std::string token(std::int32_t id) const = 0;
   virtual const std::string& bytes(std::int32_t id) const = 0;
   virtual bool is_special(std::int32_t id) const = 0;
+  virtual Decoding decoding() const = 0;
 };
 
 // Reads `folder`/tokenizer.json; `folder` may also be the file itself.
