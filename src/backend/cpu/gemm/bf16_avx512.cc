@@ -12,6 +12,7 @@
 #include <immintrin.h>
 
 #include "backend/cpu/gemm/micro.h"
+#include "backend/cpu/gemm/store_avx512.h"
 #include "backend/cpu/gemm/widen_body.h"
 #include "backend/cpu/simd/avx512.h"
 
@@ -73,21 +74,6 @@ struct F8Pairs {
     w1 = _mm512_unpackhi_epi8(low, high);
   }
 };
-
-inline void store16(const MicroArgs& a, std::int64_t row, std::int64_t column, __m512 v) {
-  const std::int64_t left = a.n - column;
-  if (left <= 0) return;
-  const __mmask16 mask = left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1);
-  unsigned char* y = a.y + row * a.y_stride;
-  if (a.y_bf16) {
-    _mm256_mask_storeu_epi16(reinterpret_cast<std::uint16_t*>(y) + column, mask,
-                             reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v)));
-    return;
-  }
-  float* out = reinterpret_cast<float*>(y) + column;
-  if (a.accumulate) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, out));
-  _mm512_mask_storeu_ps(out, mask, v);
-}
 
 template <class Source, int M, int P, bool kGated>
 __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::int64_t panel) {
@@ -209,8 +195,8 @@ namespace braid::cpu {
 
 extern const MicroTier kAvx512Bf16Gemm = {
     {{},
-     {true, Layout::kPairs, 16, gemm<Bf16Pairs, false>, gemm<Bf16Pairs, true>, load_bf16_row},
-     {true, Layout::kPairs, 16, gemm<F8Pairs, false>, gemm<F8Pairs, true>, load_bf16_row},
-     {}}};
+     {true, false, Layout::kPairs, 16, gemm<Bf16Pairs, false>, gemm<Bf16Pairs, true>, load_bf16_row},
+     {true, false, Layout::kPairs, 16, gemm<F8Pairs, false>, gemm<F8Pairs, true>, load_bf16_row},
+     {false, true, Layout::kQuads, 16, int8_gemm, int8_gate_up, int8_load_row}}};
 
 }  // namespace braid::cpu

@@ -24,6 +24,9 @@ struct KernelRows {
   std::int64_t stride = 0;  // bytes
 };
 
+// Bytes from one converted row of `k` elements to the next.
+std::int64_t row_bytes(const Micro& micro, std::int64_t k);
+
 // `rows` itself where its type and layout allow, else a converted copy in the caller's scratch,
 // which holds until the next call. Columns [0, k) of each row; `batch` entries `batch_stride`
 // elements apart become rows [b * rows + m].

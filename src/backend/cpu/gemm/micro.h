@@ -7,7 +7,7 @@
 //   kPairs  [k/2][32][2]    bfloat16; an odd k is padded with a zero
 //           e4m3: 64 bytes for two inputs, ordered so that byte unpacking restores [32][2]:
 //           output o, input i at 16 (o % 16 / 4) + 8 (o / 16) + 2 (o % 4) + i
-//   kQuads  [k/4][32][4]    int8
+//   kQuads  [k/4][32][4]    int8 weights plus 128, unsigned
 // A gate_up panel holds 16 gate and the 16 matching up outputs in alternating groups of `lanes`.
 //
 // Inputs are cut into scale blocks: the first has `first_block` inputs, the others `block`, the
@@ -39,7 +39,6 @@ struct MicroArgs {
   const unsigned char* x;       // in the kernel's element type
   std::int64_t x_stride;        // bytes
   const std::int32_t* index;    // row i is x + index[i] * x_stride; null: x + i * x_stride
-  const float* x_scales;        // int8: [row][blocks], indexed as x
   std::int64_t rows;
   Panels w;
   std::int64_t panel0;
@@ -52,9 +51,11 @@ struct MicroArgs {
 };
 
 // load_row: `k` elements of a float32 or bfloat16 row into the kernel's type, zero-padded to a
-// multiple of 4.
+// multiple of 4. An int8 row is k codes, padding to 64 bytes, then for each block of 128 a float32
+// scale and 128 times the sum of its codes as int32.
 struct Micro {
   bool x_bf16;                  // rows are bfloat16, else float32
+  bool x_int8;                  // rows are quantised by load_row; gate_up's results are bfloat16
   Layout layout;
   int lanes;
   void (*gemm)(const MicroArgs&);
@@ -71,5 +72,10 @@ extern const MicroTier kScalarGemm;
 extern const MicroTier kAvx2Gemm;
 extern const MicroTier kAvx512Gemm;
 extern const MicroTier kAvx512Bf16Gemm;
+
+// The int8 functions of the AVX-512 VNNI tier, in a file of their own.
+void int8_gemm(const MicroArgs& args);
+void int8_gate_up(const MicroArgs& args);
+void int8_load_row(const void* row, bool bf16, std::int64_t k, void* out);
 
 }  // namespace braid::cpu

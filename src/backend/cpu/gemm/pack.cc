@@ -167,7 +167,8 @@ void scale_lane(const Weight& w, std::int64_t row, const Info& info, float* fact
   }
 }
 
-std::int8_t to_int8(float v) { return static_cast<std::int8_t>(std::lrint(v)); }
+// Offset by 128 so that the unsigned factor of VPDPBUSD is the weight.
+std::int8_t to_int8(float v) { return static_cast<std::int8_t>(std::lrint(v) ^ 0x80); }
 
 void quantise_lane(const Weight& w, std::int64_t row, const Info& info, float* factors,
                    std::int8_t* out) {

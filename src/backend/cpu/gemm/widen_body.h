@@ -139,6 +139,7 @@ void widen_load_row(const void* row, bool bf16, std::int64_t k, void* out) {
 template <class V, class Load, int kTileRows>
 constexpr Micro widen_micro() {
   return {false,
+          false,
           Layout::kRows,
           V::kWidth,
           widen_gemm<V, Load, kTileRows, false>,

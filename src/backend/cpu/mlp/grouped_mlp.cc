@@ -51,7 +51,7 @@ void block(const Phase& phase, const MlpGroup& group, std::int64_t row, std::int
     a.y = phase.act + at * phase.act_stride;
     a.y_stride = phase.act_stride;
     a.n = group.weights->inter;
-    a.y_bf16 = micro.x_bf16;
+    a.y_bf16 = micro.x_bf16 || micro.x_int8;
     micro.gate_up(a);
   } else {
     a.x = phase.act + at * phase.act_stride;
@@ -118,6 +118,26 @@ void many_rows(const Phase& phase, Stream& stream) {
   });
 }
 
+// The activations as rows of codes and scales, in the caller's scratch.
+void quantise(Phase& phase, const Micro& micro, std::int64_t inter, Stream& stream) {
+  std::int64_t rows = 0;
+  for (const MlpGroup& g : phase.args->groups) rows = std::max(rows, g.first_row + g.rows);
+  const std::int64_t stride = row_bytes(micro, inter);
+  auto* codes = reinterpret_cast<unsigned char*>(
+      stream.scratch(0, static_cast<std::size_t>(stride * rows)));
+  const double ns = 20 + static_cast<double>(inter) / 16;
+  stream.split(rows, ns, [&](std::int64_t begin, std::int64_t end, int) {
+    for (const MlpGroup& g : phase.args->groups) {
+      const std::int64_t last = std::min(end, g.first_row + g.rows);
+      for (std::int64_t r = std::max(begin, g.first_row); r < last; ++r) {
+        micro.load_row(phase.act + r * phase.act_stride, true, g.weights->inter, codes + r * stride);
+      }
+    }
+  });
+  phase.act = codes;
+  phase.act_stride = stride;
+}
+
 template <const MicroTier& kGemm>
 void run(const GroupedMlp::Args& args, braid::Stream& s) {
   Stream& stream = cpu::stream(s);
@@ -141,11 +161,13 @@ void run(const GroupedMlp::Args& args, braid::Stream& s) {
   phase.x = kernel_rows(micro, args.x, any->weights->hidden, 1, 0, stream);
   const auto scratch = reinterpret_cast<std::uintptr_t>(args.scratch);
   phase.act = reinterpret_cast<unsigned char*>((scratch + 63) / 64 * 64);
-  phase.act_stride = (inter * (micro.x_bf16 ? 2 : 4) + 63) / 64 * 64;
-  if (micro.x_bf16 && phase.act_stride % 256 == 0) phase.act_stride += 64;
+  const bool halves = micro.x_bf16 || micro.x_int8;
+  phase.act_stride = (inter * (halves ? 2 : 4) + 63) / 64 * 64;
+  if (halves && phase.act_stride % 256 == 0) phase.act_stride += 64;
   const bool few = rows <= 4 * used;
   for (const bool gate_up : {true, false}) {
     phase.gate_up = gate_up;
+    if (!gate_up && micro.x_int8) quantise(phase, micro, inter, stream);
     few ? few_rows(phase, stream, static_cast<double>(rows) / static_cast<double>(used))
         : many_rows(phase, stream);
   }

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// int8 matrix kernels with AVX-512 VNNI; opt-in, since rounding inputs and weights changes results.
+//
+// Idea: VPDPBUSD multiplies unsigned by signed bytes, so weights are stored plus 128 ([k/4][32][4])
+// and 128 times the sum of a row's codes is taken off after each block of 128 inputs. A block's
+// exact int32 sums become float32 times the scale of the row and that of the output, added up in
+// the first-level cache: the registers belong to the int32 tile.
+// Tile: up to 6 rows x 64 outputs (24 sums, 4 weights, 1 broadcast), 1 x 128 for one row.
+// Blocks are added in rising order: bit-identical for every tile.
+// Bound: VPDPBUSD from 6 rows on, memory below.
+#include <immintrin.h>
+
+#include "backend/cpu/gemm/micro.h"
+#include "backend/cpu/gemm/store_avx512.h"
+#include "backend/cpu/simd/avx512.h"
+#include "backend/cpu/simd/math.h"
+
+namespace {
+
+constexpr std::int64_t kBlock = 128;
+
+struct BlockScale {
+  float scale;
+  std::int32_t offset;
+};
+
+template <int M, int P>
+__attribute__((noinline)) void multiply(const MicroArgs& a, std::int64_t row, std::int64_t panel,
+                                        float* sums) {
+  const unsigned char* x[M];
+  for (int m = 0; m < M; ++m) {
+    x[m] = a.x + (a.index ? a.index[row + m] : row + m) * a.x_stride;
+  }
+  const std::int64_t scales_at = (a.w.k + 63) / 64 * 64;
+  const unsigned char* w = a.w.data + panel * a.w.panel_bytes;
+  const std::int64_t size = a.w.panel_bytes;
+  const std::int64_t quads = (a.w.k + 3) / 4;
+  for (int i = 0; i < M * 2 * P; ++i) _mm512_store_ps(sums + i * 16, _mm512_setzero_ps());
+  for (std::int64_t b = 0; b < a.w.blocks; ++b) {
+    const std::int64_t begin = b * (kBlock / 4);
+    const std::int64_t end = b + 1 == a.w.blocks ? quads : begin + kBlock / 4;
+    const std::int64_t ahead =
+        (b + 1 == a.w.blocks ? P * size - begin * 128 : (end - begin) * 128);
+    __m512i c[M][2 * P];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 8
+      for (int j = 0; j < 2 * P; ++j) c[m][j] = _mm512_setzero_si512();
+    }
+    for (std::int64_t q = begin; q < end; ++q) {
+      __m512i wv[2 * P];
+#pragma GCC unroll 8
+      for (int j = 0; j < 2 * P; ++j) {
+        const unsigned char* from = w + j / 2 * size + q * 128 + j % 2 * 64;
+        wv[j] = _mm512_loadu_si512(from);
+        _mm_prefetch(reinterpret_cast<const char*>(from + ahead), _MM_HINT_T0);
+      }
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        int bits;
+        __builtin_memcpy(&bits, x[m] + q * 4, 4);
+        const __m512i xv = _mm512_set1_epi32(bits);
+#pragma GCC unroll 8
+        for (int j = 0; j < 2 * P; ++j) c[m][j] = _mm512_dpbusd_epi32(c[m][j], wv[j], xv);
+      }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      BlockScale s;
+      __builtin_memcpy(&s, x[m] + scales_at + b * 8, 8);
+      const __m512i offset = _mm512_set1_epi32(s.offset);
+      const __m512 scale = _mm512_set1_ps(s.scale);
+#pragma GCC unroll 8
+      for (int j = 0; j < 2 * P; ++j) {
+        const float* factors = a.w.factors + ((panel + j / 2) * a.w.blocks + b) * 32 + j % 2 * 16;
+        const __m512 f = _mm512_mul_ps(scale, _mm512_loadu_ps(factors));
+        const __m512 v = _mm512_cvtepi32_ps(_mm512_sub_epi32(c[m][j], offset));
+        float* sum = sums + (m * 2 * P + j) * 16;
+        _mm512_store_ps(sum, _mm512_fmadd_ps(v, f, _mm512_load_ps(sum)));
+      }
+    }
+  }
+}
+
+template <int M, int P, bool kGated>
+void tile(const MicroArgs& a, std::int64_t row, std::int64_t panel) {
+  alignas(64) float sums[M * P * 32];
+  multiply<M, P>(a, row, panel, sums);
+  for (int m = 0; m < M; ++m) {
+    for (int p = 0; p < P; ++p) {
+      const __m512 v0 = _mm512_load_ps(sums + (m * P + p) * 32);
+      const __m512 v1 = _mm512_load_ps(sums + (m * P + p) * 32 + 16);
+      if constexpr (kGated) {
+        store16(a, row + m, (panel + p) * 16,
+                _mm512_mul_ps(_mm512_mul_ps(v0, sigmoid_of<Avx512>(v0)), v1));
+      } else {
+        store16(a, row + m, (panel + p) * 32, v0);
+        store16(a, row + m, (panel + p) * 32 + 16, v1);
+      }
+    }
+  }
+}
+
+template <int M, int P, bool kGated>
+void rows_by(const MicroArgs& a, std::int64_t row, std::int64_t count, std::int64_t panel) {
+  if (count == M) {
+    tile<M, P, kGated>(a, row, panel);
+  } else if constexpr (M > 1) {
+    rows_by<M - 1, P, kGated>(a, row, count, panel);
+  }
+}
+
+template <bool kGated>
+void gemm(const MicroArgs& a) {
+  std::int64_t panel = a.panel0;
+  if (a.rows == 1) {
+    for (; panel + 4 <= a.panel1; panel += 4) tile<1, 4, kGated>(a, 0, panel);
+  }
+  const std::int64_t tiles = (a.rows + 5) / 6;
+  while (panel < a.panel1) {
+    const bool two = panel + 2 <= a.panel1;
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const std::int64_t row = a.rows * t / tiles;
+      const std::int64_t count = a.rows * (t + 1) / tiles - row;
+      two ? rows_by<6, 2, kGated>(a, row, count, panel) : rows_by<6, 1, kGated>(a, row, count, panel);
+    }
+    panel += two ? 2 : 1;
+  }
+}
+
+}  // namespace
+
+namespace braid::cpu {
+
+void int8_gemm(const MicroArgs& args) { gemm<false>(args); }
+void int8_gate_up(const MicroArgs& args) { gemm<true>(args); }
+
+void int8_load_row(const void* row, bool bf16, std::int64_t k, void* out) {
+  auto* codes = static_cast<signed char*>(out);
+  auto* scales = codes + (k + 63) / 64 * 64;
+  for (std::int64_t begin = 0; begin < k; begin += kBlock, scales += 8) {
+    const std::int64_t end = begin + kBlock < k ? begin + kBlock : k;
+    __m512 largest = _mm512_setzero_ps();
+    for (std::int64_t i = begin; i < end; i += 16) {
+      largest = _mm512_max_ps(largest, _mm512_abs_ps(load_row<Avx512>(row, bf16, i, part<Avx512>(end, i))));
+    }
+    const float peak = Avx512::max(largest);
+    const __m512 inverse = _mm512_set1_ps(peak > 0 ? 127.0f / peak : 0.0f);
+    __m512i sum = _mm512_setzero_si512();
+    for (std::int64_t i = begin; i < end; i += 16) {
+      const int n = part<Avx512>(end, i);
+      const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(load_row<Avx512>(row, bf16, i, n), inverse));
+      sum = _mm512_add_epi32(sum, q);
+      _mm_mask_storeu_epi8(codes + i, Avx512::lanes(n), _mm512_cvtsepi32_epi8(q));
+    }
+    const BlockScale s{peak / 127, 128 * _mm512_reduce_add_epi32(sum)};
+    __builtin_memcpy(scales, &s, sizeof(s));
+  }
+  for (std::int64_t i = k; i % 4; ++i) codes[i] = 0;
+}
+
+}  // namespace braid::cpu
