@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention_bench [THREADS]: GFLOP/s of every attention kernel that this machine can run, with the
-// share of the best rate its tile product reaches on operands in the first-level cache. Causal
-// pairs count once: 2 (qk_dim + v_dim) operations per query, visible key and head.
+// attention_bench [THREADS]: attention kernels of this machine in GFLOP/s and as a share of the
+// peak measured in the same run (bfloat16 for avx512bf16, float32 for the others), then the
+// row-wise operations on the default model's shapes. Causal pairs count once: 2 (qk_dim + v_dim)
+// operations per query, visible key and head.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
 
-#include "backend/cpu/attention/prefill_tile.h"
+#include "backend/cpu/machine/machine.h"
 #include "backend/cpu/simd/fixture.h"
 
 namespace braid::cpu {
@@ -29,22 +30,6 @@ double best_time(F&& call) {
   return best;
 }
 
-// GFLOP/s of 8 x 32 tiles, all workers.
-double tile_rate(const PrefillTier& tier, Stream& stream) {
-  constexpr int kDepth = 96;
-  constexpr int kRepeat = 500;
-  const double seconds = best_time([&] {
-    stream.run([&](int, int) {
-      alignas(64) static thread_local float a[kTileRows * kDepth], b[kPanel * kDepth],
-          c[kTileRows * kPanel];
-      for (int i = 0; i < kRepeat; ++i) {
-        tier.multiply({a, kDepth, kTileRows, kDepth, b, c, kPanel, nullptr});
-      }
-    });
-  });
-  return 2e-9 * kTileRows * kPanel * kDepth * tier.pair * kRepeat * stream.workers() / seconds;
-}
-
 struct Rates {
   double f32 = 1;
   double bf16 = 1;
@@ -58,7 +43,7 @@ void report(const char* op,
             const Rates& rates) {
   const bool bf16 = std::string(kernel) == "avx512bf16";
   const double rate = flops / seconds * 1e-9;
-  std::printf("%-8s %-11s %-34s %9.1f us %8.1f GFLOP/s %5.1f %% of its tile rate\n",
+  std::printf("%-8s %-11s %-34s %9.1f us %8.1f GFLOP/s %5.1f %% of peak\n",
               op,
               kernel,
               what,
@@ -136,15 +121,52 @@ void decode(Stream& stream,
   }
 }
 
+// Best kernels on `tokens` rows of the default model: hidden 256, 32 experts, 4 of them chosen.
+void rows(Stream& stream, int tokens) {
+  const auto caps = stream.capabilities();
+  TestRows x(DType::kF32, tokens, 256), weight(DType::kF32, 1, 256), out(DType::kBF16, tokens, 256);
+  TestRows out2(DType::kF32, tokens, 256), logits(DType::kF32, tokens, 32);
+  TestRows experts(DType::kF32, tokens * 4, 256);
+  x.fill(1);
+  weight.fill(2);
+  logits.fill(3);
+  experts.fill(4);
+  const auto* norm =
+      ops::select<ops::RmsNorm>(kernels().rms_norm, {DType::kBF16, 256}, caps)->kernel;
+  const double norm_time = best_time([&] {
+    norm->run({x.cf32(), weight.buffer.as<float>(), 1e-6f, out.view, out2.f32()}, stream);
+  });
+  const ops::Route::Problem problem{.experts = 32,
+                                    .top_k = 4,
+                                    .groups = 4,
+                                    .topk_groups = 2,
+                                    .scoring = ops::Scoring::kSigmoid,
+                                    .group_score = ops::GroupScore::kSumOfTopTwo,
+                                    .normalise = true};
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens) * 4), slots(ids.size());
+  std::vector<float> weights(ids.size());
+  std::iota(slots.begin(), slots.end(), 0);
+  const auto* route = ops::select<ops::Route>(kernels().route, problem, caps)->kernel;
+  const double route_time = best_time([&] {
+    route->run({&problem, logits.cf32(), weight.buffer.as<float>(), ids.data(), weights.data()},
+               stream);
+  });
+  const auto* combine = ops::select<ops::Combine>(kernels().combine, {256}, caps)->kernel;
+  const double combine_time = best_time([&] {
+    combine->run({experts.cf32(), slots.data(), weights.data(), 4, out2.f32()}, stream);
+  });
+  std::printf("%4d rows: rms_norm %.2f us, route %.2f us, combine %.2f us\n",
+              tokens,
+              norm_time * 1e6,
+              route_time * 1e6,
+              combine_time * 1e6);
+}
+
 void run(int threads) {
   const auto stream = make_stream({.threads = threads});
-  Rates rates;
-#if defined(__x86_64__)
-  if (stream->capabilities().has("avx512bf16")) rates.bf16 = tile_rate(kAvx512Bf16Prefill, *stream);
-  rates.f32 =
-      tile_rate(stream->capabilities().has("avx512f") ? kAvx512Prefill : kAvx2Prefill, *stream);
-#endif
-  std::printf("%d workers; tile rate float32 %.0f, bfloat16 %.0f GFLOP/s\n",
+  const MachineLimits limits = measure_machine(*stream, std::size_t{1} << 26);
+  const Rates rates{limits.f32_gflops.all, limits.bf16_gflops.all};
+  std::printf("%d workers; peak float32 %.0f, bfloat16 %.0f GFLOP/s\n",
               stream->workers(),
               rates.f32,
               rates.bf16);
@@ -158,6 +180,7 @@ void run(int threads) {
   decode(*stream, "MLA 4 heads, B=64, 100 keys", {4, 1, 576, 512, 0.07f}, 64, 100, rates);
   decode(*stream, "MLA 16 heads, B=1, 4096 keys", {16, 1, 576, 512, 0.07f}, 1, 4096, rates);
   decode(*stream, "GQA 32/4 heads 128, B=8, 1000 keys", {32, 4, 128, 128, 0.09f}, 8, 1000, rates);
+  for (int tokens : {1, 8, 64, 512}) rows(*stream, tokens);
 }
 
 }  // namespace

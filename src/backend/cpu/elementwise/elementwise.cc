@@ -9,7 +9,7 @@
 namespace braid::cpu {
 namespace {
 
-constexpr double kNsPerElement = 0.1;
+constexpr double kNsPerElement = 0.2;
 
 bool is_bf16(DType dtype) {
   return dtype == DType::kBF16;
@@ -137,7 +137,7 @@ void route(const ops::Route::Args& a, braid::Stream& s) {
                      p.group_score == ops::GroupScore::kSumOfTopTwo,
                      p.normalise,
                      p.scale};
-  const double cost = 50 + 0.3 * p.experts + 0.15 * p.experts * p.top_k;
+  const double cost = 80 + p.experts + 0.3 * p.experts * p.top_k;
   stream(s).split(a.logits.rows, cost, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       K.route(a.logits.row(t), a.bias, row, a.ids + t * p.top_k, a.weights + t * p.top_k);
@@ -147,7 +147,7 @@ void route(const ops::Route::Args& a, braid::Stream& s) {
 
 template <const RowKernels& K>
 void combine(const ops::Combine::Args& a, braid::Stream& s) {
-  const double cost = kNsPerElement * static_cast<double>(a.out.cols * (a.per_token + 1));
+  const double cost = 0.05 * static_cast<double>(a.out.cols * (a.per_token + 1));
   stream(s).split(a.out.rows, cost, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       K.combine(a.rows.data,
