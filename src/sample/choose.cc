@@ -2,7 +2,9 @@
 #include "sample/choose.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <numeric>
 
 namespace braid::sample {
 namespace {
@@ -61,23 +63,44 @@ void keep_first(std::span<Candidate> candidates, std::size_t count, std::span<fl
   }
 }
 
+// Leaves the tokens that stay in scratch.candidates.
 void restrict_to_top_k(std::span<float> weights, std::size_t k, Scratch& scratch) {
   auto& candidates = scratch.candidates;
   gather_top(weights, k, 0.0f, candidates, scratch.floats);
   if (candidates.size() < k) return;  // fewer are possible at all
   const auto kth = candidates.begin() + static_cast<std::ptrdiff_t>(k - 1);
   std::nth_element(candidates.begin(), kth, candidates.end(), likelier);
-  zero_below(weights, kth->value);
+  const float least = kth->value;
+  std::erase_if(candidates, [least](const Candidate& c) { return c.value < least; });
+  zero_below(weights, least);
 }
 
+// Top-p among candidates that are all that is possible.
+void restrict_candidates_to_top_p(std::span<float> weights, double p, Scratch& scratch) {
+  const double wanted = p * mass_of(scratch.candidates);
+  keep_first(scratch.candidates, holders_of(scratch.candidates, wanted), weights);
+}
+
+// Weights from 0 to 1 by order of magnitude: the exponent and three bits of the fraction.
+constexpr std::size_t kMagnitudes = 1024;
+std::size_t magnitude(float weight) { return std::bit_cast<std::uint32_t>(weight) >> 20; }
+
 void restrict_to_top_p(std::span<float> weights, double p, Scratch& scratch) {
+  auto& mass = scratch.sums;
+  mass.assign(kMagnitudes, 0);
+  for (const float weight : weights) mass[magnitude(weight)] += weight;
+  double wanted = p * std::accumulate(mass.begin(), mass.end(), 0.0);
+  std::size_t last = kMagnitudes - 1;
+  while (last > 0 && mass[last] < wanted) wanted -= mass[last--];
+
   auto& candidates = scratch.candidates;
-  const double wanted = p * sum_chunks(weights, scratch.sums);
-  constexpr std::size_t kFew = 64;
-  gather_top(weights, kFew, 0.0f, candidates, scratch.floats);
-  if (mass_of(candidates) < wanted) {
-    gather_top(weights, weights.size(), 0.0f, candidates, scratch.floats);
+  candidates.clear();
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    if (magnitude(weights[i]) == last && weights[i] > 0) {
+      candidates.push_back({static_cast<std::int32_t>(i), weights[i]});
+    }
   }
+  if (candidates.empty()) return;  // rounding: all are needed
   keep_first(candidates, holders_of(candidates, wanted), weights);
 }
 
@@ -94,8 +117,12 @@ std::int32_t choose(std::span<const float> logits,
   exp_row(logits, max, 1.0f / restriction.temperature, weights);
   if (restriction.min_p > 0) zero_below(weights, restriction.min_p);
   const auto top_k = static_cast<std::size_t>(restriction.top_k);
-  if (restriction.top_k > 0 && top_k < weights.size()) restrict_to_top_k(weights, top_k, scratch);
-  if (restriction.top_p < 1) restrict_to_top_p(weights, restriction.top_p, scratch);
+  const bool by_rank = restriction.top_k > 0 && top_k < weights.size();
+  if (by_rank) restrict_to_top_k(weights, top_k, scratch);
+  if (restriction.top_p < 1) {
+    const auto restrict_by_mass = by_rank ? restrict_candidates_to_top_p : restrict_to_top_p;
+    restrict_by_mass(weights, restriction.top_p, scratch);
+  }
   return draw_from_all(weights, draw, scratch);
 }
 
