@@ -22,8 +22,12 @@ TEST(DType, EveryF8CodeRoundTrips) {
 TEST(DType, EveryF16AndBF16CodeRoundTrips) {
   for (int code = 0; code < 65536; ++code) {
     const auto bits = static_cast<std::uint16_t>(code);
-    if (!std::isnan(f16_to_f32(bits))) EXPECT_EQ(f32_to_f16(f16_to_f32(bits)), bits);
-    if (!std::isnan(bf16_to_f32(bits))) EXPECT_EQ(f32_to_bf16(bf16_to_f32(bits)), bits);
+    if (!std::isnan(f16_to_f32(bits))) {
+      EXPECT_EQ(f32_to_f16(f16_to_f32(bits)), bits);
+    }
+    if (!std::isnan(bf16_to_f32(bits))) {
+      EXPECT_EQ(f32_to_bf16(bf16_to_f32(bits)), bits);
+    }
   }
 }
 
