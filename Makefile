@@ -2,6 +2,7 @@
 # make build   installs what is missing, builds build/release/braid
 # make serve   builds, then serves the default model (MODEL=..., PORT=..., ARGS="--flag ...")
 # make test    builds, then runs every test
+# make reference   builds, then rewrites docs/reference
 SHELL := /bin/bash
 MODEL ?= models/lexicon-30m
 PORT ?= 8000
@@ -14,13 +15,13 @@ CMAKE_ARGS ?=
 STAMPS := build/.stamps
 BRAID := build/release/braid
 
-.PHONY: help build serve test clean
+.PHONY: help build serve test reference clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
 build: $(STAMPS)/packages $(STAMPS)/configured
 	@cmake --build --preset release -j $(JOBS)
-	@echo "Built $(BRAID)"
+	@test ! -x $(BRAID) || echo "Built $(BRAID)"
 
 serve: build
 	@printf '%s\n' '' "Serving $(MODEL) on port $(PORT). Once it is ready, paste this in another terminal:" '' \
@@ -30,6 +31,9 @@ serve: build
 
 test: build $(STAMPS)/venv
 	@ctest --preset release -j $(JOBS)
+
+reference: build
+	@python3 tests/house/reference_test.py --write build/release/tests/house/reference_pages docs/reference
 
 # A stamp is renewed when the script that made it changes.
 $(STAMPS)/packages: tools/install.sh

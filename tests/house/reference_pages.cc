@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Prints docs/reference/config.md or docs/reference/metrics.md from what the layers describe.
+// A layer's settings and metrics structs are listed here once.
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include "config/reference.h"
+#include "engine/metrics.h"
+#include "engine/settings.h"
+#include "metrics/registry.h"
+
+namespace braid {
+namespace {
+
+constexpr std::string_view kWritten =
+    "<!-- Written by `make reference`; a test compares it with the code. -->\n\n";
+
+std::string config_page() {
+  std::string page = "# Settings\n\n" + std::string(kWritten);
+  page +=
+      "Each setting can come from a file (`--config serve.yaml`, the names below as keys), from the\n"
+      "environment (`BRAID_` and the name in capitals, dashes as underscores) or from a flag. A flag\n"
+      "wins over the environment, the environment over the file, the file over the default.\n"
+      "Dashes and underscores are the same in flags and keys.\n\n";
+  page += config::markdown<engine::Settings>("Engine", "");
+  page.pop_back();
+  return page;
+}
+
+std::string metrics_page() {
+  const engine::Metrics metrics;
+  metrics::Registry registry;
+  registry.add(metrics, {{"model_name", ""}, {"engine", ""}});
+  return "# Metrics\n\n" + std::string(kWritten) +
+         "Prometheus text format 0.0.4.\n\n## Engine\n\n" + registry.markdown();
+}
+
+}  // namespace
+}  // namespace braid
+
+int main(int argc, char** argv) {
+  const std::string_view which = argc == 2 ? argv[1] : "";
+  if (which != "config" && which != "metrics") {
+    std::fputs("usage: reference_pages config|metrics\n", stderr);
+    return 2;
+  }
+  const std::string page = which == "config" ? braid::config_page() : braid::metrics_page();
+  std::fwrite(page.data(), 1, page.size(), stdout);
+  return 0;
+}
