@@ -85,7 +85,13 @@ __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::i
   const unsigned char* w = a.w.data + panel * a.w.panel_bytes;
   const std::int64_t size = a.w.panel_bytes;
   const float* factors = a.w.factors;
-  if (factors) factors += panel * a.w.blocks * 32;
+  const std::int64_t lanes = a.w.uniform ? 2 : 32;
+  if (factors) {
+    factors += panel * a.w.blocks * lanes;
+    const std::int64_t group = P * a.w.blocks * lanes * 4;
+    const char* next = reinterpret_cast<const char*>(factors) + group;
+    for (std::int64_t i = 0; i < group; i += 64) _mm_prefetch(next + i, _MM_HINT_T0);
+  }
   __m512 c[M][2 * P];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
@@ -124,7 +130,8 @@ __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::i
     if (!factors) continue;
 #pragma GCC unroll 8
     for (int j = 0; j < 2 * P; ++j) {
-      const __m512 f = _mm512_loadu_ps(factors + (j / 2 * a.w.blocks + b) * 32 + j % 2 * 16);
+      const float* at = factors + (j / 2 * a.w.blocks + b) * lanes;
+      const __m512 f = a.w.uniform ? _mm512_set1_ps(at[j % 2]) : _mm512_loadu_ps(at + j % 2 * 16);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) c[m][j] = _mm512_mul_ps(c[m][j], f);
     }

@@ -5,9 +5,10 @@
 // and 128 times the sum of a row's codes is taken off after each block of 128 inputs. A block's
 // exact int32 sums become float32 times the scale of the row and that of the output, added up in
 // the first-level cache: the registers belong to the int32 tile.
-// Tile: up to 6 rows x 64 outputs (24 sums, 4 weights, 1 broadcast), 1 x 128 for one row.
+// Tile: up to 4 rows x 64 outputs (16 sums, 4 weights, 1 broadcast; GCC 12 spills with six rows),
+// 1 x 128 for one row.
 // Blocks are added in rising order: bit-identical for every tile.
-// Bound: VPDPBUSD from 6 rows on, memory below.
+// Bound: VPDPBUSD from 4 rows on, memory below.
 #include <immintrin.h>
 
 #include "backend/cpu/gemm/micro.h"
@@ -116,13 +117,13 @@ void gemm(const MicroArgs& a) {
   if (a.rows == 1) {
     for (; panel + 4 <= a.panel1; panel += 4) tile<1, 4, kGated>(a, 0, panel);
   }
-  const std::int64_t tiles = (a.rows + 5) / 6;
+  const std::int64_t tiles = (a.rows + 3) / 4;
   while (panel < a.panel1) {
     const bool two = panel + 2 <= a.panel1;
     for (std::int64_t t = 0; t < tiles; ++t) {
       const std::int64_t row = a.rows * t / tiles;
       const std::int64_t count = a.rows * (t + 1) / tiles - row;
-      two ? rows_by<6, 2, kGated>(a, row, count, panel) : rows_by<6, 1, kGated>(a, row, count, panel);
+      two ? rows_by<4, 2, kGated>(a, row, count, panel) : rows_by<4, 1, kGated>(a, row, count, panel);
     }
     panel += two ? 2 : 1;
   }

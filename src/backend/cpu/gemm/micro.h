@@ -27,6 +27,7 @@ enum class Layout : std::uint8_t { kRows, kPairs, kQuads };
 struct Panels {
   const unsigned char* data;    // the first panel of one batch entry
   const float* factors;         // [panels][blocks][32]; null: none
+  bool uniform;                 // instead [panels][blocks][2]: one factor for 16 lanes (kPairs only)
   std::int64_t panel_bytes;
   std::int64_t k;
   std::int64_t first_block;
