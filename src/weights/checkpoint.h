@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Hugging Face model folder: config.json and tensors by name, from safetensors files (one,
+// sharded with an index, or sharded without), or random ones made from the config alone.
+// Thread rules: one thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace braid::weights {
+
+// A matrix as stored. `scales` has data == nullptr unless values are kF8E4M3 with block scales
+// [ceil(rows / block), ceil(cols / block)]. Views stay valid while `owner` lives; when it goes,
+// the memory behind them is given back.
+struct Stored {
+  TensorView values;
+  TensorView scales;
+  int block = 128;
+  std::shared_ptr<const void> owner;
+};
+
+class Checkpoint {
+ public:
+  virtual ~Checkpoint() = default;
+
+  const std::string& path() const { return path_; }
+  const std::string& config_json() const { return config_json_; }
+
+  // Errors name file, tensor, expected and found shape.
+  virtual Result<Stored> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) const = 0;
+  virtual Result<std::vector<float>> vector(const std::string& name, std::int64_t size) const = 0;
+  virtual bool has(const std::string& name) const = 0;
+  // An error naming tensors that nobody asked for, but for those `expected_extra` accepts.
+  virtual Status check_surplus(const std::function<bool(const std::string&)>& expected_extra) const = 0;
+  // Bytes of all tensors; 0 when not known (dummy weights).
+  virtual std::size_t total_bytes() const = 0;
+
+ protected:
+  std::string path_;
+  std::string config_json_;
+};
+
+// Errors: no such folder, no config.json, no or broken safetensors files.
+Result<std::unique_ptr<Checkpoint>> open_checkpoint(const std::string& folder);
+
+// Random weights of the shapes asked for (--load-format dummy): the same values for the same name.
+// With "quantization_config": fp8 in config.json, projections are FP8 with block scales.
+Result<std::unique_ptr<Checkpoint>> dummy_checkpoint(const std::string& folder);
+
+}  // namespace braid::weights

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "weights/checkpoint.h"
+#include "weights/files.h"
+
+namespace braid::weights {
+namespace {
+
+// splitmix64
+std::uint64_t next(std::uint64_t& state) {
+  std::uint64_t z = (state += 0x9E3779B97F4A7C15u);
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+std::uint64_t seed_of(const std::string& name) {
+  std::uint64_t hash = 14695981039346656037u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+  return hash;
+}
+
+// FP8 codes of magnitude 0.5 to 1.875, either sign: eight a draw.
+void fill_f8(std::byte* data, std::size_t count, std::uint64_t state) {
+  for (std::size_t i = 0; i < count; i += 8) {
+    const std::uint64_t codes = (next(state) & 0x8F8F8F8F8F8F8F8Fu) | 0x3030303030303030u;
+    std::memcpy(data + i, &codes, std::min<std::size_t>(8, count - i));
+  }
+}
+
+void fill_bf16(std::uint16_t* data, std::size_t count, float scale, std::uint64_t state) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const float uniform = static_cast<float>(static_cast<std::int64_t>(next(state)) >> 40) / 8388608.0f;
+    data[i] = f32_to_bf16(uniform * scale);
+  }
+}
+
+struct Owned {
+  Buffer values;
+  Buffer scales;
+};
+
+class DummyCheckpoint final : public Checkpoint {
+ public:
+  DummyCheckpoint(std::string path, std::string config, bool fp8) : fp8_(fp8) {
+    path_ = std::move(path);
+    config_json_ = std::move(config);
+  }
+
+  Result<Stored> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) const override {
+    const bool quantised = fp8_ && name.find("_proj.weight") != std::string::npos && name.find("eh_proj") == std::string::npos;
+    const auto count = static_cast<std::size_t>(rows * cols);
+    const float scale = 1.0f / std::sqrt(static_cast<float>(cols));
+    auto owned = std::make_shared<Owned>();
+    Stored stored;
+    owned->values = Buffer(count * (quantised ? 1 : 2) + 8);
+    if (quantised) {
+      fill_f8(owned->values.data(), count, seed_of(name));
+      const Shape blocks{(rows + stored.block - 1) / stored.block, (cols + stored.block - 1) / stored.block};
+      owned->scales = Buffer(static_cast<std::size_t>(blocks[0] * blocks[1]) * sizeof(float));
+      for (std::int64_t i = 0; i < blocks[0] * blocks[1]; ++i) owned->scales.as<float>()[i] = scale;
+      stored.scales = {owned->scales.data(), DType::kF32, blocks};
+    } else {
+      fill_bf16(owned->values.as<std::uint16_t>(), count, scale, seed_of(name));
+    }
+    stored.values = {owned->values.data(), quantised ? DType::kF8E4M3 : DType::kBF16, {rows, cols}};
+    stored.owner = owned;
+    return stored;
+  }
+
+  Result<std::vector<float>> vector(const std::string& name, std::int64_t size) const override {
+    const bool bias = name.find("bias") != std::string::npos;
+    return std::vector<float>(static_cast<std::size_t>(size), bias ? 0.0f : 1.0f);
+  }
+
+  bool has(const std::string&) const override { return true; }
+  Status check_surplus(const std::function<bool(const std::string&)>&) const override { return {}; }
+  std::size_t total_bytes() const override { return 0; }
+
+ private:
+  bool fp8_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Checkpoint>> dummy_checkpoint(const std::string& folder) {
+  ASSIGN_OR_RETURN(std::string text, read_config(folder));
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object()) return invalid_argument(folder + "/config.json is not a JSON object");
+  const auto found = json.find("quantization_config");
+  const bool fp8 = found != json.end() && found->is_object() && found->value("quant_method", "") == "fp8";
+  return std::unique_ptr<Checkpoint>(std::make_unique<DummyCheckpoint>(folder, std::move(text), fp8));
+}
+
+}  // namespace braid::weights

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "weights/checkpoint.h"
+#include "weights/safetensors.h"
+
+namespace braid::weights {
+namespace {
+
+const std::string kModel = std::string(BRAID_SOURCE_DIR) + "/models/lexicon-30m";
+
+std::string file_of(const std::string& header, std::size_t data) {
+  const std::uint64_t length = header.size();
+  std::string file(8, '\0');
+  std::memcpy(file.data(), &length, 8);
+  return file + header + std::string(data, '\1');
+}
+
+std::string message_of(const std::string& file) {
+  const auto parsed = parse_safetensors(file, "x.safetensors");
+  return parsed.ok() ? "" : parsed.error().message;
+}
+
+TEST(Safetensors, NamesWhatIsWrong) {
+  EXPECT_EQ(message_of(file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8)), "");
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"", "found 0 bytes"},
+      {file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7), "truncated"},
+      {file_of(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8), "expected 12 bytes"},
+      {file_of(R"({"a":{"dtype":"F99","shape":[2],"data_offsets":[0,8]}})", 8), "'F99'"},
+      {file_of(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8), "natural"},
+      {file_of(R"({"a":{"dtype":"F32","shape":[4611686018427387904,16],"data_offsets":[0,8]}})", 8), "possible size"},
+      {file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8), "twice"},
+      {file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12), "overlap"},
+      {file_of("[1]", 0), "JSON object"},
+      {file_of("{", 0), "JSON object"},
+      {file_of(R"({"a":[]})", 0), "tensor a"}};
+  for (const auto& [file, expected] : cases) EXPECT_NE(message_of(file).find(expected), std::string::npos) << message_of(file);
+}
+
+TEST(Safetensors, MutatedHeadersNeverCrash) {
+  const std::string seed = file_of(R"({"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[4],"data_offsets":[8,16]}})", 16);
+  std::mt19937 random(3);
+  for (int round = 0; round < 20000; ++round) {
+    std::string file = seed;
+    for (int edits = 1 + static_cast<int>(random() % 4); edits > 0; --edits) {
+      const std::size_t at = random() % file.size();
+      if (random() % 3) file[at] = static_cast<char>(random());
+      else file.erase(at, random() % 6 + 1);
+      if (file.empty()) break;
+    }
+    const auto parsed = parse_safetensors(file, "x");
+    if (!parsed.ok()) continue;
+    for (const auto& entry : *parsed) ASSERT_LE(entry.end, file.size());
+  }
+}
+
+TEST(Checkpoint, ReadsAShardedFolderWithBlockScales) {
+  const auto opened = open_checkpoint(kModel);
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  const auto stored = (*opened)->matrix("model.layers.0.self_attn.kv_a_proj_with_mqa.weight", 576, 256);
+  ASSERT_TRUE(stored.ok()) << stored.error().message;
+  EXPECT_EQ(stored->values.dtype, DType::kF8E4M3);
+  EXPECT_EQ(stored->scales.shape, (Shape{5, 2}));
+  EXPECT_EQ((*opened)->vector("model.norm.weight", 256)->size(), 256u);
+}
+
+TEST(Checkpoint, SaysWhichTensorIsMissingOrMisshapenOrSurplus) {
+  const auto opened = open_checkpoint(kModel);
+  const auto missing = (*opened)->matrix("nobody.weight", 1, 2);
+  EXPECT_NE(missing.error().message.find("nobody.weight is missing"), std::string::npos);
+  const auto shape = (*opened)->matrix("lm_head.weight", 4096, 257);
+  EXPECT_NE(shape.error().message.find("expected shape [4096, 257], found [4096, 256]"), std::string::npos);
+  EXPECT_FALSE((*opened)->check_surplus([](const std::string&) { return false; }).ok());
+  EXPECT_TRUE((*opened)->check_surplus([](const std::string&) { return true; }).ok());
+}
+
+TEST(Checkpoint, ReadsShardsWithoutAnIndex) {
+  const auto folder = std::filesystem::temp_directory_path() / ("braid-shards-" + std::to_string(getpid()));
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder / "config.json") << "{}";
+  std::ofstream(folder / "a.safetensors") << file_of(R"({"a":{"dtype":"BF16","shape":[4],"data_offsets":[0,8]}})", 8);
+  std::ofstream(folder / "b.safetensors") << file_of(R"({"b":{"dtype":"F16","shape":[2,2],"data_offsets":[0,8]}})", 8);
+  const auto opened = open_checkpoint(folder.string());
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  EXPECT_TRUE((*opened)->vector("a", 4).ok());
+  EXPECT_TRUE((*opened)->matrix("b", 2, 2).ok());
+  std::ofstream(folder / "c.safetensors") << file_of(R"({"a":{"dtype":"BF16","shape":[4],"data_offsets":[0,8]}})", 8);
+  EXPECT_NE(open_checkpoint(folder.string()).error().message.find("tensor a"), std::string::npos);
+  std::filesystem::remove_all(folder);
+}
+
+TEST(DummyCheckpoint, MakesTheSameWeightsEachTime) {
+  const auto dummy = dummy_checkpoint(kModel);
+  ASSERT_TRUE(dummy.ok());
+  const auto a = (*dummy)->matrix("model.layers.0.mlp.up_proj.weight", 130, 200);
+  const auto b = (*dummy)->matrix("model.layers.0.mlp.up_proj.weight", 130, 200);
+  EXPECT_EQ(a->values.dtype, DType::kF8E4M3);
+  EXPECT_EQ(a->scales.shape, (Shape{2, 2}));
+  EXPECT_EQ(std::memcmp(a->values.data, b->values.data, 130 * 200), 0);
+  EXPECT_EQ((*dummy)->matrix("lm_head.weight", 4, 4)->values.dtype, DType::kBF16);
+}
+
+}  // namespace
+}  // namespace braid::weights
