@@ -6,7 +6,8 @@
 // tables (VPERMI2B; its index ignores the sign bit, which is put back), one for each byte of the
 // result. A tile is M rows by P panels: 8 x 1 when arithmetic is the bound, 1 x 4 and 2 x 2 when
 // the latency of few accumulators or the memory is. While a block of 128 inputs is multiplied, the
-// next one of the same panel (or the next panel's first) is prefetched.
+// next one of the same panel (or the next panel's first) is prefetched into the second-level cache:
+// panels lie a power of two apart, so that in the first level they would evict each other.
 // Each output has one accumulator and takes its pairs in rising order: bit-identical in all tiles.
 // Bound: 2 VDPBF16PS a row and pair at M = 8 (18 of 32 registers); memory below M = 8.
 #include <immintrin.h>
@@ -111,9 +112,9 @@ __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::i
 #pragma GCC unroll 8
       for (int p = 0; p < P; ++p) {
         source.load(wp + p * size, wv[2 * p], wv[2 * p + 1]);
-        _mm_prefetch(reinterpret_cast<const char*>(wp + p * size + ahead), _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(wp + p * size + ahead), _MM_HINT_T1);
         if (Source::kPairBytes == 128) {
-          _mm_prefetch(reinterpret_cast<const char*>(wp + p * size + ahead + 64), _MM_HINT_T0);
+          _mm_prefetch(reinterpret_cast<const char*>(wp + p * size + ahead + 64), _MM_HINT_T1);
         }
       }
 #pragma GCC unroll 8

@@ -54,7 +54,7 @@ __attribute__((noinline)) void multiply(const MicroArgs& a, std::int64_t row, st
       for (int j = 0; j < 2 * P; ++j) {
         const unsigned char* from = w + j / 2 * size + q * 128 + j % 2 * 64;
         wv[j] = _mm512_loadu_si512(from);
-        _mm_prefetch(reinterpret_cast<const char*>(from + ahead), _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(from + ahead), _MM_HINT_T1);
       }
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
