@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/gemm/pack.h"
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <type_traits>
@@ -120,7 +122,9 @@ void interleave(const std::array<const T*, kPanel>& rows, std::int64_t k, Layout
       const bool permuted = layout == Layout::kPairs && sizeof(T) == 1;
       T* to = out + (permuted ? 16 * (o % 16 / 4) + 8 * (o / 16) + 2 * (o % 4) : o * group);
       std::int64_t i = k0;
-      if (group == 2) {
+      if (group == 4) {
+        for (; i + 4 <= end; i += 4) std::memcpy(to + i * kPanel, row + i, 4 * sizeof(T));
+      } else if (group == 2) {
         for (; i + 2 <= end; i += 2) std::memcpy(to + i * kPanel, row + i, 2 * sizeof(T));
       }
       for (; i < end; ++i) to[i / group * group * kPanel + i % group] = row[i];
@@ -169,7 +173,23 @@ void scale_lane(const Weight& w, std::int64_t row, const Info& info, float* fact
 }
 
 // Offset by 128 so that the unsigned factor of VPDPBUSD is the weight.
-std::int8_t to_int8(float v) { return static_cast<std::int8_t>(std::lrint(v) ^ 0x80); }
+// Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
+std::int8_t to_int8(float v) {
+  return static_cast<std::int8_t>(std::bit_cast<std::uint32_t>(v + 12582912.0f) ^ 0x80);
+}
+
+float largest_magnitude(const float* v, std::int64_t count) {
+  float lanes[8] = {};
+  std::int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    for (std::int64_t l = 0; l < 8; ++l) {
+      const float size = std::fabs(v[i + l]);
+      lanes[l] = size > lanes[l] ? size : lanes[l];
+    }
+  }
+  for (; i < count; ++i) lanes[0] = std::max(lanes[0], std::fabs(v[i]));
+  return *std::max_element(lanes, lanes + 8);
+}
 
 void quantise_lane(const Weight& w, std::int64_t row, const Info& info, float* factors,
                    std::int8_t* out) {
@@ -182,8 +202,7 @@ void quantise_lane(const Weight& w, std::int64_t row, const Info& info, float* f
   for (std::int64_t b = 0; b < info.blocks; ++b) {
     const std::int64_t begin = b * info.block;
     const std::int64_t end = std::min(w.cols, begin + info.block);
-    float largest = 0;
-    for (auto k = begin; k < end; ++k) largest = std::max(largest, std::fabs(values[static_cast<std::size_t>(k)]));
+    const float largest = largest_magnitude(values.data() + begin, end - begin);
     factors[b * kPanel] = largest / 127;
     const float inverse = largest > 0 ? 127 / largest : 0;
     for (auto k = begin; k < end; ++k) out[k] = to_int8(values[static_cast<std::size_t>(k)] * inverse);
