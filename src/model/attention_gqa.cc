@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/attention_gqa.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace braid::model {
+
+GqaAttention::Workspace::Workspace(const Config& c, const Options& o, DType activations) {
+  const std::int64_t tokens = std::max(o.max_batched_tokens, o.max_sequences);
+  const ops::AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.head_dim, 1.0f};
+  const auto units = static_cast<std::size_t>(tokens * c.heads * c.head_dim) * size_of(activations);
+  qkv = Buffer(static_cast<std::size_t>(tokens * (c.heads + 2 * c.kv_heads) * c.head_dim) * sizeof(float));
+  q = Buffer(units);
+  out = Buffer(units);
+  state = Buffer(ops::AttentionPrefill::state_bytes(shape, tokens));
+  decode_scratch = Buffer(ops::AttentionDecode::scratch_bytes(shape, std::max(o.max_sequences, 1), std::max(o.max_model_len, 1)));
+}
+
+GqaAttention::GqaAttention(Builder& b, const std::string& prefix)
+    : heads_(b.config().heads), kv_heads_(b.config().kv_heads), dim_(b.config().head_dim), eps_(b.config().rms_eps),
+      scale_(1.0f / std::sqrt(static_cast<float>(dim_))), activations_(b.activations()) {
+  const int hidden = b.config().hidden;
+  qkv_ = b.linear({{prefix + ".q_proj.weight", heads_ * dim_, hidden},
+                   {prefix + ".k_proj.weight", kv_heads_ * dim_, hidden},
+                   {prefix + ".v_proj.weight", kv_heads_ * dim_, hidden}});
+  o_ = b.linear({{prefix + ".o_proj.weight", hidden, heads_ * dim_}});
+  q_norm_ = b.vector(prefix + ".q_norm.weight", dim_);
+  k_norm_ = b.vector(prefix + ".k_norm.weight", dim_);
+  const ops::AttentionShape shape{heads_, kv_heads_, dim_, dim_, scale_};
+  const std::string text = std::to_string(heads_) + "/" + std::to_string(kv_heads_) + " heads of " + std::to_string(dim_);
+  prepare_ = b.choose(b.lists().gqa_prepare, {activations_, activations_}, text);
+  prefill_ = b.choose(b.lists().attention_prefill, {activations_, activations_, shape}, text);
+  decode_ = b.choose(b.lists().attention_decode, {activations_, activations_, shape}, text);
+}
+
+ops::Rows GqaAttention::keys(const Activations& cached) const {
+  return {cached.data, cached.dtype, cached.stride, dim_};
+}
+
+ops::Rows GqaAttention::values(const Activations& cached) const {
+  return {cached.columns(kv_heads_ * dim_, kv_heads_ * dim_).data, cached.dtype, cached.stride, dim_};
+}
+
+void GqaAttention::forward(const Batch& batch, const Activations& x, Matrix<float> hidden, kv::Cache& cache,
+                           int layer, const Rope& rope, Workspace& w, Stream& stream) const {
+  const std::int64_t tokens = x.rows, width = heads_ * dim_, all = (heads_ + 2 * kv_heads_) * dim_;
+  const Activations cached = cache.layer(layer);
+  const Activations q{w.q.data(), activations_, tokens, width, width};
+  const Activations out{w.out.data(), activations_, tokens, width, width};
+  const ops::AttentionShape shape{heads_, kv_heads_, dim_, dim_, scale_};
+  qkv_.run(x, {w.qkv.data(), DType::kF32, tokens, all, all}, stream);
+  prepare_->run({{w.qkv.as<float>(), tokens, all}, heads_, kv_heads_, dim_, q_norm_.data(), k_norm_.data(), eps_,
+                 rope.table(), batch.positions.data(), batch.slots.data(), q, cached}, stream);
+  if (!batch.prefill.empty()) {
+    w.sequences.clear();
+    for (const auto& c : batch.prefill) {
+      w.sequences.push_back({c.first_row, c.rows, c.position, 0, c.position + c.rows, c.block_table, 0});
+    }
+    const std::int64_t rows = batch.prefill_rows();
+    prefill_->run({shape, q.slice_rows(0, rows), keys(cached), values(cached), cache.block_size(), w.sequences,
+                   out.slice_rows(0, rows), w.state.as<float>(), true, true}, stream);
+  }
+  if (!batch.decode.empty()) {
+    w.rows.clear();
+    for (const auto& r : batch.decode) w.rows.push_back({r.block_table, r.position + 1});
+    const std::int64_t first = batch.prefill_rows(), rows = tokens - first;
+    decode_->run({shape, q.slice_rows(first, rows), keys(cached), values(cached), cache.block_size(), w.rows,
+                  out.slice_rows(first, rows), w.decode_scratch.data()}, stream);
+  }
+  o_.run(out, {hidden.data, DType::kF32, hidden.rows, hidden.cols, hidden.stride}, stream, true);
+}
+
+}  // namespace braid::model

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Grouped-query attention with per-head RMSNorm of queries and keys (Qwen3). A token leaves
+// [kv_heads * dim of k | kv_heads * dim of v] in the cache; prefill and decode read the pages.
+#pragma once
+
+#include <vector>
+
+#include "model/build.h"
+#include "model/rope.h"
+
+namespace braid::model {
+
+class GqaAttention {
+ public:
+  struct Workspace {
+    Workspace(const Config& config, const Options& options, DType activations);
+
+    Buffer qkv;  // [tokens, (heads + 2 kv_heads) * dim] float32
+    Buffer q;    // [tokens, heads * dim]
+    Buffer out;
+    Buffer state;
+    Buffer decode_scratch;
+    std::vector<ops::AttentionPrefill::Sequence> sequences;
+    std::vector<ops::AttentionDecode::Row> rows;
+  };
+
+  GqaAttention(Builder& builder, const std::string& prefix);
+
+  // hidden += attention(x).
+  void forward(const Batch& batch, const Activations& x, Matrix<float> hidden, kv::Cache& cache, int layer,
+               const Rope& rope, Workspace& w, Stream& stream) const;
+
+ private:
+  ops::Rows keys(const Activations& cached) const;
+  ops::Rows values(const Activations& cached) const;
+
+  int heads_, kv_heads_, dim_;
+  float eps_, scale_;
+  DType activations_;
+  LinearLayer qkv_, o_;
+  std::vector<float> q_norm_, k_norm_;
+  const ops::Kernel<ops::GqaPrepare>* prepare_;
+  const ops::Kernel<ops::AttentionPrefill>* prefill_;
+  const ops::Kernel<ops::AttentionDecode>* decode_;
+};
+
+}  // namespace braid::model

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Multi-head latent attention (DeepSeek-V2, 2405.04434). A token leaves one cache row,
+// [kv_lora | rope]. Prefill rows attend to keys and values expanded from those rows, a piece of the
+// context at a time; decode rows attend to the rows themselves, with the key projection absorbed
+// into the query and the value projection applied to the result.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "model/build.h"
+#include "model/rope.h"
+
+namespace braid::model {
+
+class MlaAttention {
+ public:
+  // Scratch shared by all layers; sized for the most tokens and the most keys expanded at once.
+  struct Workspace {
+    Workspace(const Config& config, const Options& options, DType activations);
+    static constexpr std::int64_t kExpandedKeys = 2048;
+
+    std::int64_t expanded_keys;
+    Buffer projected;   // [tokens, query or q_lora + kv_lora + rope] float32
+    Buffer q_latent;    // [tokens, q_lora] activations
+    Buffer q;           // [tokens, heads * (nope + rope)] float32
+    Buffer query;       // the same, rotated, activations
+    Buffer nope;        // [decode rows, heads * nope]
+    Buffer absorbed;    // [decode rows, heads * (kv_lora + rope)]
+    Buffer mixed;       // [decode rows, heads * kv_lora]
+    Buffer out;         // [tokens, heads * v]
+    Buffer latent;      // [expanded keys, kv_lora + rope]
+    Buffer keys;        // [expanded keys, heads * (nope + rope)]
+    Buffer values;      // [expanded keys, heads * v]
+    Buffer state;
+    Buffer decode_scratch;
+    std::vector<ops::AttentionPrefill::Sequence> sequences;
+    std::vector<ops::AttentionDecode::Row> rows;
+  };
+
+  MlaAttention(Builder& builder, const std::string& prefix);
+
+  // hidden += attention(x).
+  void forward(const Batch& batch, const Activations& x, Matrix<float> hidden, kv::Cache& cache, int layer,
+               const Rope& rope, Workspace& w, Stream& stream) const;
+
+ private:
+  Matrix<const float> project(const Batch& batch, const Activations& x, kv::Cache& cache, int layer,
+                              const Rope& rope, Workspace& w, Stream& stream) const;
+  void prefill(const Batch& batch, Matrix<const float> q, const kv::Cache& cache, int layer, const Rope& rope,
+               Workspace& w, Stream& stream) const;
+  void expand(const PrefillChunk& chunk, std::int64_t first, std::int64_t end, std::int64_t at,
+              const kv::Cache& cache, int layer, Workspace& w) const;
+  void attend(const Activations& query, std::int64_t keys, bool first, bool last, Workspace& w, Stream& stream) const;
+  void decode(const Batch& batch, Matrix<const float> q, const kv::Cache& cache, int layer, const Rope& rope,
+              Workspace& w, Stream& stream) const;
+  int qk() const { return nope_ + rope_; }
+  int row() const { return kv_lora_ + rope_; }
+
+  int heads_, q_lora_, kv_lora_, nope_, rope_, v_;
+  float eps_, scale_;
+  DType activations_;
+  LinearLayer input_;    // [q_a or q | kv_a]
+  LinearLayer q_b_;
+  LinearLayer expand_k_, expand_v_, absorb_;
+  LinearLayer o_;
+  std::vector<float> q_norm_, kv_norm_;
+  const ops::Kernel<ops::RmsNorm>* norm_ = nullptr;
+  const ops::Kernel<ops::MlaStore>* store_;
+  const ops::Kernel<ops::MlaQuery>* query_;
+  const ops::Kernel<ops::AttentionPrefill>* prefill_;
+  const ops::Kernel<ops::AttentionDecode>* decode_;
+};
+
+}  // namespace braid::model

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/batch.h"
+
+namespace braid::model {
+
+void Batch::clear() {
+  token_ids.clear();
+  positions.clear();
+  slots.clear();
+  prefill.clear();
+  decode.clear();
+  logit_rows.clear();
+}
+
+}  // namespace braid::model

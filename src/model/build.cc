@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/build.h"
+
+#include <algorithm>
+
+namespace braid::model {
+namespace {
+
+std::string shape_text(DType x, ops::WeightFormat format, std::int64_t n, std::int64_t k, std::int64_t batch = 1) {
+  return (batch > 1 ? std::to_string(batch) + " x " : "") + std::to_string(n) + " x " + std::to_string(k) + " " +
+         ops::name_of(format) + ", activations " + std::string(name_of(x));
+}
+
+}  // namespace
+
+Builder::Builder(const weights::Checkpoint& checkpoint, const Config& config, const Options& options,
+                 const ops::Backend& backend, const Progress& progress)
+    : checkpoint_(checkpoint), config_(config), options_(options), backend_(backend), progress_(progress) {}
+
+std::optional<weights::Stored> Builder::stored(const MatrixName& name) {
+  if (error_) return std::nullopt;
+  auto found = checkpoint_.matrix(name.name, name.rows, name.cols);
+  if (!found.ok()) {
+    error_ = found.error();
+    return std::nullopt;
+  }
+  const DType d = found->values.dtype;
+  if (d != DType::kF32 && d != DType::kBF16 && d != DType::kF16 && d != DType::kF8E4M3) {
+    error_ = invalid_argument(checkpoint_.path() + ": tensor " + name.name +
+                              ": expected float32, bfloat16, float16 or float8_e4m3fn, found " + std::string(name_of(d)));
+    return std::nullopt;
+  }
+  advance(found->values.bytes());
+  return std::move(found).value();
+}
+
+ops::Weight Builder::weight_of(const weights::Stored& stored) {
+  return ops::Weight(stored.values, stored.scales, stored.block);
+}
+
+ops::WeightFormat Builder::format_of(const ops::Weight& weight, bool may_quantise) const {
+  if (options_.compute == DType::kF32) return ops::WeightFormat::kF32;
+  if (options_.int8_activations && may_quantise) return ops::WeightFormat::kI8;
+  return weight.values.dtype == DType::kF8E4M3 ? ops::WeightFormat::kF8 : ops::WeightFormat::kBF16;
+}
+
+LinearLayer Builder::pack(const std::vector<ops::Weight>& parts, std::int64_t batch, ops::WeightFormat format) {
+  LinearLayer layer;
+  ops::Linear::Problem problem{format == ops::WeightFormat::kF32 ? DType::kF32 : activations(), format, 0,
+                               parts.front().cols, batch};
+  for (const auto& part : parts) problem.n += part.rows;
+  problem.n /= batch;
+  layer.kernel = choose(lists().linear, problem, shape_text(problem.x, format, problem.n, problem.k, batch));
+  if (!layer.kernel) return layer;
+  layer.weight = layer.kernel->prepare(parts, problem, stream());
+  bytes_ += layer.weight.bytes();
+  return layer;
+}
+
+LinearLayer Builder::linear(const std::vector<MatrixName>& names) {
+  std::vector<weights::Stored> keep;
+  std::vector<ops::Weight> parts;
+  bool all_f8 = true;
+  for (const auto& name : names) {
+    auto matrix = stored(name);
+    if (!matrix) return {};
+    keep.push_back(std::move(*matrix));
+    parts.push_back(weight_of(keep.back()));
+    all_f8 &= parts.back().values.dtype == DType::kF8E4M3;
+  }
+  auto format = format_of(parts.front(), true);
+  if (format == ops::WeightFormat::kF8 && !all_f8) format = ops::WeightFormat::kBF16;
+  return pack(parts, 1, format);
+}
+
+LinearLayer Builder::batched(const std::vector<ops::Weight>& windows, bool may_quantise) {
+  if (error_) return {};
+  return pack(windows, static_cast<std::int64_t>(windows.size()), format_of(windows.front(), may_quantise));
+}
+
+LinearLayer Builder::router(const MatrixName& name) {
+  const auto matrix = stored(name);
+  return matrix ? pack({weight_of(*matrix)}, 1, ops::WeightFormat::kF32) : LinearLayer{};
+}
+
+LinearLayer Builder::head(const std::string& name) {
+  const auto matrix = stored({name, config_.vocab_size, config_.hidden});
+  if (!matrix) return {};
+  return pack({weight_of(*matrix)}, 1, format_of(weight_of(*matrix), false));
+}
+
+std::vector<float> Builder::vector(const std::string& name, std::int64_t size) {
+  if (error_) return {};
+  auto found = checkpoint_.vector(name, size);
+  if (!found.ok()) {
+    error_ = found.error();
+    return {};
+  }
+  return std::move(found).value();
+}
+
+Buffer Builder::embedding(const std::string& name, DType dtype) {
+  const auto matrix = stored({name, config_.vocab_size, config_.hidden});
+  if (!matrix) return {};
+  const ops::Weight weight = weight_of(*matrix);
+  const std::int64_t count = weight.rows * weight.cols;
+  Buffer table(static_cast<std::size_t>(count) * size_of(dtype));
+  for (std::int64_t r = 0, i = 0; r < weight.rows; ++r) {
+    for (std::int64_t c = 0; c < weight.cols; ++c, ++i) {
+      if (dtype == DType::kF32) table.as<float>()[i] = weight.at(r, c);
+      else table.as<std::uint16_t>()[i] = f32_to_bf16(weight.at(r, c));
+    }
+  }
+  bytes_ += table.size();
+  return table;
+}
+
+const ops::Kernel<ops::GroupedMlp>* Builder::choose_mlp(const std::string& sample, int inter, int widest,
+                                                        ops::GroupedMlp::Problem& problem) {
+  const auto matrix = stored({sample + ".gate_proj.weight", inter, config_.hidden});
+  if (!matrix) return nullptr;
+  const auto format = format_of(weight_of(*matrix), true);
+  problem = {activations(), format, config_.hidden, widest};
+  return choose(lists().grouped_mlp, problem, shape_text(problem.x, format, widest, problem.hidden));
+}
+
+ops::PackedMlp Builder::pack_mlp(const ops::Kernel<ops::GroupedMlp>* kernel, const ops::GroupedMlp::Problem& problem,
+                                 const std::string& prefix, int inter) {
+  const auto gate = stored({prefix + ".gate_proj.weight", inter, config_.hidden});
+  const auto up = stored({prefix + ".up_proj.weight", inter, config_.hidden});
+  const auto down = stored({prefix + ".down_proj.weight", config_.hidden, inter});
+  if (!kernel || !gate || !up || !down) return {};
+  ops::PackedMlp packed = kernel->prepare(weight_of(*gate), weight_of(*up), weight_of(*down), problem, stream());
+  bytes_ += packed.bytes();
+  return packed;
+}
+
+MlpLayer Builder::mlp(const std::string& prefix, int inter) {
+  MlpLayer layer;
+  ops::GroupedMlp::Problem problem;
+  layer.kernel = choose_mlp(prefix, inter, inter, problem);
+  layer.weights = pack_mlp(layer.kernel, problem, prefix, inter);
+  return layer;
+}
+
+moe::Layer Builder::moe(const std::string& prefix, int layer) {
+  const auto& m = config_.moe;
+  moe::Parts parts;
+  parts.routing = m.routing;
+  auto gate = router({prefix + ".gate.weight", m.experts, config_.hidden});
+  parts.gate_kernel = gate.kernel;
+  parts.gate = std::move(gate.weight);
+  if (m.has_bias) parts.bias = vector(prefix + ".gate.e_score_correction_bias", m.experts);
+  parts.route_kernel = choose(lists().route, m.routing, std::to_string(m.experts) + " experts, top " + std::to_string(m.top_k));
+  parts.combine_kernel = choose(lists().combine, {config_.hidden}, std::to_string(config_.hidden) + " columns");
+  const int shared_inter = m.shared_experts * m.inter;
+  ops::GroupedMlp::Problem problem;
+  parts.mlp_kernel = choose_mlp(prefix + ".experts.0", m.inter, std::max(m.inter, shared_inter), problem);
+  for (int e = 0; e < m.experts && !error_; ++e) {
+    parts.experts.push_back(pack_mlp(parts.mlp_kernel, problem, prefix + ".experts." + std::to_string(e), m.inter));
+  }
+  if (m.shared_experts > 0) {
+    parts.shared.push_back(pack_mlp(parts.mlp_kernel, problem, prefix + ".shared_experts", shared_inter));
+  }
+  return moe::Layer(std::move(parts));
+}
+
+void Builder::record(const char* op, const std::string& problem, const char* kernel,
+                     const std::vector<ops::Candidate>& candidates) {
+  const auto same = [&](const Model::ChosenKernel& c) { return c.op == op && c.problem == problem; };
+  if (std::any_of(chosen_.begin(), chosen_.end(), same)) return;
+  chosen_.push_back({op, problem, kernel, candidates});
+}
+
+void Builder::advance(std::size_t bytes) {
+  done_ += bytes;
+  if (progress_) progress_(done_, checkpoint_.total_bytes());
+}
+
+}  // namespace braid::model

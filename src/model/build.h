@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a family's constructor needs to turn a checkpoint into layers: kernels selected once, weights
+// packed once, every choice recorded. Errors are collected: the first one is kept, later calls do
+// nothing, and the builder is asked once at the end. Thread rules: one thread.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/model.h"
+#include "moe/layer.h"
+#include "weights/checkpoint.h"
+
+namespace braid::model {
+
+// A packed linear layer and the kernel that runs it.
+struct LinearLayer {
+  const ops::Kernel<ops::Linear>* kernel = nullptr;
+  ops::PackedWeight weight;
+
+  void run(const Activations& x, const Activations& y, Stream& stream, bool accumulate = false) const {
+    kernel->run({&weight, x, y, 0, 0, accumulate}, stream);
+  }
+};
+
+struct MlpLayer {
+  const ops::Kernel<ops::GroupedMlp>* kernel = nullptr;
+  ops::PackedMlp weights;
+};
+
+// The name and shape of a checkpoint matrix.
+struct MatrixName {
+  std::string name;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+};
+
+class Builder {
+ public:
+  Builder(const weights::Checkpoint& checkpoint, const Config& config, const Options& options,
+          const ops::Backend& backend, const Progress& progress);
+
+  const Config& config() const { return config_; }
+  const Options& options() const { return options_; }
+  Stream& stream() const { return *backend_.stream; }
+  DType activations() const { return options_.compute == DType::kF32 ? DType::kF32 : DType::kBF16; }
+  const ops::KernelLists& lists() const { return *backend_.kernels; }
+
+  // Matrices stacked along the outputs: one GEMM.
+  LinearLayer linear(const std::vector<MatrixName>& names);
+  // One batch entry per window of one matrix.
+  LinearLayer batched(const std::vector<ops::Weight>& windows, bool may_quantise);
+  LinearLayer router(const MatrixName& name);
+  MlpLayer mlp(const std::string& prefix, int inter);
+  moe::Layer moe(const std::string& prefix, int layer);
+  std::vector<float> vector(const std::string& name, std::int64_t size);
+  // The table of token embeddings, as bfloat16 or float32 rows.
+  Buffer embedding(const std::string& name, DType dtype);
+  LinearLayer head(const std::string& name);
+
+  // A stored matrix; `keep` must outlive the windows made from it.
+  std::optional<weights::Stored> stored(const MatrixName& name);
+  static ops::Weight weight_of(const weights::Stored& stored);
+
+  template <class Op>
+  const ops::Kernel<Op>* choose(std::span<const ops::Kernel<Op>> list, const typename Op::Problem& problem,
+                                const std::string& description) {
+    if (error_) return nullptr;
+    auto selection = ops::select<Op>(list, problem, backend_.stream->capabilities(), backend_.forced);
+    if (!selection.ok()) {
+      error_ = selection.error();
+      return nullptr;
+    }
+    record(Op::kName, description, selection->kernel->name, selection->candidates);
+    return selection->kernel;
+  }
+
+  const std::optional<Error>& error() const { return error_; }
+  void fail(Error error) {
+    if (!error_) error_ = std::move(error);
+  }
+  std::vector<Model::ChosenKernel> take_chosen() { return std::move(chosen_); }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  ops::WeightFormat format_of(const ops::Weight& weight, bool may_quantise) const;
+  LinearLayer pack(const std::vector<ops::Weight>& parts, std::int64_t batch, ops::WeightFormat format);
+  ops::PackedMlp pack_mlp(const ops::Kernel<ops::GroupedMlp>* kernel, const ops::GroupedMlp::Problem& problem,
+                          const std::string& prefix, int inter);
+  const ops::Kernel<ops::GroupedMlp>* choose_mlp(const std::string& sample, int inter, int widest,
+                                                 ops::GroupedMlp::Problem& problem);
+  void record(const char* op, const std::string& problem, const char* kernel,
+              const std::vector<ops::Candidate>& candidates);
+  void advance(std::size_t bytes);
+
+  const weights::Checkpoint& checkpoint_;
+  const Config& config_;
+  Options options_;
+  ops::Backend backend_;
+  const Progress& progress_;
+  std::optional<Error> error_;
+  std::vector<Model::ChosenKernel> chosen_;
+  std::size_t bytes_ = 0;
+  std::size_t done_ = 0;
+};
+
+}  // namespace braid::model

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/config.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+namespace braid::model {
+namespace {
+
+std::string lexicon() {
+  std::ostringstream text;
+  text << std::ifstream(std::string(BRAID_SOURCE_DIR) + "/models/lexicon-30m/config.json").rdbuf();
+  return text.str();
+}
+
+std::string with(std::string text, const std::string& from, const std::string& to) {
+  const auto at = text.find(from);
+  EXPECT_NE(at, std::string::npos);
+  return text.replace(at, from.size(), to);
+}
+
+TEST(Config, ReadsTheDefaultModel) {
+  const auto c = parse_config(lexicon(), "config.json");
+  ASSERT_TRUE(c.ok()) << c.error().message;
+  EXPECT_EQ(c->moe.experts, 32);
+  EXPECT_EQ(c->moe.routing.groups, 4);
+  EXPECT_TRUE(c->moe.has_bias);
+  EXPECT_FALSE(c->is_moe(0));
+  EXPECT_TRUE(c->is_moe(1));
+  EXPECT_EQ(c->eos_ids, std::vector<std::int32_t>{1});
+}
+
+TEST(Config, NamesTheKeyThatIsWrong) {
+  const std::vector<std::array<std::string, 3>> cases = {
+      {"\"hidden_size\": 256", "\"hidden_sizes\": 256", "hidden_size is missing"},
+      {"\"hidden_size\": 256", "\"hidden_size\": -1", "hidden_size: expected"},
+      {"\"num_experts_per_tok\": 4", "\"num_experts_per_tok\": 40", "num_experts_per_tok"},
+      {"\"n_group\": 4", "\"n_group\": 5", "n_group"},
+      {"\"sigmoid\"", "\"tanh\"", "scoring_func"},
+      {"\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\"}", "rope_scaling.type"},
+      {"\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"", "hidden_act"}};
+  for (const auto& [from, to, expected] : cases) {
+    const auto c = parse_config(with(lexicon(), from, to), "config.json");
+    ASSERT_FALSE(c.ok()) << to;
+    EXPECT_NE(c.error().message.find(expected), std::string::npos) << c.error().message;
+  }
+  EXPECT_FALSE(parse_config("[", "config.json").ok());
+}
+
+}  // namespace
+}  // namespace braid::model

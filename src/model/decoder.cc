@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/decoder.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+namespace braid::model {
+
+Workspace::Workspace(const Config& config, const Options& options, DType activations)
+    : max_tokens(std::max<std::int64_t>(options.max_batched_tokens, options.max_sequences)) {
+  const auto elements = static_cast<std::size_t>(max_tokens * config.hidden);
+  hidden = Buffer(elements * sizeof(float));
+  normed = Buffer(elements * size_of(activations));
+  exact = Buffer(elements * sizeof(float));
+  mlp_rows = Buffer(elements * sizeof(float));
+  mlp_scratch = Buffer(ops::GroupedMlp::scratch_bytes(max_tokens, std::max(config.inter, 1)));
+  slots.resize(static_cast<std::size_t>(max_tokens));
+  std::iota(slots.begin(), slots.end(), 0);
+  ones.assign(static_cast<std::size_t>(max_tokens), 1.0f);
+  const auto& m = config.moe;
+  if (m.experts == 0) return;
+  moe.emplace(m.experts, m.top_k, m.shared_experts > 0, config.hidden,
+              std::max(m.inter, m.shared_experts * m.inter), max_tokens);
+}
+
+Decoder::Decoder(Builder& b)
+    : config_(b.config()),
+      stream_(b.stream()),
+      activations_(b.activations()),
+      workspace_(b.config(), b.options(), b.activations()),
+      table_(b.embedding("model.embed_tokens.weight", b.activations())),
+      final_norm_(b.vector("model.norm.weight", b.config().hidden)),
+      head_(b.head(b.config().tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight")),
+      embed_(b.choose(b.lists().embed, {b.activations()}, std::string(name_of(b.activations())) + " table")),
+      norm_(b.choose(b.lists().rms_norm, {b.activations(), b.config().hidden}, std::to_string(b.config().hidden) + " columns")),
+      combine_(b.choose(b.lists().combine, {b.config().hidden}, std::to_string(b.config().hidden) + " columns")) {}
+
+FeedForward Decoder::feed_forward(Builder& b, const std::string& prefix, int layer) const {
+  FeedForward half;
+  half.norm = b.vector(prefix + ".post_attention_layernorm.weight", config_.hidden);
+  if (config_.is_moe(layer)) half.mixture.emplace(b.moe(prefix + ".mlp", layer));
+  else half.dense = b.mlp(prefix + ".mlp", config_.inter);
+  return half;
+}
+
+Matrix<float> Decoder::embed(const Batch& batch) {
+  CHECK(batch.tokens() <= workspace_.max_tokens, "more tokens than max_batched_tokens");
+  const Matrix<float> hidden(workspace_.hidden.as<float>(), batch.tokens(), config_.hidden);
+  embed_->run({table_.data(), activations_, batch.token_ids, hidden}, stream_);
+  return hidden;
+}
+
+Activations Decoder::norm(Matrix<float> hidden, const std::vector<float>& weight, bool exact) {
+  const Activations out{workspace_.normed.data(), activations_, hidden.rows, hidden.cols, hidden.cols};
+  const Matrix<float> out2(exact ? workspace_.exact.as<float>() : nullptr, hidden.rows, hidden.cols);
+  norm_->run({{hidden.data, hidden.rows, hidden.cols, hidden.stride}, weight.data(), config_.rms_eps, out, out2}, stream_);
+  return out;
+}
+
+void Decoder::run(const FeedForward& half, Matrix<float> hidden, int layer, const Trace* trace) {
+  const Activations x = norm(hidden, half.norm, half.mixture.has_value());
+  if (half.dense) {
+    const ops::MlpGroup group{&half.dense->weights, 0, hidden.rows};
+    const Matrix<float> out(workspace_.mlp_rows.as<float>(), hidden.rows, hidden.cols);
+    half.dense->kernel->run({x, std::span(&group, 1), nullptr, out, workspace_.mlp_scratch.data()}, stream_);
+    combine_->run({{out.data, out.rows, out.cols}, workspace_.slots.data(), workspace_.ones.data(), 1, hidden}, stream_);
+    return;
+  }
+  const Matrix<const float> exact(workspace_.exact.as<float>(), hidden.rows, hidden.cols);
+  const auto seen = half.mixture->forward(x, exact, hidden, *workspace_.moe, stream_);
+  if (trace && trace->routing) trace->routing(layer, seen.logits, seen.ids, seen.weights, config_.moe.top_k);
+}
+
+Matrix<const float> Decoder::logits(const Batch& batch, Matrix<float> hidden) {
+  const auto rows = static_cast<std::int64_t>(batch.logit_rows.size());
+  const auto elements = static_cast<std::size_t>(rows * config_.hidden);
+  if (rows_.size() < elements) rows_.resize(elements);
+  if (head_input_.size() < elements * size_of(activations_)) head_input_ = Buffer(elements * size_of(activations_));
+  logits_.resize(std::max(logits_.size(), static_cast<std::size_t>(rows * config_.vocab_size)));
+  for (std::int64_t i = 0; i < rows; ++i) {
+    std::memcpy(rows_.data() + i * config_.hidden, hidden.row(batch.logit_rows[static_cast<std::size_t>(i)]),
+                static_cast<std::size_t>(config_.hidden) * sizeof(float));
+  }
+  if (rows == 0) return {logits_.data(), 0, config_.vocab_size};
+  const Activations x{head_input_.data(), activations_, rows, config_.hidden, config_.hidden};
+  norm_->run({{rows_.data(), rows, config_.hidden}, final_norm_.data(), config_.rms_eps, x, {}}, stream_);
+  head_.run(x, {logits_.data(), DType::kF32, rows, config_.vocab_size, config_.vocab_size}, stream_);
+  return {logits_.data(), rows, config_.vocab_size};
+}
+
+}  // namespace braid::model

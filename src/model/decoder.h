@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every decoder family shares: embedding, feed-forward halves, final norm and head, and the
+// step's workspace. The residual stream is float32 [tokens, hidden].
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "model/build.h"
+#include "model/rope.h"
+
+namespace braid::model {
+
+// Scratch of one forward(), sized for the most tokens of a step.
+struct Workspace {
+  Workspace(const Config& config, const Options& options, DType activations);
+
+  std::int64_t max_tokens;
+  Buffer hidden;      // [tokens, hidden] float32, the residual stream
+  Buffer normed;      // [tokens, hidden] activations
+  Buffer exact;       // the same in float32
+  Buffer mlp_rows;    // [tokens, hidden] float32
+  Buffer mlp_scratch;
+  std::vector<std::int32_t> slots;  // 0, 1, 2, ...
+  std::vector<float> ones;
+  std::optional<moe::Workspace> moe;
+};
+
+// The second half of a layer: dense or mixture.
+struct FeedForward {
+  std::vector<float> norm;
+  std::optional<MlpLayer> dense;
+  std::optional<moe::Layer> mixture;
+};
+
+class Decoder {
+ public:
+  explicit Decoder(Builder& builder);
+
+  FeedForward feed_forward(Builder& builder, const std::string& prefix, int layer) const;
+
+  Matrix<float> embed(const Batch& batch);
+  // Rows of the residual stream, normalised into activations; `exact` in float32 too.
+  Activations norm(Matrix<float> hidden, const std::vector<float>& weight, bool exact);
+  void run(const FeedForward& half, Matrix<float> hidden, int layer, const Trace* trace);
+  Matrix<const float> logits(const Batch& batch, Matrix<float> hidden);
+
+  Workspace& workspace() { return workspace_; }
+  Stream& stream() { return stream_; }
+  DType activations() const { return activations_; }
+
+ private:
+  const Config config_;
+  Stream& stream_;
+  DType activations_;
+  Workspace workspace_;
+  Buffer table_;
+  std::vector<float> final_norm_;
+  LinearLayer head_;
+  const ops::Kernel<ops::Embed>* embed_;
+  const ops::Kernel<ops::RmsNorm>* norm_;
+  const ops::Kernel<ops::Combine>* combine_;
+  std::vector<float> rows_;
+  std::vector<float> logits_;
+  Buffer head_input_;
+};
+
+}  // namespace braid::model

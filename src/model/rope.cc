@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/rope.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace braid::model {
+namespace {
+
+double magnitude(double factor, double mscale) {
+  return factor <= 1 || mscale == 0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
+}
+
+// The dimension that turns `rotations` times over the original context.
+double correction_dim(const Config& c, int dim, double rotations) {
+  const double positions = static_cast<double>(c.rope_scaling.original_positions);
+  return dim * std::log(positions / (rotations * 2 * std::numbers::pi)) / (2 * std::log(c.rope_theta));
+}
+
+std::vector<float> frequencies(const Config& c, int dim) {
+  std::vector<float> result;
+  const auto& s = c.rope_scaling;
+  double low = 0, high = 0;
+  if (s.yarn()) {
+    low = std::max(std::floor(correction_dim(c, dim, s.beta_fast)), 0.0);
+    high = std::min(std::ceil(correction_dim(c, dim, s.beta_slow)), dim - 1.0);
+    if (low == high) high += 0.001;
+  }
+  for (int i = 0; i < dim / 2; ++i) {
+    const double plain = std::pow(c.rope_theta, -2.0 * i / dim);
+    const double ramp = s.yarn() ? std::clamp((i - low) / (high - low), 0.0, 1.0) : 0.0;
+    result.push_back(static_cast<float>(plain * (1 - ramp) + plain / s.factor * ramp));
+  }
+  return result;
+}
+
+}  // namespace
+
+Rope::Rope(const Config& config, int dim, bool interleaved, std::int64_t positions)
+    : dim_(dim), interleaved_(interleaved) {
+  const auto& s = config.rope_scaling;
+  const double m = s.yarn() ? magnitude(s.factor, s.mscale) / magnitude(s.factor, s.mscale_all_dim) : 1.0;
+  const auto inverse = frequencies(config, dim);
+  cos_.reserve(static_cast<std::size_t>(positions) * inverse.size());
+  sin_.reserve(cos_.capacity());
+  for (std::int64_t p = 0; p < positions; ++p) {
+    for (const float f : inverse) {
+      const double angle = static_cast<double>(static_cast<float>(p) * f);
+      cos_.push_back(static_cast<float>(std::cos(angle) * m));
+      sin_.push_back(static_cast<float>(std::sin(angle) * m));
+    }
+  }
+}
+
+float Rope::softmax_factor(const RopeScaling& s) {
+  const double m = s.yarn() ? magnitude(s.factor, s.mscale_all_dim) : 1.0;
+  return static_cast<float>(m * m);
+}
+
+}  // namespace braid::model

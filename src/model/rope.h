@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tables of the rotary embedding, YaRN included (Peng et al. 2023, as DeepSeek publishes it):
+// frequencies between theta^(-2i/dim) and that divided by the factor, blended by a linear ramp
+// between the dimensions found from beta_fast and beta_slow; cos and sin times
+// m(mscale) / m(mscale_all_dim) with m(s) = 0.1 s ln(factor) + 1.
+#pragma once
+
+#include <vector>
+
+#include "model/config.h"
+#include "ops/elementwise.h"
+
+namespace braid::model {
+
+class Rope {
+ public:
+  // Positions [0, positions), rotating `dim` elements.
+  Rope(const Config& config, int dim, bool interleaved, std::int64_t positions);
+
+  ops::RopeTable table() const { return {cos_.data(), sin_.data(), dim_, interleaved_}; }
+  // m(mscale_all_dim)^2: what the softmax scale is multiplied by.
+  static float softmax_factor(const RopeScaling& scaling);
+
+ private:
+  std::vector<float> cos_;
+  std::vector<float> sin_;
+  int dim_;
+  bool interleaved_;
+};
+
+}  // namespace braid::model
