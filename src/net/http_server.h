@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// An asynchronous HTTP/1.1 server on one I/O thread of its own: keep-alive, pipelining, chunked
+// streams, limits on everything that a client can send, timeouts for slow and vanished clients.
+//
+//   request bytes -> Handler(Request, ResponseWriter)  [I/O thread]
+//   any thread    -> HttpServer::post(work)            [runs on the I/O thread]
+//
+// Requests of one connection are handled one after the other, in order. What is written to a
+// connection while one piece of posted work runs leaves in one write.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "net/http_message.h"
+
+namespace braid::net {
+
+// Answers one request: send() once, or begin() then any number of write() then end().
+// Thread rules: I/O thread only. Calls after the connection is gone, or after the answer is
+// complete, do nothing. A writer that is destroyed with no answer answers 500.
+class ResponseWriter {
+ public:
+  virtual ~ResponseWriter() = default;
+
+  virtual void send(Response response) = 0;
+
+  // Starts a stream; `head.body` is its first data.
+  virtual void begin(Response head) = 0;
+  virtual void write(std::string_view data) = 0;
+  virtual void end() = 0;
+
+  // False when the client is gone or the answer is complete.
+  virtual bool open() const = 0;
+
+  // Called once, on the I/O thread, if the connection ends before the answer is complete: the
+  // client left (half-closing counts), does not read, or the server stops.
+  virtual void on_close(std::function<void()> callback) = 0;
+};
+
+// Called on the I/O thread; must not block. The writer may be kept and used later.
+using Handler = std::function<void(Request&& request, std::shared_ptr<ResponseWriter> writer)>;
+
+struct HttpServerOptions {
+  std::string host = "127.0.0.1";
+  int port = 0;  // 0: any free port
+  std::size_t max_body_bytes = 16u << 20;
+  std::size_t max_header_bytes = 64u << 10;
+  int max_headers = 256;
+  int max_connections = 4096;               // more are answered 503 and closed
+  std::size_t max_buffered_bytes = 4u << 20;  // unread stream data; more drops the client
+  Duration header_timeout = std::chrono::seconds(20);  // from a request's first byte to its headers
+  Duration body_timeout = std::chrono::seconds(60);    // from the headers to the last byte
+  Duration idle_timeout = std::chrono::seconds(75);    // between requests
+  Duration write_timeout = std::chrono::seconds(30);   // without any progress of a write
+};
+
+// Thread safety: every method may be called from any thread but the I/O thread; post from any.
+class HttpServer {
+ public:
+  // Binds, listens and starts the I/O thread.
+  static Result<std::unique_ptr<HttpServer>> listen(const HttpServerOptions& options,
+                                                    Handler handler);
+  virtual ~HttpServer() = default;  // closes all connections at once
+
+  virtual int port() const = 0;
+  virtual int connections() const = 0;
+  virtual void post(std::function<void()> work) = 0;
+
+  // Accepts no more, closes idle connections, lets answers in progress end until `timeout`
+  // passes, then closes what is left. Returns when all is closed; nothing is handled afterwards.
+  virtual void shutdown(Duration timeout) = 0;
+};
+
+}  // namespace braid::net
