@@ -8,5 +8,6 @@ namespace braid::protocol {
 
 // Appends `text` as a JSON string, quotes included. Invalid UTF-8 is the caller's business.
 void append_json_string(std::string& out, std::string_view text);
+std::string json_string(std::string_view text);
 
 }  // namespace braid::protocol

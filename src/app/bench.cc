@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+// braid bench machine, braid bench engine.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <numeric>
+#include <sstream>
+
+#include "app/commands.h"
+#include "app/load.h"
+#include "app/parse.h"
+#include "backend/cpu/machine/machine.h"
+#include "config/reference.h"
+
+namespace braid::app {
+namespace {
+
+struct EngineBench {
+  ModelSettings model;
+  std::string batch = "1,8,64";
+  int prompt = 512;
+  int context = 64;
+  double seconds = 1.0;
+  std::string json;
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.group("Model", self.model);
+    v.field("batch", self.batch, {.help = "Decode batch sizes, separated by commas"});
+    v.field("prompt", self.prompt, {.help = "Tokens of a prefill", .unit = "tokens", .min = 1, .max = 1 << 20});
+    v.field("context", self.context, {.help = "Tokens in the cache when decoding begins", .unit = "tokens", .min = 0});
+    v.field("seconds", self.seconds, {.help = "Time spent on each case", .unit = "seconds", .min = 0.001, .max = 60});
+    v.field("json", self.json, {.help = "File for one JSON line a case"});
+  }
+};
+
+// What a step must read and compute at least: weights touched, FLOP per token.
+struct Work {
+  double bytes_at(double batch) const {
+    const double distinct = experts > 0 ? (batch <= 1 ? top_k : experts * (1 - std::pow(1 - top_k / experts, batch))) : 0;
+    return (base + moe_layers * distinct * expert) * bytes_per_weight + head * 2;
+  }
+  double flops = 0;         // per token, without the head
+  double head = 0;          // weights of the head
+  double base = 0;          // weights touched by every step
+  double moe_layers = 0, experts = 0, top_k = 0, expert = 0;
+  double bytes_per_weight = 2;
+  double attention = 0;     // FLOP per token and key, all layers, expanded
+};
+
+Work work_of(const model::Config& c, bool fp8) {
+  Work w;
+  const double h = c.hidden, qk = c.nope_dim + c.rope_dim;
+  double a = c.kv_lora > 0 ? (c.q_lora > 0 ? h * c.q_lora + c.q_lora * c.heads * qk : h * c.heads * qk) +
+                                 h * (c.kv_lora + c.rope_dim) + c.kv_lora * c.heads * (c.nope_dim + c.v_dim) + c.heads * c.v_dim * h
+                           : h * (c.heads + 2 * c.kv_heads) * c.head_dim + c.heads * c.head_dim * h;
+  for (int layer = 0; layer < c.layers; ++layer) w.moe_layers += c.is_moe(layer);
+  const double dense = c.layers - w.moe_layers;
+  w.experts = c.moe.experts;
+  w.top_k = c.moe.top_k;
+  w.expert = 3 * h * c.moe.inter;
+  w.base = c.layers * a + dense * 3 * h * c.inter + w.moe_layers * (c.moe.shared_experts * w.expert + h * w.experts);
+  w.head = h * c.vocab_size;
+  w.flops = 2 * (w.base + w.moe_layers * w.top_k * w.expert);
+  w.bytes_per_weight = fp8 ? 1 : 2;
+  const double dims = c.kv_lora > 0 ? qk + c.v_dim : 2.0 * c.head_dim;
+  w.attention = 2 * dims * c.heads * c.layers;
+  return w;
+}
+
+struct Case {
+  std::string name;
+  int batch = 0;
+  double tokens_per_s = 0;
+  double floor_tokens_per_s = 0;
+};
+
+class Runner {
+ public:
+  Runner(model::Model& model, const EngineBench& bench, int most)
+      : model_(model), bench_(bench), per_sequence_((std::max(bench.prompt, bench.context + 512) + kBlock) / kBlock),
+        cache_(model.cache_layout(), per_sequence_ * most, kBlock) {
+    for (std::int32_t s = 0; s < most; ++s) {
+      tables_.emplace_back(static_cast<std::size_t>(per_sequence_));
+      std::iota(tables_.back().begin(), tables_.back().end(), s * per_sequence_);
+    }
+  }
+
+  double prefill() {
+    return rate(bench_.prompt, [&](int) { step_prefill(0, bench_.prompt); });
+  }
+
+  double decode(int batch) {
+    for (int s = 0; s < batch; ++s) {
+      if (bench_.context > 0) step_prefill(s, bench_.context);
+    }
+    return rate(batch, [&](int repetition) { step_decode(batch, bench_.context + repetition % 448); });
+  }
+
+ private:
+  static constexpr int kBlock = 16;
+
+  std::int32_t slot(int s, int position) const {
+    return tables_[static_cast<std::size_t>(s)][static_cast<std::size_t>(position / kBlock)] * kBlock + position % kBlock;
+  }
+  std::int32_t token(int s, int position) const {
+    return static_cast<std::int32_t>((s * 7919 + position * 104729 + 13) % model_.config().vocab_size);
+  }
+
+  void step_prefill(int s, int count) {
+    batch_.clear();
+    for (int p = 0; p < count; ++p) {
+      batch_.token_ids.push_back(token(s, p));
+      batch_.positions.push_back(p);
+      batch_.slots.push_back(slot(s, p));
+    }
+    batch_.prefill.push_back({0, count, 0, tables_[static_cast<std::size_t>(s)].data()});
+    batch_.logit_rows.push_back(count - 1);
+    model_.forward(batch_, cache_);
+  }
+
+  void step_decode(int batch, int position) {
+    batch_.clear();
+    for (int s = 0; s < batch; ++s) {
+      batch_.token_ids.push_back(token(s, position));
+      batch_.positions.push_back(position);
+      batch_.slots.push_back(slot(s, position));
+      batch_.decode.push_back({position, tables_[static_cast<std::size_t>(s)].data()});
+      batch_.logit_rows.push_back(s);
+    }
+    model_.forward(batch_, cache_);
+  }
+
+  // Median over five windows of the wanted time in all.
+  template <class Step>
+  double rate(int tokens, Step step) {
+    const SteadyClock clock;
+    step(0);
+    std::vector<double> rates;
+    int repetition = 0;
+    for (int window = 0; window < 5; ++window) {
+      const TimePoint begin = clock.now();
+      double elapsed = 0;
+      int steps = 0;
+      do {
+        step(repetition++);
+        ++steps;
+        elapsed = to_seconds(clock.now() - begin);
+      } while (elapsed < bench_.seconds / 5);
+      rates.push_back(steps * tokens / elapsed);
+    }
+    std::sort(rates.begin(), rates.end());
+    return rates[2];
+  }
+
+  model::Model& model_;
+  const EngineBench& bench_;
+  std::int32_t per_sequence_;
+  kv::Cache cache_;
+  std::vector<std::vector<std::int32_t>> tables_;
+  model::Batch batch_;
+};
+
+Result<std::vector<int>> batches_of(const std::string& text) {
+  std::vector<int> batches;
+  std::istringstream in(text);
+  for (std::string word; std::getline(in, word, ',');) {
+    const int batch = std::atoi(word.c_str());
+    if (batch < 1 || batch > 65536) return invalid_argument("--batch: expected numbers like 1,8,64, found '" + text + "'");
+    batches.push_back(batch);
+  }
+  return batches;
+}
+
+Status bench_engine(const EngineBench& bench) {
+  ASSIGN_OR_RETURN(const auto batches, batches_of(bench.batch));
+  const int most = batches.empty() ? 1 : *std::max_element(batches.begin(), batches.end());
+  model::Options options;
+  options.max_model_len = std::max(bench.prompt, bench.context + 512);
+  options.max_batched_tokens = std::max({bench.prompt, most, bench.context});
+  options.max_sequences = most;
+  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(bench.model, options, true));
+  const auto limits = cpu::measure_machine(*loaded.stream);
+  const bool int8 = bench.model.cpu_activations == "int8", f32 = bench.model.dtype == "float32";
+  const double peak = 1e9 * (f32 ? limits.f32_gflops.all : int8 ? limits.int8_gops.all : limits.bf16_gflops.all);
+  bool fp8 = int8;
+  for (const auto& chosen : loaded.model->chosen_kernels()) fp8 |= chosen.problem.find("fp8") != std::string::npos;
+  const Work work = work_of(loaded.model->config(), fp8);
+  const bool cached = static_cast<double>(loaded.model->weight_bytes()) < 40e6;
+  const double bandwidth = 1e9 * (cached ? limits.l3_gb_s.all : limits.dram_gb_s.all);
+  std::printf("machine: bf16 %.0f GFLOP/s, int8 %.0f GOP/s, DRAM %.1f GB/s, L3 %.1f GB/s, %d workers\n", limits.bf16_gflops.all,
+              limits.int8_gops.all, limits.dram_gb_s.all, limits.l3_gb_s.all, limits.workers);
+  std::printf("floor: %s bandwidth, %s peak\n%-8s %6s %12s %12s %7s\n", cached ? "L3" : "DRAM", f32 ? "float32" : int8 ? "int8" : "bf16",
+              "case", "batch", "tokens/s", "floor", "share");
+  Runner runner(*loaded.model, bench, most);
+  std::vector<Case> cases;
+  const double prefill_flops = work.flops + work.attention * (bench.prompt + 1) / 2.0;
+  cases.push_back({"prefill", bench.prompt, runner.prefill(), peak / prefill_flops});
+  for (const int batch : batches) {
+    const double step = std::max(work.bytes_at(batch) / bandwidth, batch * (work.flops + 2 * work.head) / peak);
+    cases.push_back({"decode", batch, runner.decode(batch), batch / step});
+  }
+  std::ofstream json;
+  if (!bench.json.empty()) json.open(bench.json);
+  for (const auto& c : cases) {
+    std::printf("%-8s %6d %12.0f %12.0f %6.1f%%\n", c.name.c_str(), c.batch, c.tokens_per_s, c.floor_tokens_per_s,
+                100 * c.tokens_per_s / c.floor_tokens_per_s);
+    if (json) json << "{\"case\":\"" << c.name << "\",\"batch\":" << c.batch << ",\"tokens_per_s\":" << c.tokens_per_s
+                   << ",\"floor_tokens_per_s\":" << c.floor_tokens_per_s << "}\n";
+  }
+  if (!bench.json.empty() && !json) return internal_error("can't write " + bench.json);
+  return {};
+}
+
+int bench_machine() {
+  const auto stream = cpu::make_stream({});
+  const auto m = cpu::measure_machine(*stream);
+  std::printf("%d workers, %s\n%-22s %10s %10s\n", m.workers, m.arithmetic.c_str(), "", "1 worker", "all");
+  const auto line = [](const char* name, const cpu::Limit& l) { std::printf("%-22s %10.1f %10.1f\n", name, l.one, l.all); };
+  line("float32 GFLOP/s", m.f32_gflops);
+  line("bf16 GFLOP/s", m.bf16_gflops);
+  line("int8 GOP/s", m.int8_gops);
+  line("DRAM read GB/s", m.dram_gb_s);
+  line("L3 read GB/s", m.l3_gb_s);
+  line("L2 read GB/s", m.l2_gb_s);
+  return 0;
+}
+
+}  // namespace
+
+int bench(Words words) {
+  const std::string what = words.empty() ? "--help" : words[0];
+  if (what == "machine") return bench_machine();
+  if (what == "engine") {
+    EngineBench settings;
+    const auto parsed = config::parse(settings, words.subspan(1), parse_options());
+    if (!parsed.ok()) return fail(parsed.error());
+    if (!parsed->help && !settings.model.model.empty()) {
+      const Status status = bench_engine(settings);
+      return status.ok() ? 0 : fail(status.error());
+    }
+    std::puts(config::help<EngineBench>({"braid bench engine MODEL [flags]",
+        "Prefill and decode by batch size on the model alone, beside what this machine could do at most.", ""}).c_str());
+    return parsed->help ? 0 : 2;
+  }
+  std::puts("usage: braid bench machine\n       braid bench engine MODEL [flags]\n\n"
+            "machine  peaks and bandwidths of this machine\n"
+            "engine   tokens per second of a model by batch size, beside the machine's floor");
+  return words.empty() || (what != "--help" && what != "-h") ? 2 : 0;
+}
+
+}  // namespace braid::app

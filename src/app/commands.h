@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The subcommands of the binary. Each takes its words and returns the exit status: 0, 1 when what
+// was asked failed, 2 when the words are wrong.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "base/result.h"
+
+namespace braid::app {
+
+using Words = std::span<const std::string>;
+
+int serve(Words words);
+int render(Words words);
+int kernels(Words words);
+int config(Words words);
+int bench(Words words);
+int doctor(Words words);
+int chat(Words words);
+
+// Prints "braid: message" and returns 1, or 2 for a wrong argument.
+int fail(const Error& error);
+
+}  // namespace braid::app

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/load.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "text/files.h"
+#include "weights/checkpoint.h"
+
+namespace braid::app {
+namespace {
+
+// A bar on a terminal, a line every ten per cent elsewhere.
+class LoadingProgress {
+ public:
+  void operator()(std::size_t done, std::size_t total) {
+    const int percent = total ? static_cast<int>(std::min<std::size_t>(100, done * 100 / total)) : 0;
+    const std::size_t gib = done >> 30;
+    if (terminal_ ? percent == percent_ && gib == gib_ : percent / 10 == percent_ / 10 && gib / 4 == gib_ / 4) return;
+    percent_ = percent;
+    gib_ = gib;
+    if (!terminal_ && done < (std::size_t{1} << 30)) return;
+    if (!terminal_) {
+      log_info("loading weights", {{"mib", done >> 20}, {"percent", percent}});
+      return;
+    }
+    std::fprintf(stderr, "\rloading weights [%-40.*s] %3d %% %zu MiB", percent * 40 / 100,
+                 "########################################", percent, done >> 20);
+    shown_ = true;
+  }
+  ~LoadingProgress() {
+    if (shown_) std::fprintf(stderr, "\r\033[K");
+  }
+
+ private:
+  const bool terminal_ = isatty(STDERR_FILENO) == 1;
+  int percent_ = -1;
+  std::size_t gib_ = 0;
+  bool shown_ = false;
+};
+
+Result<std::unique_ptr<weights::Checkpoint>> open(const ModelSettings& settings) {
+  return settings.load_format == "dummy" ? weights::dummy_checkpoint(settings.model) : weights::open_checkpoint(settings.model);
+}
+
+std::string optional_file(const std::string& path) {
+  const auto text = text::exists(path) ? text::read_file(path) : Result<std::string>(std::string("{}"));
+  return text.ok() ? *text : "{}";
+}
+
+void add_eos(const nlohmann::json& ids, std::vector<std::int32_t>& to) {
+  const auto add = [&](const nlohmann::json& id) {
+    if (id.is_number_integer() && std::find(to.begin(), to.end(), id.get<std::int32_t>()) == to.end()) {
+      to.push_back(id.get<std::int32_t>());
+    }
+  };
+  if (ids.is_array()) std::for_each(ids.begin(), ids.end(), add);
+  else add(ids);
+}
+
+// A bad word means its tokens with and without a space in front.
+std::vector<std::vector<std::int32_t>> bad_word(const text::Tokenizer& tokenizer, const std::string& word) {
+  std::vector<std::vector<std::int32_t>> sequences;
+  for (const std::string& form : {word, " " + word}) {
+    auto ids = tokenizer.encode(form, false);
+    if (!ids.empty() && std::find(sequences.begin(), sequences.end(), ids) == sequences.end()) sequences.push_back(std::move(ids));
+  }
+  return sequences;
+}
+
+}  // namespace
+
+Result<int> model_length(int setting, const std::string& folder) {
+  ASSIGN_OR_RETURN(const std::string json, text::read_file(folder + "/config.json"));
+  ASSIGN_OR_RETURN(const model::Config config, model::parse_config(json, folder + "/config.json"));
+  const auto limit = static_cast<int>(std::min<std::int64_t>(config.max_positions, 1 << 30));
+  if (setting > limit) {
+    return invalid_argument("--max-model-len " + std::to_string(setting) + " is beyond the model's " + std::to_string(limit) +
+                            " positions (max_position_embeddings)", "max-model-len");
+  }
+  return setting > 0 ? setting : limit;
+}
+
+Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress) {
+  const SteadyClock clock;
+  const TimePoint begin = clock.now();
+  options.compute = settings.dtype == "float32" ? DType::kF32 : DType::kBF16;
+  options.int8_activations = settings.cpu_activations == "int8";
+  ASSIGN_OR_RETURN(const auto checkpoint, open(settings));
+  LoadedModel loaded;
+  loaded.stream = cpu::make_stream({.threads = settings.cpu_threads});
+  const ops::Backend backend{&cpu::kernels(), loaded.stream.get(), settings.kernel};
+  LoadingProgress progress;
+  model::Progress report;
+  if (show_progress) report = [&](std::size_t done, std::size_t total) { progress(done, total); };
+  ASSIGN_OR_RETURN(loaded.model, model::build(*checkpoint, options, backend, report));
+  loaded.seconds = to_seconds(clock.now() - begin);
+  return loaded;
+}
+
+Result<LoadedText> load_text(const ModelSettings& settings, const model::Config& config) {
+  LoadedText loaded;
+  loaded.vocabulary.size = config.vocab_size;
+  loaded.vocabulary.eos_ids = config.eos_ids;
+  const std::string generation = optional_file(settings.model + "/generation_config.json");
+  const auto json = nlohmann::json::parse(generation, nullptr, false);
+  if (json.is_object() && json.contains("eos_token_id")) add_eos(json["eos_token_id"], loaded.vocabulary.eos_ids);
+  if (settings.generation_config == "auto" && json.is_object()) loaded.generation_defaults = generation;
+  if (settings.skip_tokenizer_init) return loaded;
+  const std::string folder = settings.tokenizer.value_or(settings.model);
+  ASSIGN_OR_RETURN(loaded.tokenizer, text::load_tokenizer(folder));
+  auto chat = text::load_chat_template(folder);
+  if (chat.ok()) loaded.chat_template = *chat;
+  else if (chat.error().code != ErrorCode::kNotFound) return chat.error();
+  auto grammars = text::make_grammar_compiler(folder, loaded.vocabulary.eos_ids, config.vocab_size);
+  if (grammars.ok()) loaded.vocabulary.grammars = *grammars;
+  else log_warning("structured output is off", {{"reason", grammars.error().message}});
+  loaded.vocabulary.encode_bad_word = [tokenizer = loaded.tokenizer](const std::string& word) { return bad_word(*tokenizer, word); };
+  return loaded;
+}
+
+}  // namespace braid::app

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// From settings to a model in memory and what surrounds it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/settings.h"
+#include "backend/cpu/backend.h"
+#include "engine/engine.h"
+#include "model/model.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace braid::app {
+
+struct LoadedModel {
+  std::unique_ptr<cpu::Stream> stream;  // outlives the model
+  std::unique_ptr<model::Model> model;
+  double seconds = 0;
+};
+
+// `options.max_*` may be 0: then the limits of the settings and config.json are taken.
+Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress);
+
+struct LoadedText {
+  std::shared_ptr<const text::Tokenizer> tokenizer;
+  std::shared_ptr<const text::ChatTemplate> chat_template;
+  std::string generation_defaults = "{}";
+  engine::Vocabulary vocabulary;
+};
+
+Result<LoadedText> load_text(const ModelSettings& settings, const model::Config& config);
+
+// The longest sequence to serve: the setting, or the model's limit.
+Result<int> model_length(int setting, const std::string& folder);
+
+}  // namespace braid::app

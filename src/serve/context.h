@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the handlers share. Thread rules: used on the I/O thread; constant after start.
+#pragma once
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "net/http_server.h"
+#include "protocol/request.h"
+#include "serve/server.h"
+
+namespace braid::serve {
+
+using Writer = std::shared_ptr<net::ResponseWriter>;
+
+struct Context {
+  Parts parts;
+  Settings settings;
+  std::vector<std::string> model_names;
+  net::HttpServer* http = nullptr;  // set before the first request is handled
+  std::atomic<bool> draining{false};
+  std::atomic<int> load{0};         // requests being answered
+  std::atomic<std::uint64_t> next_id{1};
+  std::int64_t started = 0;         // Unix seconds
+  bool join_parts = true;           // message contents as one text
+
+  std::string new_id(const std::string& prefix);
+  std::int64_t now_seconds() const;
+  // An error when the request names a model that is not served.
+  Status check_model(const std::string& name) const;
+};
+
+void send_json(const Writer& writer, int status, std::string body);
+void send_error(const Writer& writer, const Error& error);
+
+// Prompt tokens of a request; errors when there is no tokenizer or template.
+Result<std::vector<std::int32_t>> tokens_of(const Context& context, const protocol::Prompt& prompt, bool special);
+Result<std::string> render_chat(const Context& context, const protocol::ChatRequest& request);
+
+// Handlers. Each answers its request, now or later.
+void handle_chat(Context& context, net::Request&& request, Writer writer);
+void handle_completion(Context& context, net::Request&& request, Writer writer);
+void handle_generate(Context& context, net::Request&& request, Writer writer);
+void handle_chat_render(Context& context, net::Request&& request, Writer writer);
+void handle_completion_render(Context& context, net::Request&& request, Writer writer);
+void handle_tokenize(Context& context, net::Request&& request, Writer writer);
+void handle_detokenize(Context& context, net::Request&& request, Writer writer);
+void handle_models(Context& context, net::Request&& request, Writer writer);
+
+}  // namespace braid::serve

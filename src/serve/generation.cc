@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serve/generation.h"
+
+#include <algorithm>
+
+namespace braid::serve {
+
+using protocol::FinishReason;
+
+Generation::Generation(Context& context, protocol::CommonRequest request,
+                       std::vector<std::vector<std::int32_t>> prompts, std::unique_ptr<Format> format, Writer writer)
+    : context_(context), request_(std::move(request)), prompts_(std::move(prompts)), format_(std::move(format)),
+      writer_(std::move(writer)), model_(request_.model.empty() ? context.model_names.front() : request_.model),
+      created_(context.now_seconds()) {
+  ++context_.load;
+}
+
+Generation::~Generation() { --context_.load; }
+
+Status Generation::submit() {
+  const auto limit = context_.parts.engine->max_model_len();
+  for (std::size_t p = 0; p < prompts_.size(); ++p) {
+    engine::SubmitMessage message;
+    message.prompt = prompts_[p];
+    message.params = request_.sampling;
+    const int left = static_cast<int>(std::max<std::int64_t>(1, limit - static_cast<std::int64_t>(prompts_[p].size())));
+    message.params.max_tokens = request_.max_tokens.value_or(left);
+    message.priority = request_.priority;
+    message.cache_salt = request_.cache_salt;
+    message.request_id = id_;
+    if (const int seconds = context_.settings.request_timeout_seconds) {
+      message.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+    }
+    message.subscriber = shared_from_this();
+    usage_.prompt += static_cast<std::int64_t>(prompts_[p].size());
+    auto id = context_.parts.engine->submit(std::move(message));
+    if (!id.ok()) return id.error();
+    submitted_.emplace(*id, static_cast<int>(p));
+  }
+  return {};
+}
+
+void Generation::start() {
+  id_ = request_.request_id.empty() ? context_.new_id(format_->id_prefix())
+                                    : format_->id_prefix() + request_.request_id;
+  const int n = request_.sampling.n;
+  for (std::size_t p = 0; p < prompts_.size(); ++p) {
+    for (int i = 0; i < n; ++i) {
+      Choice choice;
+      choice.prompt = static_cast<int>(p);
+      choice.index = static_cast<int>(p) * n + i;
+      if (context_.parts.tokenizer) choice.detokenizer.emplace(context_.parts.tokenizer, request_.sampling.skip_special_tokens);
+      choice.stops.emplace(request_.sampling.stop, request_.sampling.include_stop_str_in_output);
+      choices_.push_back(std::move(choice));
+    }
+  }
+  if (const Status status = submit(); !status.ok()) {
+    cancel_all();
+    finished_ = true;
+    return send_error(writer_, status.error());
+  }
+  writer_->on_close([weak = weak_from_this()] {
+    if (auto self = weak.lock()) {
+      self->cancel_all();
+      self->finished_ = true;
+    }
+  });
+  if (request_.stream) {
+    net::Response head;
+    head.content_type = "text/event-stream; charset=utf-8";
+    head.headers = {{"Cache-Control", "no-cache"}};
+    head.body = format_->stream_start(*this);
+    writer_->begin(std::move(head));
+  }
+}
+
+void Generation::on_tokens(std::vector<engine::TokenMessage>&& messages) {
+  context_.http->post([self = shared_from_this(), batch = std::move(messages)]() mutable { self->receive(std::move(batch)); });
+}
+
+void Generation::receive(std::vector<engine::TokenMessage>&& messages) {
+  if (finished_) return;
+  std::string events;
+  for (auto& message : messages) {
+    const auto found = submitted_.find(message.request);
+    if (found == submitted_.end()) continue;
+    Choice& choice = choices_[static_cast<std::size_t>(found->second * request_.sampling.n + message.index)];
+    if (choice.done()) continue;
+    const Piece piece = advance(choice, message);
+    if (request_.stream && (choice.done() || !piece.text.empty() || (!piece.tokens.empty() && request_.return_token_ids))) {
+      events += format_->stream_piece(*this, choice, piece);
+    }
+  }
+  if (!events.empty() && writer_->open()) writer_->write(events);
+  finish_if_done();
+}
+
+Piece Generation::advance(Choice& choice, engine::TokenMessage& message) {
+  if (choice.tokens.empty()) usage_.cached += message.index == 0 ? message.cached_tokens : 0;
+  if (!message.prompt_logprobs.empty()) choice.prompt_logprobs = std::move(message.prompt_logprobs);
+  Piece piece;
+  piece.tokens = message.tokens;
+  piece.logprobs = message.logprobs;
+  usage_.completion += static_cast<std::int64_t>(message.tokens.size());
+  FinishReason finish = message.finish;
+  std::span<const std::int32_t> shown(message.tokens);
+  const auto& eos = context_.parts.eos_ids;
+  const bool ends_with_stop = finish == FinishReason::kStop && !shown.empty() &&
+                              (message.stop_token || std::find(eos.begin(), eos.end(), shown.back()) != eos.end());
+  if (ends_with_stop && !request_.sampling.include_stop_str_in_output) shown = shown.first(shown.size() - 1);
+  if (choice.detokenizer) {
+    piece.text = choice.stops->append(choice.detokenizer->append(shown));
+    if (finish != FinishReason::kNone) {
+      piece.text += choice.stops->append(choice.detokenizer->finish());
+      piece.text += choice.stops->finish();
+    }
+  }
+  if (choice.stops->found() && finish != FinishReason::kError) {
+    if (finish == FinishReason::kNone) context_.parts.engine->cancel(message.request, message.index);
+    finish = FinishReason::kStop;
+  }
+  choice.text += piece.text;
+  choice.tokens.insert(choice.tokens.end(), message.tokens.begin(), message.tokens.end());
+  for (auto& logprobs : message.logprobs) choice.logprobs.push_back(std::move(logprobs));
+  choice.finish = finish;
+  choice.stop_token = message.stop_token;
+  choice.error = message.error;
+  if (choice.done()) ++done_;
+  return piece;
+}
+
+void Generation::finish_if_done() {
+  if (finished_ || done_ < choices_.size()) return;
+  finished_ = true;
+  if (request_.stream) {
+    std::string tail;
+    if (request_.include_usage || context_.settings.enable_force_include_usage) tail += format_->stream_usage(*this);
+    tail += "data: [DONE]\n\n";
+    writer_->write(tail);
+    writer_->end();
+    return;
+  }
+  for (const auto& choice : choices_) {
+    if (choice.finish == FinishReason::kError) return send_error(writer_, internal_error(choice.error));
+  }
+  send_json(writer_, 200, format_->whole(*this));
+}
+
+void Generation::cancel_all() {
+  for (const auto& [id, prompt] : submitted_) context_.parts.engine->cancel(id);
+}
+
+std::string Generation::usage_json() const {
+  std::string json = "{\"prompt_tokens\":" + std::to_string(usage_.prompt) +
+                     ",\"total_tokens\":" + std::to_string(usage_.prompt + usage_.completion) +
+                     ",\"completion_tokens\":" + std::to_string(usage_.completion) + ",\"prompt_tokens_details\":";
+  if (context_.settings.enable_prompt_tokens_details) json += "{\"cached_tokens\":" + std::to_string(usage_.cached) + "}";
+  else json += "null";
+  return json + "}";
+}
+
+}  // namespace braid::serve

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// One HTTP request being generated: submits its prompts, turns tokens into text, looks for stop
+// strings, and hands pieces to a Format, which writes them as the endpoint wants.
+// Thread rules: everything but on_tokens runs on the I/O thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "serve/context.h"
+#include "serve/stop_strings.h"
+#include "text/detokenizer.h"
+
+namespace braid::serve {
+
+struct Choice {
+  int prompt = 0;
+  int index = 0;  // of the response
+  std::optional<text::Detokenizer> detokenizer;
+  std::optional<StopStrings> stops;
+  std::string text;
+  std::vector<std::int32_t> tokens;
+  std::vector<engine::PositionLogprobs> logprobs;
+  std::vector<std::optional<engine::PositionLogprobs>> prompt_logprobs;
+  protocol::FinishReason finish = protocol::FinishReason::kNone;
+  std::optional<std::int32_t> stop_token;
+  std::string error;
+  bool done() const { return finish != protocol::FinishReason::kNone; }
+};
+
+// What a choice gained in one step.
+struct Piece {
+  std::string text;
+  std::vector<std::int32_t> tokens;
+  std::vector<engine::PositionLogprobs> logprobs;
+};
+
+struct Usage {
+  std::int64_t prompt = 0;
+  std::int64_t completion = 0;
+  std::int64_t cached = 0;
+};
+
+class Generation;
+
+// How an endpoint writes its answer.
+class Format {
+ public:
+  virtual ~Format() = default;
+  virtual std::string id_prefix() const = 0;  // "chatcmpl-"
+  virtual std::string stream_start(const Generation& g) = 0;  // events before the first token
+  virtual std::string stream_piece(const Generation& g, const Choice& choice, const Piece& piece) = 0;
+  virtual std::string stream_usage(const Generation& g) = 0;
+  virtual std::string whole(const Generation& g) = 0;
+};
+
+class Generation final : public engine::Subscriber, public std::enable_shared_from_this<Generation> {
+ public:
+  Generation(Context& context, protocol::CommonRequest request, std::vector<std::vector<std::int32_t>> prompts,
+             std::unique_ptr<Format> format, Writer writer);
+  ~Generation() override;
+
+  void start();
+  void on_tokens(std::vector<engine::TokenMessage>&& messages) override;
+
+  Context& context() const { return context_; }
+  const protocol::CommonRequest& request() const { return request_; }
+  const std::vector<std::vector<std::int32_t>>& prompts() const { return prompts_; }
+  const std::vector<Choice>& choices() const { return choices_; }
+  const Usage& usage() const { return usage_; }
+  const std::string& id() const { return id_; }
+  std::int64_t created() const { return created_; }
+  const std::string& model() const { return model_; }
+  std::string usage_json() const;
+
+ private:
+  Status submit();
+  void receive(std::vector<engine::TokenMessage>&& messages);
+  Piece advance(Choice& choice, engine::TokenMessage& message);
+  void finish_if_done();
+  void cancel_all();
+
+  Context& context_;
+  protocol::CommonRequest request_;
+  std::vector<std::vector<std::int32_t>> prompts_;
+  std::unique_ptr<Format> format_;
+  Writer writer_;
+  std::string id_;
+  std::string model_;
+  std::int64_t created_;
+  std::unordered_map<engine::RequestId, int> submitted_;
+  std::vector<Choice> choices_;
+  Usage usage_;
+  std::size_t done_ = 0;
+  bool finished_ = false;
+};
+
+}  // namespace braid::serve

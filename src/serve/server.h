@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The OpenAI-compatible HTTP face of an engine. Thread safety: every method from any thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "serve/settings.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace braid::serve {
+
+// What a server is made of. `engine` outlives it.
+struct Parts {
+  engine::Engine* engine = nullptr;
+  std::shared_ptr<const text::Tokenizer> tokenizer;         // null: token ids only
+  std::shared_ptr<const text::ChatTemplate> chat_template;  // null: chat is refused
+  std::string model_path;
+  std::string generation_defaults = "{}";  // generation_config.json
+  std::vector<std::int32_t> eos_ids;
+  std::function<std::string()> metrics_text;
+};
+
+class Server {
+ public:
+  static Result<std::unique_ptr<Server>> start(Parts parts, const Settings& settings);
+  virtual ~Server() = default;
+
+  virtual int port() const = 0;
+  // Refuses new requests, lets running ones end until `timeout` passes, then closes.
+  virtual void drain(Duration timeout) = 0;
+};
+
+}  // namespace braid::serve

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Settings of the HTTP face. Names are vLLM's where it has them.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace braid::serve {
+
+struct Settings {
+  std::string host = "0.0.0.0";
+  int port = 8000;
+  std::vector<std::string> api_key;
+  std::vector<std::string> served_model_name;
+  std::optional<std::string> chat_template;
+  std::string chat_template_content_format = "auto";
+  std::string response_role = "assistant";
+  bool return_tokens_as_token_ids = false;
+  bool enable_force_include_usage = false;
+  bool enable_prompt_tokens_details = false;
+  bool enable_request_id_headers = false;
+  int max_connections = 4096;
+  int max_body_mib = 16;
+  int request_timeout_seconds = 0;
+  int drain_timeout_seconds = 30;
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.field("host", self.host, {.help = "Address to listen on"});
+    v.field("port", self.port, {.help = "Port to listen on; 0: any free one", .min = 0, .max = 65535});
+    v.field("api-key", self.api_key,
+            {.help = "Keys of which one must come as a bearer token, for all that costs or controls",
+             .environment = "VLLM_API_KEY"});
+    v.field("served-model-name", self.served_model_name, {.help = "Names that requests may use for the model"});
+    v.field("chat-template", self.chat_template, {.help = "File with the chat template, or the template itself"});
+    v.field("chat-template-content-format", self.chat_template_content_format,
+            {.help = "How the template sees message contents", .choices = {"auto", "string", "openai"}});
+    v.field("response-role", self.response_role, {.help = "Role of generated messages"});
+    v.field("return-tokens-as-token-ids", self.return_tokens_as_token_ids,
+            {.help = "Write tokens in logprobs as token_id:N"});
+    v.field("enable-force-include-usage", self.enable_force_include_usage, {.help = "Streams always end with usage"});
+    v.field("enable-prompt-tokens-details", self.enable_prompt_tokens_details,
+            {.help = "Usage tells how many prompt tokens the prefix cache held"});
+    v.field("enable-request-id-headers", self.enable_request_id_headers,
+            {.help = "Responses carry X-Request-Id"});
+    v.field("max-connections", self.max_connections, {.help = "Most open connections", .min = 1});
+    v.field("max-body-size", self.max_body_mib, {.help = "Largest request body", .unit = "MiB", .min = 1, .max = 1024});
+    v.field("request-timeout", self.request_timeout_seconds,
+            {.help = "A request is ended after this time; 0: never", .unit = "seconds", .min = 0});
+    v.field("drain-timeout", self.drain_timeout_seconds,
+            {.help = "How long running requests may go on after SIGTERM", .unit = "seconds", .min = 0});
+  }
+};
+
+}  // namespace braid::serve
