@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small models of every family against logits, routing and greedy continuations computed by an
+// independent program in float32, with every tier of CPU kernels that this machine has.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "backend/cpu/backend.h"
+#include "model/model.h"
+#include "ops/reference.h"
+#include "weights/checkpoint.h"
+#include "weights/safetensors.h"
+
+namespace braid {
+namespace {
+
+constexpr int kBlock = 16, kBlocks = 128;
+
+struct Expected {
+  std::shared_ptr<weights::MappedFile> file;
+  std::vector<weights::Entry> entries;
+
+  explicit Expected(const std::string& path) : file(*weights::MappedFile::open(path)), entries(*weights::parse_safetensors(file->bytes(), path)) {}
+  TensorView get(const std::string& name) const {
+    for (const auto& e : entries) {
+      if (e.name == name) return {file->bytes().data() + e.begin, e.dtype, e.shape};
+    }
+    return {};
+  }
+  std::vector<std::int32_t> ids(const std::string& name) const {
+    const TensorView v = get(name);
+    if (!v.data) return {};
+    const auto* data = static_cast<const std::int32_t*>(v.data);
+    return {data, data + v.elements()};
+  }
+};
+
+std::string folder_of(const std::string& name) {
+  return name == "lexicon-30m" ? std::string(BRAID_SOURCE_DIR) + "/models/lexicon-30m"
+                               : std::string(BRAID_BINARY_DIR) + "/golden/models/" + name;
+}
+
+struct Subject {
+  std::unique_ptr<cpu::Stream> stream = cpu::make_stream({});
+  std::unique_ptr<model::Model> model;
+  std::optional<kv::Cache> cache;
+  std::vector<std::int32_t> table = std::vector<std::int32_t>(64);
+
+  Subject(const std::string& name, const std::string& tier, DType compute, bool int8 = false) {
+    const auto checkpoint = weights::open_checkpoint(folder_of(name));
+    model::Options options;
+    options.compute = compute;
+    options.int8_activations = int8;
+    options.max_model_len = options.max_batched_tokens = 1024;
+    options.max_sequences = 128;
+    ops::Backend backend{tier == "reference" ? &ops::reference::lists() : &cpu::kernels(), stream.get(), {}};
+    if (tier != "reference" && !tier.empty()) backend.forced = {tier};
+    auto built = model::build(**checkpoint, options, backend);
+    EXPECT_TRUE(built.ok()) << built.error().message;
+    model = std::move(built).value();
+    cache.emplace(model->cache_layout(), kBlocks, kBlock);
+    for (int i = 0; i < 64; ++i) table[static_cast<std::size_t>(i)] = (i * 37) % kBlocks;
+  }
+
+  std::int32_t slot(int p) const { return table[static_cast<std::size_t>(p / kBlock)] * kBlock + p % kBlock; }
+
+  void add(model::Batch& b, std::int32_t token, int position) const {
+    b.logit_rows.push_back(static_cast<std::int32_t>(b.tokens()));
+    b.token_ids.push_back(token);
+    b.positions.push_back(position);
+    b.slots.push_back(slot(position));
+  }
+
+  // Logits of tokens [first, first + count) of a prompt, computed as one chunk.
+  std::vector<float> prefill(const std::vector<std::int32_t>& ids, int first, int count, const model::Trace* trace = nullptr) {
+    model::Batch b;
+    for (int p = first; p < first + count; ++p) add(b, ids[static_cast<std::size_t>(p)], p);
+    b.prefill.push_back({0, count, first, table.data()});
+    const auto out = model->forward(b, *cache, trace);
+    return {out.data, out.data + out.rows * out.cols};
+  }
+
+  // Logits of `copies` equal decode rows.
+  std::vector<float> decode(std::int32_t token, int position, int copies = 1) {
+    model::Batch b;
+    for (int i = 0; i < copies; ++i) {
+      add(b, token, position);
+      b.decode.push_back({position, table.data()});
+    }
+    const auto out = model->forward(b, *cache);
+    return {out.data, out.data + out.rows * out.cols};
+  }
+};
+
+std::int32_t best(std::span<const float> row) {
+  return static_cast<std::int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
+}
+
+int greedy_matches(Subject& s, const std::vector<std::int32_t>& ids, const std::vector<std::int32_t>& greedy) {
+  const auto logits = s.prefill(ids, 0, static_cast<int>(ids.size()));
+  const auto vocabulary = static_cast<std::size_t>(s.model->config().vocab_size);
+  std::int32_t token = best(std::span(logits).last(vocabulary));
+  int same = 0;
+  for (std::size_t i = 0; i < greedy.size() && token == greedy[i]; ++i, ++same) {
+    token = best(s.decode(token, static_cast<int>(ids.size() + i)));
+  }
+  return same;
+}
+
+double largest_difference(std::span<const float> a, const TensorView& b) {
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    worst = std::max(worst, std::fabs(static_cast<double>(a[i]) - static_cast<const float*>(b.data)[i]));
+  }
+  return worst;
+}
+
+const char* kModels[] = {"deepseek-v2", "deepseek-v2-grouped", "deepseek-v3", "deepseek-v3-fp8", "kimi-k2",
+                         "qwen3-moe", "qwen3-moe-fp8", "qwen3"};
+
+// KL divergence of transformers in BF16 from float32: what an engine should be near to.
+struct BFloat16Row {
+  const char* model;
+  double mean, median;
+};
+constexpr BFloat16Row kBFloat16[] = {
+    {"deepseek-v2", 0.00259, 0.00186}, {"deepseek-v2-grouped", 0.0159, 0.00433}, {"deepseek-v3", 0.0485, 0.00585},
+    {"deepseek-v3-fp8", 0.0283, 0.00366}, {"kimi-k2", 0.0308, 0.00565}, {"qwen3-moe", 0.000724, 0.000286},
+    {"qwen3-moe-fp8", 0.00101, 0.000425}, {"qwen3", 0.000192, 0.000159}};
+
+class Golden : public testing::TestWithParam<std::tuple<const char*, const char*>> {
+ protected:
+  std::string name() const { return std::get<0>(GetParam()); }
+  std::string tier() const { return std::get<1>(GetParam()); }
+  Expected expected() const { return Expected(std::string(BRAID_BINARY_DIR) + "/golden/models/" + name() + "/expected.safetensors"); }
+};
+
+TEST_P(Golden, Float32LogitsAndGreedyTokensAgree) {
+  const Expected e = expected();
+  Subject s(name(), tier(), DType::kF32);
+  int prompts = 0;
+  for (int i = 0; i < 3; ++i) {
+    const auto ids = e.ids("input_ids." + std::to_string(i)), greedy = e.ids("greedy." + std::to_string(i));
+    ASSERT_FALSE(ids.empty());
+    EXPECT_LE(largest_difference(s.prefill(ids, 0, static_cast<int>(ids.size())), e.get("logits." + std::to_string(i))), 5e-4);
+    EXPECT_EQ(greedy_matches(s, ids, greedy), static_cast<int>(greedy.size()));
+    ++prompts;
+  }
+  EXPECT_EQ(prompts, 3);
+}
+
+TEST_P(Golden, Float32HiddenStatesAndRoutingAgree) {
+  const Expected e = expected();
+  Subject s(name(), tier(), DType::kF32);
+  const TensorView hidden = e.get("hidden.1");
+  double worst = 0, worst_weight = 0;
+  int layers = 0;
+  model::Trace trace;
+  trace.hidden = [&](int layer, Matrix<const float> h) {
+    const auto per_layer = static_cast<std::size_t>(h.rows * h.cols);
+    const TensorView part{static_cast<const float*>(hidden.data) + static_cast<std::size_t>(layer + 1) * per_layer, DType::kF32, {}};
+    worst = std::max(worst, largest_difference({h.data, per_layer}, part));
+    ++layers;
+  };
+  trace.routing = [&](int layer, Matrix<const float> logits, std::span<const std::int32_t> ids, std::span<const float> weights, int k) {
+    const auto want = e.ids("routing_ids." + std::to_string(layer) + ".1");
+    const TensorView want_weights = e.get("routing_weights." + std::to_string(layer) + ".1");
+    for (std::int64_t t = 0; t < logits.rows; ++t) {
+      std::vector<std::pair<std::int32_t, float>> got;
+      for (int j = 0; j < k; ++j) got.emplace_back(ids[static_cast<std::size_t>(t * k + j)], weights[static_cast<std::size_t>(t * k + j)]);
+      std::sort(got.begin(), got.end());
+      for (int j = 0; j < k; ++j) {
+        ASSERT_EQ(got[static_cast<std::size_t>(j)].first, want[static_cast<std::size_t>(t * k + j)]);
+        worst_weight = std::max<double>(worst_weight, std::fabs(got[static_cast<std::size_t>(j)].second - want_weights.at(t * k + j)));
+      }
+    }
+  };
+  const auto ids = e.ids("input_ids.1");
+  s.prefill(ids, 0, static_cast<int>(ids.size()), &trace);
+  EXPECT_EQ(layers, s.model->config().layers + 1);
+  EXPECT_LE(worst, 5e-4);
+  EXPECT_LE(worst_weight, 1e-5);
+}
+
+TEST_P(Golden, ChunksBatchesAndWorkersChangeNoBit) {
+  const Expected e = expected();
+  for (const DType compute : {DType::kF32, DType::kBF16}) {
+    Subject s(name(), tier(), compute);
+    const auto ids = e.ids("input_ids.2");
+    const auto vocabulary = static_cast<std::size_t>(s.model->config().vocab_size);
+    const auto whole = s.prefill(ids, 0, 70);
+    std::vector<float> chunks;
+    for (const auto [first, count] : {std::pair{0, 1}, {1, 33}, {34, 36}}) {
+      const auto part = s.prefill(ids, first, count);
+      chunks.insert(chunks.end(), part.begin(), part.end());
+    }
+    EXPECT_EQ(whole, chunks);
+    const auto alone = s.decode(5, 70);
+    const auto crowd = s.decode(5, 70, 9);
+    for (std::size_t i = 0; i < 9; ++i) {
+      EXPECT_TRUE(std::equal(alone.begin(), alone.end(), crowd.begin() + static_cast<std::ptrdiff_t>(i * vocabulary)));
+    }
+  }
+}
+
+// Chosen experts of each token, all layers, sorted.
+using Choices = std::vector<std::vector<std::int32_t>>;
+
+std::vector<float> observed_prefill(Subject& s, const std::vector<std::int32_t>& ids, Choices& choices) {
+  choices.assign(ids.size(), {});
+  model::Trace trace;
+  trace.routing = [&](int, Matrix<const float>, std::span<const std::int32_t> chosen, std::span<const float>, int k) {
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+      auto& all = choices[t];
+      const auto first = all.insert(all.end(), chosen.begin() + static_cast<std::ptrdiff_t>(t) * k,
+                                    chosen.begin() + static_cast<std::ptrdiff_t>(t + 1) * k);
+      std::sort(first, all.end());
+    }
+  };
+  return s.prefill(ids, 0, static_cast<int>(ids.size()), &trace);
+}
+
+double divergence(std::span<const float> p, std::span<const float> q) {
+  const auto log_sum = [](std::span<const float> x) {
+    double sum = 0;
+    for (const float v : x) sum += std::exp(static_cast<double>(v));
+    return std::log(sum);
+  };
+  const double zp = log_sum(p), zq = log_sum(q);
+  double kl = 0;
+  for (std::size_t v = 0; v < p.size(); ++v) kl += std::exp(p[v] - zp) * ((p[v] - zp) - (q[v] - zq));
+  return kl;
+}
+
+// Rounding may send a token of a random model to another expert, so the mean counts positions whose
+// routing is float32's, and the median all.
+TEST_P(Golden, BFloat16StaysCloseInBulk) {
+  const Expected e = expected();
+  Subject exact(name(), tier(), DType::kF32), rounded(name(), tier(), DType::kBF16);
+  const auto vocabulary = static_cast<std::size_t>(exact.model->config().vocab_size);
+  std::vector<double> all, same_routing;
+  for (int i = 0; i < 3; ++i) {
+    const auto ids = e.ids("input_ids." + std::to_string(i));
+    Choices wanted, chosen;
+    const auto want = observed_prefill(exact, ids, wanted), got = observed_prefill(rounded, ids, chosen);
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+      all.push_back(divergence(std::span(want).subspan(t * vocabulary, vocabulary), std::span(got).subspan(t * vocabulary, vocabulary)));
+      if (wanted[t] == chosen[t]) same_routing.push_back(all.back());
+    }
+  }
+  std::sort(all.begin(), all.end());
+  const auto table = std::find_if(std::begin(kBFloat16), std::end(kBFloat16), [&](const auto& row) { return name() == row.model; });
+  ASSERT_NE(table, std::end(kBFloat16));
+  ASSERT_GE(same_routing.size(), all.size() / 2);
+  EXPECT_LE(all[all.size() / 2], 3 * table->median);
+  EXPECT_LE(std::accumulate(same_routing.begin(), same_routing.end(), 0.0) / static_cast<double>(same_routing.size()), 3 * table->mean);
+}
+
+std::vector<const char*> tiers() {
+  std::vector<const char*> names{"scalar"};
+  const auto stream = cpu::make_stream({.threads = 1});
+  const auto& caps = stream->capabilities();
+  if (caps.has("avx2")) names.push_back("avx2");
+  if (caps.has("avx512f")) names.push_back("avx512");
+  if (caps.has("avx512bf16")) names.push_back("avx512bf16");
+  return names;
+}
+
+std::string test_name(const testing::TestParamInfo<Golden::ParamType>& info) {
+  std::string text = std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
+  std::replace(text.begin(), text.end(), '-', '_');
+  return text;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, Golden, testing::Combine(testing::ValuesIn(kModels), testing::ValuesIn(tiers())), test_name);
+INSTANTIATE_TEST_SUITE_P(Reference, Golden, testing::Combine(testing::Values("deepseek-v3"), testing::Values("reference")), test_name);
+
+class Lexicon : public testing::TestWithParam<const char*> {};
+
+// Its greedy margins are wide: the default engine must say exactly what float32 says, and so does
+// the opt-in int8 mode, whose deviation is printed.
+TEST_P(Lexicon, AnswersWordForWord) {
+  const Expected e(std::string(BRAID_BINARY_DIR) + "/golden/models/lexicon-30m/expected.safetensors");
+  const std::string mode = GetParam();
+  Subject s("lexicon-30m", "", mode == "float32" ? DType::kF32 : DType::kBF16, mode == "int8");
+  int answers = 0;
+  double worst = 0;
+  for (int i = 0; i < 64; ++i) {
+    const auto ids = e.ids("input_ids." + std::to_string(i)), greedy = e.ids("greedy." + std::to_string(i));
+    if (ids.empty() || greedy.empty()) continue;
+    const TensorView want = e.get("logits." + std::to_string(i));
+    if (want.data) worst = std::max(worst, largest_difference(s.prefill(ids, 0, static_cast<int>(ids.size())), want));
+    EXPECT_EQ(greedy_matches(s, ids, greedy), static_cast<int>(greedy.size())) << "question " << i;
+    ++answers;
+  }
+  EXPECT_EQ(answers, 24);
+  std::printf("%s: largest logit difference from float32 %.2e\n", mode.c_str(), worst);
+  if (mode == "float32") EXPECT_LE(worst, 5e-4);
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, Lexicon, testing::Values("float32", "bfloat16", "int8"));
+
+}  // namespace
+}  // namespace braid
