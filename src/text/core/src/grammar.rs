@@ -31,6 +31,17 @@ fn choice_grammar(json: &str) -> Result<String, String> {
     Ok(format!("start: {}", quoted.join(" | ")))
 }
 
+/// One way to write white space, so that no model can spend its tokens on blanks. A schema's own
+/// "x-guidance" wins.
+fn compact(mut schema: serde_json::Value) -> serde_json::Value {
+    if let Some(object) = schema.as_object_mut() {
+        object
+            .entry("x-guidance")
+            .or_insert_with(|| serde_json::json!({"whitespace_flexible": false}));
+    }
+    schema
+}
+
 /// GBNF (`root ::= ...`) as Lark; Lark passes through.
 fn as_lark(grammar: &str) -> String {
     if !grammar.contains("::=") {
@@ -72,8 +83,8 @@ impl Compiler {
     /// `kind`: 0 JSON schema, 1 JSON object, 2 regex, 3 choice, 4 grammar.
     pub fn compile(&self, kind: i32, text: &str) -> Result<State, String> {
         let grammar = match kind {
-            0 => TopLevelGrammar::from_json_schema(serde_json::from_str(text).map_err(text_of)?),
-            1 => TopLevelGrammar::from_json_schema(serde_json::json!({"type": "object"})),
+            0 => TopLevelGrammar::from_json_schema(compact(serde_json::from_str(text).map_err(text_of)?)),
+            1 => TopLevelGrammar::from_json_schema(compact(serde_json::json!({"type": "object"}))),
             2 => TopLevelGrammar::from_regex(text),
             3 => TopLevelGrammar::from_lark(choice_grammar(text)?),
             _ => TopLevelGrammar::from_lark(as_lark(text)),
