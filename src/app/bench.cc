@@ -20,7 +20,7 @@ struct EngineBench {
   ModelSettings model;
   std::string batch = "1,8,64";
   int prompt = 512;
-  int context = 64;
+  int context = 32;
   double seconds = 1.0;
   std::string json;
 
@@ -79,7 +79,7 @@ struct Case {
 class Runner {
  public:
   Runner(model::Model& model, const EngineBench& bench, int most)
-      : model_(model), bench_(bench), per_sequence_((std::max(bench.prompt, bench.context + 512) + kBlock) / kBlock),
+      : model_(model), bench_(bench), per_sequence_((std::max(bench.prompt, bench.context + 1) + kBlock) / kBlock),
         cache_(model.cache_layout(), per_sequence_ * most, kBlock) {
     for (std::int32_t s = 0; s < most; ++s) {
       tables_.emplace_back(static_cast<std::size_t>(per_sequence_));
@@ -88,14 +88,14 @@ class Runner {
   }
 
   double prefill() {
-    return rate(bench_.prompt, [&](int) { step_prefill(0, bench_.prompt); });
+    return rate(bench_.prompt, [&] { step_prefill(0, bench_.prompt); });
   }
 
   double decode(int batch) {
     for (int s = 0; s < batch; ++s) {
       if (bench_.context > 0) step_prefill(s, bench_.context);
     }
-    return rate(batch, [&](int repetition) { step_decode(batch, bench_.context + repetition % 448); });
+    return rate(batch, [&] { step_decode(batch, bench_.context); });
   }
 
  private:
@@ -136,15 +136,14 @@ class Runner {
   template <class Step>
   double rate(int tokens, Step step) {
     const SteadyClock clock;
-    step(0);
+    step();
     std::vector<double> rates;
-    int repetition = 0;
     for (int window = 0; window < 5; ++window) {
       const TimePoint begin = clock.now();
       double elapsed = 0;
       int steps = 0;
       do {
-        step(repetition++);
+        step();
         ++steps;
         elapsed = to_seconds(clock.now() - begin);
       } while (elapsed < bench_.seconds / 5);
@@ -177,7 +176,7 @@ Status bench_engine(const EngineBench& bench) {
   ASSIGN_OR_RETURN(const auto batches, batches_of(bench.batch));
   const int most = batches.empty() ? 1 : *std::max_element(batches.begin(), batches.end());
   model::Options options;
-  options.max_model_len = std::max(bench.prompt, bench.context + 512);
+  options.max_model_len = std::max(bench.prompt, bench.context + 1);
   options.max_batched_tokens = std::max({bench.prompt, most, bench.context});
   options.max_sequences = most;
   ASSIGN_OR_RETURN(LoadedModel loaded, load_model(bench.model, options, true));
