@@ -5,9 +5,9 @@
 #include <string>
 #include <string_view>
 
+#include "app/settings.h"
 #include "config/reference.h"
 #include "engine/metrics.h"
-#include "engine/settings.h"
 #include "metrics/registry.h"
 
 namespace braid {
@@ -23,7 +23,7 @@ std::string config_page() {
       "environment (`BRAID_` and the name in capitals, dashes as underscores) or from a flag. A flag\n"
       "wins over the environment, the environment over the file, the file over the default.\n"
       "Dashes and underscores are the same in flags and keys.\n\n";
-  page += config::markdown<engine::Settings>("Engine", "");
+  page += config::markdown<app::ServeSettings>("braid serve", "");
   page.pop_back();
   return page;
 }
