@@ -243,9 +243,11 @@ int bench(Words words) {
         "Prefill and decode by batch size on the model alone, beside what this machine could do at most.", ""}).c_str());
     return parsed->help ? 0 : 2;
   }
-  std::puts("usage: braid bench machine\n       braid bench engine MODEL [flags]\n\n"
+  if (what == "serve") return bench_serve(words.subspan(1));
+  std::puts("usage: braid bench machine\n       braid bench engine MODEL [flags]\n       braid bench serve [URL] [flags]\n\n"
             "machine  peaks and bandwidths of this machine\n"
-            "engine   tokens per second of a model by batch size, beside the machine's floor");
+            "engine   tokens per second of a model by batch size, beside the machine's floor\n"
+            "serve    latencies and throughput that clients of a server see");
   return words.empty() || (what != "--help" && what != "-h") ? 2 : 0;
 }
 

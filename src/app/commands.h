@@ -17,6 +17,7 @@ int render(Words words);
 int kernels(Words words);
 int config(Words words);
 int bench(Words words);
+int bench_serve(Words words);
 int doctor(Words words);
 int chat(Words words);
 

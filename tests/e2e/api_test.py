@@ -165,6 +165,15 @@ class Api(unittest.TestCase):
         self.assertEqual(self.server.metric("vllm:generation_tokens_total"), before + 5)
         self.assertEqual(json.loads(self.server.get("/version"))["version"], "0.1.0")
 
+    def test_bench_serve_and_chat_talk_to_the_server(self):
+        for flags in (["--max-concurrency", "4"], ["--request-rate", "200"]):
+            run = subprocess.run([BRAID, "bench", "serve", self.server.url, "--num-prompts", "8", "--random-output-len", "4", *flags],
+                                 capture_output=True, text=True, timeout=DEADLINE_S)
+            self.assertEqual(run.returncode, 0, run.stderr)
+            self.assertRegex(run.stdout, r"completed +8\n")
+        run = subprocess.run([BRAID, "chat", self.server.url], input="What is a river?\n/quit\n", capture_output=True, text=True, timeout=DEADLINE_S)
+        self.assertIn("natural stream of water", run.stdout)
+
     def test_a_storm_leaves_nothing_behind(self):
         body = json.dumps({"messages": [{"role": "user", "content": "What is a river?"}], "stream": True, "ignore_eos": True, "max_tokens": 200}).encode()
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: "

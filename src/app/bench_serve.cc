@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// braid bench serve.
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "app/commands.h"
+#include "app/load_generator.h"
+#include "app/parse.h"
+#include "config/reference.h"
+
+namespace braid::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct ServeBench {
+  std::string url = "http://localhost:8000";
+  std::string model;
+  std::string api_key;
+  std::string dataset;
+  int random_input_len = 128;
+  int random_output_len = 64;
+  int random_vocabulary = 1000;
+  int num_prompts = 100;
+  double request_rate = 0;
+  int max_concurrency = 0;
+  std::int64_t seed = 0;
+  std::string json;
+  std::string svg;
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.field("url", self.url, {.help = "Server to measure"});
+    v.field("model", self.model, {.help = "Model name; unset: the server's"});
+    v.field("api-key", self.api_key, {.help = "Key, if the server wants one", .environment = "OPENAI_API_KEY"});
+    v.field("dataset", self.dataset, {.help = "JSON lines {\"prompt\": text} or {\"messages\": [...]}; unset: random token ids"});
+    v.field("random-input-len", self.random_input_len, {.help = "Length of random prompts", .unit = "tokens", .min = 1});
+    v.field("random-output-len", self.random_output_len, {.help = "Tokens generated per request", .unit = "tokens", .min = 1});
+    v.field("random-vocabulary", self.random_vocabulary, {.help = "Random ids are below this and above 15", .min = 17});
+    v.field("num-prompts", self.num_prompts, {.help = "Requests in all", .unit = "requests", .min = 1, .max = 1e6});
+    v.field("request-rate", self.request_rate, {.help = "Poisson arrivals; 0: as fast as the concurrency allows", .unit = "requests/s", .min = 0});
+    v.field("max-concurrency", self.max_concurrency, {.help = "Most requests at a time; 0: no limit", .min = 0});
+    v.field("seed", self.seed, {.help = "Seed of prompts and arrivals"});
+    v.field("json", self.json, {.help = "File for the figures as JSON"});
+    v.field("svg", self.svg, {.help = "File for a plot of the latencies"});
+  }
+};
+
+Json base_body(const ServeBench& bench) {
+  Json body = {{"stream", true}, {"stream_options", {{"include_usage", true}}}, {"max_tokens", bench.random_output_len},
+               {"ignore_eos", true}, {"temperature", 0}};
+  if (!bench.model.empty()) body["model"] = bench.model;
+  return body;
+}
+
+std::vector<std::string> random_bodies(const ServeBench& bench) {
+  std::mt19937_64 random(static_cast<std::uint64_t>(bench.seed));
+  std::uniform_int_distribution<int> id(16, bench.random_vocabulary - 1);
+  std::vector<std::string> bodies;
+  for (int i = 0; i < bench.num_prompts; ++i) {
+    Json body = base_body(bench);
+    body["prompt"] = Json::array();
+    for (int t = 0; t < bench.random_input_len; ++t) body["prompt"].push_back(id(random));
+    bodies.push_back(body.dump());
+  }
+  return bodies;
+}
+
+Status dataset_bodies(const ServeBench& bench, LoadPlan& plan) {
+  std::ifstream file(bench.dataset);
+  if (!file) return Error{ErrorCode::kNotFound, "can't read the dataset " + bench.dataset, "dataset"};
+  std::string line;
+  for (int number = 1; static_cast<int>(plan.bodies.size()) < bench.num_prompts && std::getline(file, line); ++number) {
+    const Json row = Json::parse(line, nullptr, false);
+    const bool chat = row.is_object() && row.contains("messages");
+    if (!chat && !(row.is_object() && row.contains("prompt"))) {
+      return invalid_argument(bench.dataset + " line " + std::to_string(number) + ": expected {\"prompt\": ...} or {\"messages\": ...}", "dataset");
+    }
+    if (!plan.bodies.empty() && chat != plan.chat) return invalid_argument(bench.dataset + ": prompts and messages are mixed", "dataset");
+    plan.chat = chat;
+    Json body = base_body(bench);
+    body.update(row);
+    plan.bodies.push_back(body.dump());
+  }
+  return {};
+}
+
+Json figures(const LoadResult& r) {
+  const auto ms = [](const std::vector<double>& v) {
+    Json j = Json::object();
+    for (const int p : {50, 90, 99}) j["p" + std::to_string(p)] = 1e3 * percentile(v, p);
+    return j;
+  };
+  return {{"seconds", r.seconds}, {"completed", r.end_to_end.size()}, {"failed", r.failed},
+          {"requests_per_s", static_cast<double>(r.end_to_end.size()) / r.seconds},
+          {"prompt_tokens_per_s", static_cast<double>(r.prompt_tokens) / r.seconds},
+          {"output_tokens_per_s", static_cast<double>(r.output_tokens) / r.seconds},
+          {"ttft_ms", ms(r.first_token)}, {"itl_ms", ms(r.gaps)}, {"e2e_ms", ms(r.end_to_end)}};
+}
+
+// One curve of the share of samples below a latency, on a 400 x 240 panel.
+std::string curve(std::vector<double> values, const char* title, int x) {
+  std::sort(values.begin(), values.end());
+  const double widest = values.empty() ? 1 : std::max(percentile(values, 99.5), 1e-6);
+  std::string path;
+  for (int i = 0; i <= 200 && !values.empty(); ++i) {
+    const double v = values[std::min(values.size() - 1, values.size() * static_cast<std::size_t>(i) / 200)];
+    char point[64];
+    std::snprintf(point, sizeof(point), "%s%.1f,%.1f", i ? " L" : "M", x + 50 + 330 * std::min(1.0, v / widest), 250 - i);
+    path += point;
+  }
+  char label[256];
+  std::snprintf(label, sizeof(label),
+                "<text x='%d' y='30' font-weight='bold'>%s</text><text x='%d' y='270'>0</text><text x='%d' y='270'>%.2f ms</text>"
+                "<rect x='%d' y='50' width='330' height='200' fill='none' stroke='#999'/>", x + 50, title, x + 50, x + 330, 1e3 * widest, x + 50);
+  return std::string(label) + "<path d='" + path + "' fill='none' stroke='#1f6feb' stroke-width='2'/>";
+}
+
+std::string svg_of(const LoadResult& r) {
+  return "<svg xmlns='http://www.w3.org/2000/svg' width='1200' height='290' font-family='sans-serif' font-size='13'>"
+         "<rect width='1200' height='290' fill='white'/>" + curve(r.first_token, "time to first token (share of requests below)", 0) +
+         curve(r.gaps, "inter-token latency", 400) + curve(r.end_to_end, "end to end", 800) + "</svg>\n";
+}
+
+Status write(const std::string& path, const std::string& text) {
+  if (path.empty()) return {};
+  std::ofstream file(path);
+  if (!(file << text)) return internal_error("can't write " + path);
+  return {};
+}
+
+Status run(const ServeBench& bench) {
+  LoadPlan plan{bench.url, bench.api_key, {}, bench.request_rate, bench.max_concurrency, static_cast<std::uint64_t>(bench.seed), false};
+  if (bench.dataset.empty()) plan.bodies = random_bodies(bench);
+  else RETURN_IF_ERROR(dataset_bodies(bench, plan));
+  std::fprintf(stderr, "sending %zu requests to %s\n", plan.bodies.size(), bench.url.c_str());
+  ASSIGN_OR_RETURN(const LoadResult result, generate_load(plan));
+  const Json all = figures(result);
+  for (const auto& [name, value] : all.items()) std::printf("%-20s %s\n", name.c_str(), value.dump().c_str());
+  RETURN_IF_ERROR(write(bench.json, all.dump(2) + "\n"));
+  RETURN_IF_ERROR(write(bench.svg, svg_of(result)));
+  if (result.end_to_end.empty()) return internal_error("no request succeeded: " + result.first_failure);
+  if (result.failed > 0) std::printf("first failure: %s\n", result.first_failure.c_str());
+  return {};
+}
+
+}  // namespace
+
+int bench_serve(Words words) {
+  ServeBench settings;
+  auto options = parse_options();
+  options.positional_fields = {"url"};
+  const auto parsed = config::parse(settings, words, options);
+  if (!parsed.ok()) return fail(parsed.error());
+  if (parsed->help) {
+    std::puts(config::help<ServeBench>({"braid bench serve [URL] [flags]",
+        "Measures what clients of a server see: time to first token, inter-token latency, throughput. Closed loop "
+        "with --max-concurrency, open loop with --request-rate.", ""}).c_str());
+    return 0;
+  }
+  const Status status = run(settings);
+  return status.ok() ? 0 : fail(status.error());
+}
+
+}  // namespace braid::app
