@@ -20,6 +20,7 @@ int bench(Words words);
 int bench_serve(Words words);
 int doctor(Words words);
 int chat(Words words);
+int metrics(Words words);
 
 // Prints "braid: message" and returns 1, or 2 for a wrong argument.
 int fail(const Error& error);

@@ -5,16 +5,16 @@
 #include "app/load.h"
 #include "app/parse.h"
 #include "config/reference.h"
-#include "engine/cache_size.h"
 
 namespace braid::app {
-namespace {
 
 void print_features(const Capabilities& caps) {
   std::printf("device %s, features:", caps.device.c_str());
   for (const auto& feature : caps.features) std::printf(" %s", feature.c_str());
   std::puts("");
 }
+
+namespace {
 
 template <class Op>
 void print_list(std::span<const ops::Kernel<Op>> list) {
@@ -39,14 +39,6 @@ void print_all() {
   print_list(lists.combine);
 }
 
-model::Options small_options() {
-  model::Options options;
-  options.max_model_len = 64;
-  options.max_batched_tokens = 16;
-  options.max_sequences = 4;
-  return options;
-}
-
 }  // namespace
 
 int kernels(Words words) {
@@ -63,7 +55,7 @@ int kernels(Words words) {
     print_all();
     return 0;
   }
-  const auto loaded = load_model(settings, small_options(), true);
+  const auto loaded = load_model(settings, {.max_model_len = 64, .max_batched_tokens = 16, .max_sequences = 4}, true);
   if (!loaded.ok()) return fail(loaded.error());
   print_features(loaded->stream->capabilities());
   for (const auto& chosen : loaded->model->chosen_kernels()) {
@@ -72,29 +64,6 @@ int kernels(Words words) {
       if (!candidate.reason.empty()) std::printf("    not %s: %s\n", candidate.kernel.c_str(), candidate.reason.c_str());
     }
   }
-  return 0;
-}
-
-int doctor(Words words) {
-  ModelSettings settings;
-  const auto parsed = config::parse(settings, words, parse_options());
-  if (!parsed.ok()) return fail(parsed.error());
-  if (parsed->help) {
-    std::puts("usage: braid doctor [MODEL]\n\nChecks this machine, and that a model folder loads.");
-    return 0;
-  }
-  const auto stream = cpu::make_stream({});
-  print_features(stream->capabilities());
-  std::printf("workers %d, memory that can be taken %lld MiB\n", stream->workers(),
-              static_cast<long long>(engine::available_memory() >> 20));
-  if (settings.model.empty()) return 0;
-  const auto loaded = load_model(settings, small_options(), true);
-  if (!loaded.ok()) return fail(loaded.error());
-  std::printf("model %s: loads in %.2f s, %zu MiB of weights\n", settings.model.c_str(), loaded->seconds, loaded->model->weight_bytes() >> 20);
-  const auto text = load_text(settings, loaded->model->config());
-  if (!text.ok()) return fail(text.error());
-  std::printf("tokenizer: %s, chat template: %s, structured output: %s\n", text->tokenizer ? "ok" : "none",
-              text->chat_template ? "ok" : "none", text->vocabulary.grammars ? "ok" : "none");
   return 0;
 }
 

@@ -36,4 +36,7 @@ Result<LoadedText> load_text(const ModelSettings& settings, const model::Config&
 // The longest sequence to serve: the setting, or the model's limit.
 Result<int> model_length(int setting, const std::string& folder);
 
+// One line: the device and its features.
+void print_features(const Capabilities& caps);
+
 }  // namespace braid::app

@@ -22,6 +22,7 @@ constexpr Command kCommands[] = {
     {"bench", "bench machine | engine | serve: measure this machine, a model, a server", bench},
     {"kernels", "which kernels run a model here, and why not the others", kernels},
     {"config", "every setting of serve with its value and where it comes from", config},
+    {"metrics", "every metric of /metrics and what it means", metrics},
     {"doctor", "check this machine and a model folder", doctor},
     {"render", "render chat templates: JSON lines in, JSON lines out", render},
 };
