@@ -109,10 +109,10 @@ std::string curve(std::vector<double> values, const char* title, int x) {
   for (int i = 0; i <= 200 && !values.empty(); ++i) {
     const double v = values[std::min(values.size() - 1, values.size() * static_cast<std::size_t>(i) / 200)];
     char point[64];
-    std::snprintf(point, sizeof(point), "%s%.1f,%.1f", i ? " L" : "M", x + 50 + 330 * std::min(1.0, v / widest), 250 - i);
+    std::snprintf(point, sizeof(point), "%s%.1f,%.1f", i ? " L" : "M", x + 50 + 330 * std::min(1.0, v / widest), 250.0 - i);
     path += point;
   }
-  char label[256];
+  char label[512];
   std::snprintf(label, sizeof(label),
                 "<text x='%d' y='30' font-weight='bold'>%s</text><text x='%d' y='270'>0</text><text x='%d' y='270'>%.2f ms</text>"
                 "<rect x='%d' y='50' width='330' height='200' fill='none' stroke='#999'/>", x + 50, title, x + 50, x + 330, 1e3 * widest, x + 50);
