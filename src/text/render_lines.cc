@@ -47,7 +47,8 @@ Status render_lines(const std::string& folder_or_template, std::istream& in, std
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
     const auto rendered = render_line(*chat, text);
     Json line = rendered.ok() ? Json{{"rendered", *rendered}} : Json{{"error", rendered.error().message}};
-    out << line.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n' << std::flush;
+    // ASCII only: some readers take U+2028 and U+0085 for line ends.
+    out << line.dump(-1, ' ', true, Json::error_handler_t::replace) << '\n' << std::flush;
   }
   return {};
 }

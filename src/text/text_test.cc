@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -121,6 +122,26 @@ TEST(ChatTemplate, EndlessLoopsAndDeepValuesAreErrors) {
   input.messages = "[" + std::string(5000, '[') + std::string(5000, ']') + "]";
   EXPECT_FALSE((*endless)->render(input).ok());
   EXPECT_FALSE(compile_template("{{ " + std::string(20000, '(') + " }}").ok());
+}
+
+TEST(ChatTemplate, CountsEmptyStringsAsPythonDoes) {
+  const auto chat = compile_template("{{ 'abc'.count('') }} {{ 'abcb'.count('b') }}");
+  ASSERT_TRUE(chat.ok());
+  RenderInput input;
+  input.messages = R"([{"role":"user","content":"x"}])";
+  const auto text = (*chat)->render(input);
+  ASSERT_TRUE(text.ok()) << text.error().message;
+  EXPECT_EQ(*text, "4 2");
+}
+
+TEST(RenderLines, WritesOneLineWhateverTheTextHolds) {
+  std::istringstream in("{\"messages\":[{\"role\":\"user\",\"content\":\"a\u2028b\u0085c\"}]}\n");
+  std::ostringstream out;
+  ASSERT_TRUE(render_lines(kModel, in, out).ok());
+  const std::string line = out.str();
+  EXPECT_TRUE(std::all_of(line.begin(), line.end(), [](unsigned char c) { return c < 0x80; })) << line;
+  const auto rendered = nlohmann::json::parse(line)["rendered"].get<std::string>();
+  EXPECT_NE(rendered.find("a\u2028b\u0085c"), std::string::npos);
 }
 
 TEST(RenderLines, GoesOnAfterABadLine) {

@@ -75,6 +75,16 @@ fn strftime_now(state: &State, pattern: String) -> String {
     now.unwrap_or_else(Moment::now).format(&pattern)
 }
 
+/// Python's methods; `count` of an empty string would never end in pycompat.
+fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    if let (Some(text), "count", [what]) = (value.as_str(), name, args) {
+        if what.as_str() == Some("") {
+            return Ok(Value::from(text.chars().count() + 1));
+        }
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+}
+
 fn environment() -> Environment<'static> {
     let mut env = Environment::new();
     env.set_trim_blocks(true);
@@ -83,7 +93,7 @@ fn environment() -> Environment<'static> {
     env.set_fuel(Some(FUEL));
     env.set_recursion_limit(200);
     env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    env.set_unknown_method_callback(method);
     env.set_formatter(|out, _, value| out.write_str(&to_str(value)).map_err(Error::from));
     env.add_filter("tojson", tojson);
     env.add_filter("string", |value: Value| to_str(&value));
