@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstring>
 #include <chrono>
 #include <vector>
 
@@ -118,6 +119,8 @@ MachineLimits measure_machine(Stream& stream, std::size_t dram_bytes) {
   constexpr std::size_t kL2 = 512 << 10;
   constexpr std::size_t kL3 = 4 << 20;
   const Buffer memory(std::max(dram_bytes / 1024 * 1024, workers * kL3));
+  // Pages that were never written are one page of zeros, read from the first-level cache.
+  std::memset(memory.data(), 1, memory.size());
   limits.dram_gb_s = reading(stream, loops.read, memory, dram_bytes / 1024 * 1024, 1, true);
   limits.l3_gb_s = reading(stream, loops.read, memory, kL3, 64, false);
   limits.l2_gb_s = reading(stream, loops.read, memory, kL2, 1024, false);
