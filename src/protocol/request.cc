@@ -79,7 +79,7 @@ void read_structured(Reader& r, StructuredOutput& out) {
 }
 
 void read_sampling(Reader& r, SamplingParams& s) {
-  r.read("temperature", s.temperature, 0, 1e6);
+  r.read("temperature", s.temperature, 0, 2);
   r.read("top_p", s.top_p, 0, 1);
   if (s.top_p <= 0) r.fail("top_p", "expected a number above 0 and at most 1");
   r.read("top_k", s.top_k, -1, INT32_MAX);
@@ -101,10 +101,10 @@ void read_sampling(Reader& r, SamplingParams& s) {
   r.read("spaces_between_special_tokens", s.spaces_between_special_tokens);
   r.read("prompt_logprobs", s.prompt_logprobs, -1, INT32_MAX);
   read_logit_bias(r, s);
+  if (s.stop.size() > 4) r.fail("stop", "at most 4 stop strings, found " + std::to_string(s.stop.size()));
   for (const auto& stop : s.stop) {
     if (stop.empty()) r.fail("stop", "a stop string can't be empty");
   }
-  if (r.find("allowed_token_ids") && s.allowed_token_ids.empty()) r.fail("allowed_token_ids", "can't be empty");
 }
 
 // After defaults and request were read.
@@ -255,8 +255,8 @@ Result<ChatRequest> parse_chat(std::string_view body, const std::string& default
   read_common(r, defaults, c);
   read_chat(r, c, join_parts);
   read_chat_logprobs(r, c.sampling);
-  r.read("max_tokens", c.max_tokens, 0, INT32_MAX);
-  r.read("max_completion_tokens", c.max_tokens, 0, INT32_MAX);
+  r.read("max_tokens", c.max_tokens, 1, INT32_MAX);
+  r.read("max_completion_tokens", c.max_tokens, 1, INT32_MAX);
   check_sampling(r, c);
   if (r.error()) return *r.error();
   return c;
@@ -269,7 +269,7 @@ Result<CompletionRequest> parse_completion(std::string_view body, const std::str
   c.add_special_tokens = true;
   c.max_tokens = 16;
   read_common(r, defaults, c);
-  r.read("max_tokens", c.max_tokens, 0, INT32_MAX);
+  r.read("max_tokens", c.max_tokens, c.echo ? 0 : 1, INT32_MAX);
   r.read("logprobs", c.sampling.logprobs, -1, INT32_MAX);
   if (const Json* prompt = r.find("prompt")) read_prompt(r, *prompt, c.prompts);
   else r.fail("prompt", "is missing");

@@ -31,7 +31,8 @@ class Server {
   virtual ~Server() = default;
 
   virtual int port() const = 0;
-  // Refuses new requests, lets running ones end until `timeout` passes, then closes.
+  // Refuses new requests, lets running ones end until `timeout` passes, then closes. Must have
+  // returned before the server is destroyed while its engine still runs.
   virtual void drain(Duration timeout) = 0;
 };
 
