@@ -2,6 +2,7 @@
 #include "model/config.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -15,8 +16,8 @@ class Reader {
  public:
   Reader(const Json& json, std::string path) : json_(json), path_(std::move(path)) {}
 
-  int positive(const char* key) { return static_cast<int>(number(key, std::nullopt, 1, 1 << 30)); }
-  int count(const char* key, int fallback) { return static_cast<int>(number(key, fallback, 0, 1 << 30)); }
+  int positive(const char* key, int most = kLargest) { return whole(key, std::nullopt, 1, most); }
+  int count(const char* key, int fallback) { return whole(key, fallback, 0, kLargest); }
   double number(const char* key, std::optional<double> fallback, double low, double high) {
     const auto found = json_.find(key);
     if (found == json_.end() || found->is_null()) {
@@ -24,7 +25,7 @@ class Reader {
       return fallback.value_or(low);
     }
     if (!found->is_number() || found->get<double>() < low || found->get<double>() > high) {
-      fail(std::string(key) + ": expected a number of at least " + Json(low).dump() + ", found " + found->dump());
+      fail(std::string(key) + ": expected a number from " + Json(low).dump() + " to " + Json(high).dump() + ", found " + found->dump());
       return low;
     }
     return found->get<double>();
@@ -48,19 +49,20 @@ class Reader {
   const Json& json() const { return json_; }
 
  private:
+  static constexpr int kLargest = 1 << 30;
+
+  int whole(const char* key, std::optional<double> fallback, int low, int high) {
+    const double value = number(key, fallback, low, high);
+    if (value != std::floor(value)) fail(std::string(key) + ": expected a whole number, found " + Json(value).dump());
+    return static_cast<int>(value);
+  }
+
   const Json& json_;
   std::string path_;
   std::optional<Error> error_;
 };
 
-void read_rope_scaling(Reader& r, Config& c) {
-  const auto found = r.json().find("rope_scaling");
-  if (found == r.json().end() || found->is_null()) return;
-  if (!found->is_object()) return r.fail("rope_scaling: expected an object");
-  Reader s(*found, "rope_scaling");
-  const std::string type = s.text("type", s.text("rope_type", ""));
-  if (type == "default") return;
-  if (type != "yarn") return r.fail("rope_scaling.type: '" + type + "' is not supported (yarn is)");
+void read_yarn(Reader& s, Config& c) {
   c.rope_scaling.factor = s.number("factor", std::nullopt, 1, 1e6);
   c.rope_scaling.original_positions =
       static_cast<std::int64_t>(s.number("original_max_position_embeddings", std::nullopt, 1, 1e9));
@@ -68,13 +70,30 @@ void read_rope_scaling(Reader& r, Config& c) {
   c.rope_scaling.beta_slow = s.number("beta_slow", 1, 1e-9, 1e9);
   c.rope_scaling.mscale = s.number("mscale", 1, 0, 1e6);
   c.rope_scaling.mscale_all_dim = s.number("mscale_all_dim", 0, 0, 1e6);
+}
+
+// "rope_theta" and "rope_scaling", or both in "rope_parameters" as newer checkpoints have them.
+void read_rotation(Reader& r, Config& c) {
+  const bool together = r.json().contains("rope_parameters");
+  const std::string key = together ? "rope_parameters" : "rope_scaling";
+  const auto found = r.json().find(key);
+  const bool given = found != r.json().end() && !found->is_null();
+  if (given && !found->is_object()) return r.fail(key + ": expected an object");
+  const Json none = Json::object();
+  Reader s(given ? *found : none, key);
+  const bool inside = together && given && found->contains("rope_theta");
+  c.rope_theta = (inside ? s : r).number("rope_theta", std::nullopt, 1, 1e12);
+  const std::string type = s.text("rope_type", s.text("type", "default"));
+  if (type == "yarn") read_yarn(s, c);
+  else if (type != "default") r.fail(key + ".rope_type: '" + type + "' is not supported (yarn is)");
   if (s.error()) r.fail(s.error()->message);
 }
 
 void read_quantization(Reader& r, Config& c) {
   const auto found = r.json().find("quantization_config");
   if (found == r.json().end() || found->is_null()) return;
-  if (!found->is_object() || found->value("quant_method", "") != "fp8" || !found->contains("weight_block_size")) {
+  if (!found->is_object() || !found->contains("quant_method") || (*found)["quant_method"] != "fp8" ||
+      !found->contains("weight_block_size")) {
     return r.fail("quantization_config: only fp8 with weight_block_size is supported, found " + found->dump());
   }
   if ((*found)["weight_block_size"] != Json::array({128, 128})) {
@@ -85,11 +104,10 @@ void read_quantization(Reader& r, Config& c) {
 void read_common(Reader& r, Config& c) {
   c.vocab_size = r.positive("vocab_size");
   c.hidden = r.positive("hidden_size");
-  c.layers = r.positive("num_hidden_layers");
+  c.layers = r.positive("num_hidden_layers", 10000);
   c.heads = r.positive("num_attention_heads");
   c.inter = r.count("intermediate_size", 0);
   c.rms_eps = static_cast<float>(r.number("rms_norm_eps", 1e-6, 0, 1));
-  c.rope_theta = r.number("rope_theta", 10000, 1, 1e12);
   c.max_positions = r.positive("max_position_embeddings");
   c.tied_embeddings = r.flag("tie_word_embeddings", false);
   if (r.text("hidden_act", "silu") != "silu") r.fail("hidden_act: only silu is supported");
@@ -101,7 +119,7 @@ void read_common(Reader& r, Config& c) {
       if (id.is_number_integer()) c.eos_ids.push_back(id.get<std::int32_t>());
     }
   }
-  read_rope_scaling(r, c);
+  read_rotation(r, c);
   read_quantization(r, c);
 }
 

@@ -39,14 +39,29 @@ TEST(Config, NamesTheKeyThatIsWrong) {
       {"\"num_experts_per_tok\": 4", "\"num_experts_per_tok\": 40", "num_experts_per_tok"},
       {"\"n_group\": 4", "\"n_group\": 5", "n_group"},
       {"\"sigmoid\"", "\"tanh\"", "scoring_func"},
-      {"\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\"}", "rope_scaling.type"},
-      {"\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"", "hidden_act"}};
+      {"\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\"}", "rope_scaling.rope_type"},
+      {"\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"", "hidden_act"},
+      {"\"quant_method\": \"fp8\"", "\"quant_method\": 8", "quantization_config"},
+      {"\"rope_theta\": 10000", "\"rope_thetas\": 10000", "rope_theta is missing"},
+      {"\"rope_scaling\": null", "\"rope_parameters\": {\"rope_type\": \"llama3\"}", "rope_parameters.rope_type"},
+      {"\"hidden_size\": 256", "\"hidden_size\": 256.5", "hidden_size: expected a whole number"},
+      {"\"num_hidden_layers\": 6", "\"num_hidden_layers\": 1000000000", "num_hidden_layers: expected"}};
   for (const auto& [from, to, expected] : cases) {
     const auto c = parse_config(with(lexicon(), from, to), "config.json");
     ASSERT_FALSE(c.ok()) << to;
     EXPECT_NE(c.error().message.find(expected), std::string::npos) << c.error().message;
   }
   EXPECT_FALSE(parse_config("[", "config.json").ok());
+}
+
+TEST(Config, ReadsRotationsFromEitherOfTheirPublishedPlaces) {
+  const std::string yarn = "\"rope_theta\": 5e4, \"rope_type\": \"yarn\", \"factor\": 32, \"original_max_position_embeddings\": 64";
+  const std::string moved = with(lexicon(), "\"rope_theta\": 10000", "\"rope_parameters\": {" + yarn + "}");
+  const auto c = parse_config(moved, "config.json");
+  ASSERT_TRUE(c.ok()) << c.error().message;
+  EXPECT_EQ(c->rope_theta, 5e4);
+  EXPECT_EQ(c->rope_scaling.factor, 32);
+  EXPECT_EQ(c->rope_scaling.original_positions, 64);
 }
 
 }  // namespace

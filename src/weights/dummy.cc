@@ -92,7 +92,14 @@ Result<std::unique_ptr<Checkpoint>> dummy_checkpoint(const std::string& folder) 
   const auto json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object()) return invalid_argument(folder + "/config.json is not a JSON object");
   const auto found = json.find("quantization_config");
-  const bool fp8 = found != json.end() && found->is_object() && found->value("quant_method", "") == "fp8";
+  bool fp8 = false;
+  if (found != json.end() && found->is_object() && found->contains("quant_method")) {
+    const auto& method = (*found)["quant_method"];
+    if (!method.is_string()) {
+      return invalid_argument(folder + "/config.json: quantization_config.quant_method: expected text, found " + method.dump());
+    }
+    fp8 = method.get<std::string>() == "fp8";
+  }
   return std::unique_ptr<Checkpoint>(std::make_unique<DummyCheckpoint>(folder, std::move(text), fp8));
 }
 

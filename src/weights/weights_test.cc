@@ -95,6 +95,16 @@ TEST(Checkpoint, ReadsShardsWithoutAnIndex) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(DummyCheckpoint, ReportsAQuantisationThatIsNoText) {
+  const auto folder = std::filesystem::temp_directory_path() / ("braid-dummy-" + std::to_string(getpid()));
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder / "config.json") << R"({"quantization_config": {"quant_method": 8}})";
+  const auto dummy = dummy_checkpoint(folder.string());
+  ASSERT_FALSE(dummy.ok());
+  EXPECT_NE(dummy.error().message.find("quant_method"), std::string::npos);
+  std::filesystem::remove_all(folder);
+}
+
 TEST(DummyCheckpoint, MakesTheSameWeightsEachTime) {
   const auto dummy = dummy_checkpoint(kModel);
   ASSERT_TRUE(dummy.ok());
