@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/scratch.h"
+
 namespace braid::model {
 
 GqaAttention::Workspace::Workspace(const Config& c, const Options& o, DType activations) {
@@ -14,7 +16,6 @@ GqaAttention::Workspace::Workspace(const Config& c, const Options& o, DType acti
   q = Buffer(units);
   out = Buffer(units);
   state = Buffer(ops::AttentionPrefill::state_bytes(shape, tokens));
-  decode_scratch = Buffer(ops::AttentionDecode::scratch_bytes(shape, std::max(o.max_sequences, 1), std::max(o.max_model_len, 1)));
 }
 
 GqaAttention::GqaAttention(Builder& b, const std::string& prefix)
@@ -64,6 +65,7 @@ void GqaAttention::forward(const Batch& batch, const Activations& x, Matrix<floa
   if (!batch.decode.empty()) {
     w.rows.clear();
     for (const auto& r : batch.decode) w.rows.push_back({r.block_table, r.position + 1});
+    fit_decode(w.decode_scratch, shape, w.rows);
     const std::int64_t first = batch.prefill_rows(), rows = tokens - first;
     decode_->run({shape, q.slice_rows(first, rows), keys(cached), values(cached), cache.block_size(), w.rows,
                   out.slice_rows(first, rows), w.decode_scratch.data()}, stream);

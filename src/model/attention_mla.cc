@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "model/scratch.h"
+
 namespace braid::model {
 
 MlaAttention::Workspace::Workspace(const Config& c, const Options& o, DType activations) {
@@ -26,9 +28,7 @@ MlaAttention::Workspace::Workspace(const Config& c, const Options& o, DType acti
   keys = units(expanded_keys * c.heads * qk);
   values = units(expanded_keys * c.heads * c.v_dim);
   const ops::AttentionShape expanded{c.heads, c.heads, static_cast<int>(qk), c.v_dim, 1.0f};
-  const ops::AttentionShape absorbed_shape{c.heads, 1, static_cast<int>(row), c.kv_lora, 1.0f};
   state = Buffer(ops::AttentionPrefill::state_bytes(expanded, tokens));
-  decode_scratch = Buffer(ops::AttentionDecode::scratch_bytes(absorbed_shape, decodes, std::max(o.max_model_len, 1)));
 }
 
 MlaAttention::MlaAttention(Builder& b, const std::string& prefix)
@@ -178,6 +178,7 @@ void MlaAttention::decode(const Batch& batch, Matrix<const float> q, const kv::C
   args.block_size = cache.block_size();
   args.rows = w.rows;
   args.out = mixed;
+  fit_decode(w.decode_scratch, args.shape, args.rows);
   args.scratch = w.decode_scratch.data();
   decode_->run(args, stream);
   const Activations out{w.out.data(), activations_, batch.tokens(), heads_ * v_, heads_ * v_};
