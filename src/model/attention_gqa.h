@@ -26,6 +26,10 @@ class GqaAttention {
 
   GqaAttention(Builder& builder, const std::string& prefix);
 
+  static std::int64_t cache_row(const Config& config) {
+    return std::int64_t{2} * config.kv_heads * config.head_dim;
+  }
+
   // hidden += attention(x).
   void forward(const Batch& batch, const Activations& x, Matrix<float> hidden, kv::Cache& cache, int layer,
                const Rope& rope, Workspace& w, Stream& stream) const;

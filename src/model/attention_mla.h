@@ -40,6 +40,8 @@ class MlaAttention {
 
   MlaAttention(Builder& builder, const std::string& prefix);
 
+  static std::int64_t cache_row(const Config& config) { return config.kv_lora + config.rope_dim; }
+
   // hidden += attention(x).
   void forward(const Batch& batch, const Activations& x, Matrix<float> hidden, kv::Cache& cache, int layer,
                const Rope& rope, Workspace& w, Stream& stream) const;

@@ -2,67 +2,14 @@
 // DeepSeek-V2 (2405.04434), DeepSeek-V3/R1 (2412.19437) and Kimi K2: latent attention, then a dense
 // MLP in the first layers and routed plus shared experts in the others.
 #include "model/attention_mla.h"
-#include "model/decoder.h"
+#include "model/decoder_model.h"
 #include "model/families.h"
 
 namespace braid::model {
-namespace {
-
-struct Layer {
-  std::vector<float> norm;
-  MlaAttention attention;
-  FeedForward feed_forward;
-};
-
-class DeepSeek final : public Model {
- public:
-  DeepSeek(Builder& b, const Config& config)
-      : config_(config), decoder_(b), rope_(config, config.rope_dim, true, b.options().max_model_len),
-        workspace_(config, b.options(), b.activations()) {
-    for (int i = 0; i < config.layers && !b.error(); ++i) {
-      const std::string prefix = "model.layers." + std::to_string(i);
-      auto norm = b.vector(prefix + ".input_layernorm.weight", config.hidden);
-      MlaAttention attention(b, prefix + ".self_attn");
-      layers_.push_back({std::move(norm), std::move(attention), decoder_.feed_forward(b, prefix, i)});
-    }
-    weight_bytes_ = b.bytes();
-    chosen_ = b.take_chosen();
-  }
-
-  const Config& config() const override { return config_; }
-  kv::Layout cache_layout() const override {
-    return {config_.layers, config_.kv_lora + config_.rope_dim, decoder_.activations()};
-  }
-  std::size_t weight_bytes() const override { return weight_bytes_; }
-  const std::vector<ChosenKernel>& chosen_kernels() const override { return chosen_; }
-
-  Matrix<const float> forward(const Batch& batch, kv::Cache& cache, const Trace* trace) override {
-    const Matrix<float> hidden = decoder_.embed(batch);
-    if (trace && trace->hidden) trace->hidden(-1, {hidden.data, hidden.rows, hidden.cols});
-    for (int i = 0; i < config_.layers; ++i) {
-      const Layer& layer = layers_[static_cast<std::size_t>(i)];
-      const Activations x = decoder_.norm(hidden, layer.norm, false);
-      layer.attention.forward(batch, x, hidden, cache, i, rope_, workspace_, decoder_.stream());
-      decoder_.run(layer.feed_forward, hidden, i, trace);
-      if (trace && trace->hidden) trace->hidden(i, {hidden.data, hidden.rows, hidden.cols});
-    }
-    return decoder_.logits(batch, hidden);
-  }
-
- private:
-  const Config config_;
-  Decoder decoder_;
-  Rope rope_;
-  MlaAttention::Workspace workspace_;
-  std::vector<Layer> layers_;
-  std::size_t weight_bytes_ = 0;
-  std::vector<ChosenKernel> chosen_;
-};
-
-}  // namespace
 
 std::unique_ptr<Model> build_deepseek(Builder& builder, const Config& config) {
-  return std::make_unique<DeepSeek>(builder, config);
+  return std::make_unique<DecoderModel<MlaAttention>>(
+      builder, config, Rope(config, config.rope_dim, true, builder.options().max_model_len));
 }
 
 }  // namespace braid::model
