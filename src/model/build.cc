@@ -17,7 +17,7 @@ Builder::Builder(const weights::Checkpoint& checkpoint, const Config& config, co
                  const ops::Backend& backend, const Progress& progress)
     : checkpoint_(checkpoint), config_(config), options_(options), backend_(backend), progress_(progress) {}
 
-std::optional<weights::Stored> Builder::stored(const MatrixName& name) {
+std::optional<weights::Stored> Builder::peek(const MatrixName& name) {
   if (error_) return std::nullopt;
   auto found = checkpoint_.matrix(name.name, name.rows, name.cols);
   if (!found.ok()) {
@@ -30,8 +30,13 @@ std::optional<weights::Stored> Builder::stored(const MatrixName& name) {
                               ": expected float32, bfloat16, float16 or float8_e4m3fn, found " + std::string(name_of(d)));
     return std::nullopt;
   }
-  advance(found->values.bytes());
   return std::move(found).value();
+}
+
+std::optional<weights::Stored> Builder::stored(const MatrixName& name) {
+  auto found = peek(name);
+  if (found) advance(found->values.bytes());
+  return found;
 }
 
 ops::Weight Builder::weight_of(const weights::Stored& stored) {
@@ -117,7 +122,7 @@ Buffer Builder::embedding(const std::string& name, DType dtype) {
 
 const ops::Kernel<ops::GroupedMlp>* Builder::choose_mlp(const std::string& sample, int inter, int widest,
                                                         ops::GroupedMlp::Problem& problem) {
-  const auto matrix = stored({sample + ".gate_proj.weight", inter, config_.hidden});
+  const auto matrix = peek({sample + ".gate_proj.weight", inter, config_.hidden});
   if (!matrix) return nullptr;
   const auto format = format_of(weight_of(*matrix), true);
   problem = {activations(), format, config_.hidden, widest};

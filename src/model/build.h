@@ -61,6 +61,8 @@ class Builder {
 
   // A stored matrix; `keep` must outlive the windows made from it.
   std::optional<weights::Stored> stored(const MatrixName& name);
+  // The same, not counted as progress: for a look at its element type.
+  std::optional<weights::Stored> peek(const MatrixName& name);
   static ops::Weight weight_of(const weights::Stored& stored);
 
   template <class Op>
