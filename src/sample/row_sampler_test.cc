@@ -7,6 +7,7 @@
 #include <set>
 
 #include "sample/random.h"
+#include "sample/testing/literal_matcher.h"
 
 namespace braid::sample {
 namespace {
@@ -24,29 +25,7 @@ std::int32_t sample_once(RowSampler& sampler, const std::vector<float>& logits) 
   return sampler.sample(logits, scratch);
 }
 
-// Allows exactly the tokens of a fixed text, one after another.
-class LiteralMatcher final : public text::GrammarMatcher {
- public:
-  explicit LiteralMatcher(std::vector<std::int32_t> text) : text_(std::move(text)) {}
-  void fill_mask(std::span<std::uint32_t> mask) override {
-    if (finished()) return;
-    const auto token = static_cast<std::uint32_t>(text_[at_]);
-    mask[token / 32] |= 1u << (token % 32);
-  }
-  bool accept(std::int32_t token) override {
-    if (finished() || token != text_[at_]) return false;
-    ++at_;
-    return true;
-  }
-  bool finished() const override { return at_ == text_.size(); }
-  std::unique_ptr<GrammarMatcher> clone() const override {
-    return std::make_unique<LiteralMatcher>(*this);
-  }
-
- private:
-  std::vector<std::int32_t> text_;
-  std::size_t at_ = 0;
-};
+using testing::LiteralMatcher;
 
 TEST(RowSampler, takes_the_likeliest_token_when_greedy) {
   RowSampler sampler(greedy(), {}, {});
