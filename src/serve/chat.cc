@@ -12,15 +12,6 @@ namespace {
 using protocol::append_json_string;
 using protocol::json_string;
 
-std::string finish_json(const Choice& c) {
-  return c.done() ? json_string(protocol::name_of(c.finish)) : std::string("null");
-}
-
-std::string stop_reason_json(const Choice& c) {
-  if (c.stops && c.stops->found()) return json_string(*c.stops->found());
-  return c.stop_token ? std::to_string(*c.stop_token) : std::string("null");
-}
-
 class ChatFormat final : public Format {
  public:
   std::string id_prefix() const override { return "chatcmpl-"; }
@@ -28,7 +19,7 @@ class ChatFormat final : public Format {
   std::string stream_start(const Generation& g) override {
     std::string events;
     for (const auto& c : g.choices()) {
-      events += "data: " + head(g) + "[{\"index\":" + std::to_string(c.index) + ",\"delta\":{\"role\":" +
+      events += "data: " + stream_opening(g) + "[{\"index\":" + std::to_string(c.index) + ",\"delta\":{\"role\":" +
                 json_string(g.context().settings.response_role) + ",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}]" +
                 (g.request().return_token_ids ? ",\"prompt_token_ids\":" + id_list(g.prompts().front()) : "") + "}\n\n";
     }
@@ -36,10 +27,7 @@ class ChatFormat final : public Format {
   }
 
   std::string stream_piece(const Generation& g, const Choice& c, const Piece& piece) override {
-    if (c.finish == protocol::FinishReason::kError) {
-      return "data: " + protocol::error_body(internal_error(c.error), 500) + "\n\n";
-    }
-    std::string event = "data: " + head(g) + "[{\"index\":" + std::to_string(c.index) + ",\"delta\":{\"content\":";
+    std::string event = "data: " + stream_opening(g) + "[{\"index\":" + std::to_string(c.index) + ",\"delta\":{\"content\":";
     append_json_string(event, piece.text);
     event += "},\"logprobs\":";
     event += g.request().sampling.logprobs ? chat_logprobs(g, piece.logprobs) : "null";
@@ -51,13 +39,8 @@ class ChatFormat final : public Format {
     return event + "}\n\n";
   }
 
-  std::string stream_usage(const Generation& g) override {
-    return "data: " + head(g) + "[],\"usage\":" + g.usage_json() + "}\n\n";
-  }
-
   std::string whole(const Generation& g) override {
-    std::string body = "{\"id\":" + json_string(g.id()) + ",\"object\":\"chat.completion\",\"created\":" +
-                       std::to_string(g.created()) + ",\"model\":" + json_string(g.model()) + ",\"choices\":[";
+    std::string body = opening(g, "chat.completion") + "[";
     for (const auto& c : g.choices()) {
       body += (c.index ? "," : "") + std::string("{\"index\":") + std::to_string(c.index) + ",\"message\":{\"role\":" +
               json_string(g.context().settings.response_role) + ",\"content\":" + json_string(c.text) +
@@ -72,16 +55,7 @@ class ChatFormat final : public Format {
   }
 
  private:
-  // The beginning of every chunk, up to "choices":
-  const std::string& head(const Generation& g) {
-    if (head_.empty()) {
-      head_ = "{\"id\":" + json_string(g.id()) + ",\"object\":\"chat.completion.chunk\",\"created\":" +
-              std::to_string(g.created()) + ",\"model\":" + json_string(g.model()) + ",\"choices\":";
-    }
-    return head_;
-  }
-
-  std::string head_;
+  std::string_view stream_object() const override { return "chat.completion.chunk"; }
 };
 
 // The conversation's tokens, or the error.

@@ -21,28 +21,21 @@ class CompletionFormat final : public Format {
     std::string events;
     if (!g.request().echo) return events;
     for (const auto& c : g.choices()) {
-      events += "data: " + head(g) + "[{\"index\":" + std::to_string(c.index) + ",\"text\":" +
+      events += "data: " + stream_opening(g) + "[{\"index\":" + std::to_string(c.index) + ",\"text\":" +
                 json_string(echoes_[static_cast<std::size_t>(c.prompt)]) + ",\"logprobs\":null,\"finish_reason\":null}]}\n\n";
     }
     return events;
   }
 
   std::string stream_piece(const Generation& g, const Choice& c, const Piece& piece) override {
-    if (c.finish == protocol::FinishReason::kError) {
-      return "data: " + protocol::error_body(internal_error(c.error), 500) + "\n\n";
-    }
     const std::size_t offset = c.text.size() - piece.text.size();
-    std::string event = "data: " + head(g) + "[" + choice_json(g, c, piece.text, piece.logprobs, offset, piece.tokens) + "]";
+    std::string event = "data: " + stream_opening(g) + "[" + choice_json(g, c, piece.text, piece.logprobs, offset, piece.tokens) + "]";
     if (g.request().continuous_usage) event += ",\"usage\":" + g.usage_json();
     return event + "}\n\n";
   }
 
-  std::string stream_usage(const Generation& g) override {
-    return "data: " + head(g) + "[],\"usage\":" + g.usage_json() + "}\n\n";
-  }
-
   std::string whole(const Generation& g) override {
-    std::string body = head(g) + "[";
+    std::string body = stream_opening(g) + "[";
     for (const auto& c : g.choices()) {
       const std::string text = (g.request().echo ? echoes_[static_cast<std::size_t>(c.prompt)] : "") + c.text;
       body += (c.index ? "," : "") + choice_json(g, c, text, c.logprobs, text.size() - c.text.size(), c.tokens);
@@ -51,22 +44,14 @@ class CompletionFormat final : public Format {
   }
 
  private:
-  const std::string& head(const Generation& g) {
-    if (head_.empty()) {
-      head_ = "{\"id\":" + json_string(g.id()) + ",\"object\":\"text_completion\",\"created\":" + std::to_string(g.created()) +
-              ",\"model\":" + json_string(g.model()) + ",\"choices\":";
-    }
-    return head_;
-  }
+  std::string_view stream_object() const override { return "text_completion"; }
 
   std::string choice_json(const Generation& g, const Choice& c, const std::string& text,
                           std::span<const engine::PositionLogprobs> logprobs, std::size_t offset,
                           std::span<const std::int32_t> tokens) const {
     std::string json = "{\"index\":" + std::to_string(c.index) + ",\"text\":" + json_string(text) + ",\"logprobs\":";
     json += g.request().sampling.logprobs ? completion_logprobs(g, logprobs, offset) : "null";
-    json += ",\"finish_reason\":" + (c.done() ? json_string(protocol::name_of(c.finish)) : "null") + ",\"stop_reason\":";
-    if (c.stops && c.stops->found()) json += json_string(*c.stops->found());
-    else json += c.stop_token ? std::to_string(*c.stop_token) : "null";
+    json += ",\"finish_reason\":" + finish_json(c) + ",\"stop_reason\":" + stop_reason_json(c);
     if (g.request().return_token_ids) {
       json += ",\"token_ids\":" + id_list(tokens) + ",\"prompt_token_ids\":" + id_list(g.prompts()[static_cast<std::size_t>(c.prompt)]);
     }
@@ -75,7 +60,6 @@ class CompletionFormat final : public Format {
   }
 
   std::vector<std::string> echoes_;
-  std::string head_;
 };
 
 struct Parsed {

@@ -3,9 +3,35 @@
 
 #include <algorithm>
 
+#include "protocol/json_text.h"
+
 namespace braid::serve {
 
 using protocol::FinishReason;
+using protocol::json_string;
+
+std::string Format::opening(const Generation& g, std::string_view object) {
+  return "{\"id\":" + json_string(g.id()) + ",\"object\":" + json_string(object) + ",\"created\":" +
+         std::to_string(g.created()) + ",\"model\":" + json_string(g.model()) + ",\"choices\":";
+}
+
+const std::string& Format::stream_opening(const Generation& g) {
+  if (stream_opening_.empty()) stream_opening_ = opening(g, stream_object());
+  return stream_opening_;
+}
+
+std::string Format::stream_usage(const Generation& g) {
+  return "data: " + stream_opening(g) + "[],\"usage\":" + g.usage_json() + "}\n\n";
+}
+
+std::string Format::finish_json(const Choice& c) {
+  return c.done() ? json_string(protocol::name_of(c.finish)) : "null";
+}
+
+std::string Format::stop_reason_json(const Choice& c) {
+  if (c.stops && c.stops->found()) return json_string(*c.stops->found());
+  return c.stop_token ? std::to_string(*c.stop_token) : "null";
+}
 
 Generation::Generation(Context& context, protocol::CommonRequest request,
                        std::vector<std::vector<std::int32_t>> prompts, std::unique_ptr<Format> format, Writer writer)
@@ -88,7 +114,9 @@ void Generation::receive(std::vector<engine::TokenMessage>&& messages) {
     if (choice.done()) continue;
     const Piece piece = advance(choice, message);
     if (request_.stream && (choice.done() || !piece.text.empty() || (!piece.tokens.empty() && request_.return_token_ids))) {
-      events += format_->stream_piece(*this, choice, piece);
+      events += choice.finish == FinishReason::kError
+                    ? "data: " + protocol::error_body(internal_error(choice.error), 500) + "\n\n"
+                    : format_->stream_piece(*this, choice, piece);
     }
   }
   if (!events.empty() && writer_->open()) writer_->write(events);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -46,15 +47,28 @@ struct Usage {
 
 class Generation;
 
-// How an endpoint writes its answer.
+// How an endpoint writes its answer. Pieces are never those of a failed choice.
 class Format {
  public:
   virtual ~Format() = default;
   virtual std::string id_prefix() const = 0;  // "chatcmpl-"
   virtual std::string stream_start(const Generation& g) = 0;  // events before the first token
   virtual std::string stream_piece(const Generation& g, const Choice& choice, const Piece& piece) = 0;
-  virtual std::string stream_usage(const Generation& g) = 0;
   virtual std::string whole(const Generation& g) = 0;
+  std::string stream_usage(const Generation& g);
+
+ protected:
+  // What streamed objects are called, "chat.completion.chunk".
+  virtual std::string_view stream_object() const = 0;
+  // The beginning of an answer, up to "choices":
+  static std::string opening(const Generation& g, std::string_view object);
+  // That of every streamed one, made once.
+  const std::string& stream_opening(const Generation& g);
+  static std::string finish_json(const Choice& choice);
+  static std::string stop_reason_json(const Choice& choice);
+
+ private:
+  std::string stream_opening_;
 };
 
 class Generation final : public engine::Subscriber, public std::enable_shared_from_this<Generation> {
