@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "backend/cpu/gemm/gemm.h"
+#include "backend/cpu/gemm/kernel_list.h"
 #include "backend/cpu/gemm/pack.h"
-#include "backend/cpu/simd/tier.h"
 #include "ops/reference.h"
 
 namespace braid::cpu {
@@ -96,29 +96,16 @@ ops::PackedWeight prepare(std::span<const ops::Weight> parts, const Linear::Prob
               cpu::stream(s));
 }
 
-template <const MicroTier& kGemm, const Tier& kTier>
-std::string supports(const Linear::Problem& p, const Capabilities& caps) {
-  if (!micro_of(kGemm, p.format).gemm) return std::string("no ") + name_of(p.format) + " weights";
-  return missing(caps, kTier);
-}
-
-template <const MicroTier& kGemm, const Tier& kTier>
-ops::Kernel<Linear> kernel() {
-  return {kTier.name, kTier.rank, supports<kGemm, kTier>, run<kGemm>, prepare<kGemm>};
-}
+template <const MicroTier& kGemm>
+struct Impl {
+  static constexpr auto run = &cpu::run<kGemm>;
+  static constexpr auto prepare = &cpu::prepare<kGemm>;
+};
 
 }  // namespace
 
 std::vector<ops::Kernel<Linear>> linear_kernels() {
-  return {
-      kernel<kScalarGemm, kScalar>(),
-#if defined(__x86_64__)
-      kernel<kAvx2Gemm, kAvx2>(),
-      kernel<kAvx512Gemm, kAvx512>(),
-      kernel<kAvx512Bf16Gemm, kAvx512Vbmi>(),
-#endif
-      ops::reference::kLinear,
-  };
+  return MatrixKernels<Linear, Impl>::list(ops::reference::kLinear);
 }
 
 }  // namespace braid::cpu
