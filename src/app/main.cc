@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "app/commands.h"
+#include "base/version.h"
 #include "text/core.h"
 
 namespace braid::app {
@@ -52,7 +53,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   if (words.empty()) return usage(stderr, 2);
   if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") return usage(stdout, 0);
-  if (words[0] == "--version" || words[0] == "version") return std::puts("braid 0.1.0") < 0;
+  if (words[0] == "--version" || words[0] == "version") return std::printf("braid %s\n", braid::version()) < 0;
   for (const auto& command : kCommands) {
     if (command.name == words[0]) return command.run(std::span(words).subspan(1));
   }

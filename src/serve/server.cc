@@ -4,13 +4,12 @@
 #include <algorithm>
 #include <array>
 
+#include "base/version.h"
 #include "serve/context.h"
 #include "text/files.h"
 
 namespace braid::serve {
 namespace {
-
-constexpr const char* kVersion = "0.1.0";
 
 struct Route {
   std::string_view method;
@@ -39,7 +38,7 @@ void handle_ready(Context& c, net::Request&& r, Writer writer) {
 }
 
 void handle_version(Context&, net::Request&&, Writer writer) {
-  send_json(writer, 200, std::string("{\"version\":\"") + kVersion + "\"}");
+  send_json(writer, 200, std::string("{\"version\":\"") + version() + "\"}");
 }
 
 void handle_load(Context& c, net::Request&&, Writer writer) {
