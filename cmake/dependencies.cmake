@@ -3,7 +3,6 @@ find_package(Threads REQUIRED)
 find_package(OpenSSL REQUIRED)
 find_package(Boost 1.81 REQUIRED)
 find_package(nlohmann_json 3.11 REQUIRED)
-find_package(CLI11 REQUIRED)
 find_package(fmt REQUIRED)
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
 # spdlog and fmt are used header-only so that the binary carries them.

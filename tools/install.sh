@@ -6,9 +6,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-PACKAGES=(g++ cmake ninja-build ccache libboost1.81-dev nlohmann-json3-dev libcli11-dev
+PACKAGES=(g++ cmake ninja-build ccache libboost1.81-dev nlohmann-json3-dev
           libspdlog-dev libfmt-dev libssl-dev libxxhash-dev libgtest-dev libgmock-dev
-          libbenchmark-dev xz-utils python3 python3-venv curl ca-certificates)
+          xz-utils python3 python3-venv curl ca-certificates)
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"
