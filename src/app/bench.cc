@@ -117,7 +117,7 @@ class Runner {
     }
     batch_.prefill.push_back({0, count, 0, tables_[static_cast<std::size_t>(s)].data()});
     batch_.logit_rows.push_back(count - 1);
-    model_.forward(batch_, cache_);
+    CHECK(model_.forward(batch_, cache_).ok());
   }
 
   void step_decode(int batch, int position) {
@@ -129,7 +129,7 @@ class Runner {
       batch_.decode.push_back({position, tables_[static_cast<std::size_t>(s)].data()});
       batch_.logit_rows.push_back(s);
     }
-    model_.forward(batch_, cache_);
+    CHECK(model_.forward(batch_, cache_).ok());
   }
 
   // Median over five windows of the wanted time in all.

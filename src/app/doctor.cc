@@ -33,7 +33,7 @@ Result<std::int32_t> next_token(model::Model& model, kv::Cache& cache, const Ids
   if (first == 0) batch.prefill.push_back({0, count, 0, kTable});
   else batch.decode.push_back({first, kTable});
   batch.logit_rows.push_back(count - 1);
-  const auto logits = model.forward(batch, cache);
+  ASSIGN_OR_RETURN(const auto logits, model.forward(batch, cache));
   const float* row = logits.row(0);
   const float* end = row + model.config().vocab_size;
   if (!std::all_of(row, end, [](float x) { return std::isfinite(x); })) {

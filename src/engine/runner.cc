@@ -2,7 +2,6 @@
 #include "engine/runner.h"
 
 #include <algorithm>
-#include <exception>
 #include <string>
 
 namespace braid::engine {
@@ -17,17 +16,12 @@ Result<Matrix<const float>> Runner::run(const StepPlan& plan) {
   rows_.assign(plan.work.size(), {});
   for (std::size_t i = 0; i < plan.work.size(); ++i) add_prompt_rows(plan.work[i], rows_[i]);
   for (std::size_t i = 0; i < plan.work.size(); ++i) add_generated_rows(plan.work[i], rows_[i]);
-  try {
-    const Matrix<const float> logits = model_->forward(batch_, *cache_);
-    if (logits.rows != static_cast<std::int64_t>(batch_.logit_rows.size())) {
-      return internal_error("the model returned " + std::to_string(logits.rows) +
-                            " rows of logits instead of " +
-                            std::to_string(batch_.logit_rows.size()));
-    }
-    return logits;
-  } catch (const std::exception& failure) {
-    return internal_error(std::string("the model failed: ") + failure.what());
+  ASSIGN_OR_RETURN(const Matrix<const float> logits, model_->forward(batch_, *cache_));
+  if (logits.rows != static_cast<std::int64_t>(batch_.logit_rows.size())) {
+    return internal_error("the model returned " + std::to_string(logits.rows) +
+                          " rows of logits instead of " + std::to_string(batch_.logit_rows.size()));
   }
+  return logits;
 }
 
 void Runner::add_prompt_rows(const PlannedWork& work, LogitRows& rows) {

@@ -58,18 +58,19 @@ Activations Decoder::norm(Matrix<float> hidden, const std::vector<float>& weight
   return out;
 }
 
-void Decoder::run(const FeedForward& half, Matrix<float> hidden, int layer, const Trace* trace) {
+Status Decoder::run(const FeedForward& half, Matrix<float> hidden, int layer, const Trace* trace) {
   const Activations x = norm(hidden, half.norm, half.mixture.has_value());
   if (half.dense) {
     const ops::MlpGroup group{&half.dense->weights, 0, hidden.rows};
     const Matrix<float> out(workspace_.mlp_rows.as<float>(), hidden.rows, hidden.cols);
     half.dense->kernel->run({x, std::span(&group, 1), nullptr, out, workspace_.mlp_scratch.data()}, stream_);
     combine_->run({{out.data, out.rows, out.cols}, workspace_.slots.data(), workspace_.ones.data(), 1, hidden}, stream_);
-    return;
+    return Status::success();
   }
   const Matrix<const float> exact(workspace_.exact.as<float>(), hidden.rows, hidden.cols);
-  const auto seen = half.mixture->forward(x, exact, hidden, *workspace_.moe, stream_);
+  ASSIGN_OR_RETURN(const auto seen, half.mixture->forward(x, exact, hidden, *workspace_.moe, stream_));
   if (trace && trace->routing) trace->routing(layer, seen.logits, seen.ids, seen.weights, config_.moe.top_k);
+  return Status::success();
 }
 
 Matrix<const float> Decoder::logits(const Batch& batch, Matrix<float> hidden) {

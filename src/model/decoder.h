@@ -43,7 +43,7 @@ class Decoder {
   Matrix<float> embed(const Batch& batch);
   // Rows of the residual stream, normalised into activations; `exact` in float32 too.
   Activations norm(Matrix<float> hidden, const std::vector<float>& weight, bool exact);
-  void run(const FeedForward& half, Matrix<float> hidden, int layer, const Trace* trace);
+  Status run(const FeedForward& half, Matrix<float> hidden, int layer, const Trace* trace);
   Matrix<const float> logits(const Batch& batch, Matrix<float> hidden);
 
   Workspace& workspace() { return workspace_; }

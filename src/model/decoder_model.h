@@ -37,14 +37,14 @@ class DecoderModel final : public Model {
   std::size_t weight_bytes() const override { return weight_bytes_; }
   const std::vector<ChosenKernel>& chosen_kernels() const override { return chosen_; }
 
-  Matrix<const float> forward(const Batch& batch, kv::Cache& cache, const Trace* trace) override {
+  Result<Matrix<const float>> forward(const Batch& batch, kv::Cache& cache, const Trace* trace) override {
     const Matrix<float> hidden = decoder_.embed(batch);
     if (trace && trace->hidden) trace->hidden(-1, {hidden.data, hidden.rows, hidden.cols});
     for (int i = 0; i < config_.layers; ++i) {
       const Layer& layer = layers_[static_cast<std::size_t>(i)];
       const Activations x = decoder_.norm(hidden, layer.norm, false);
       layer.attention.forward(batch, x, hidden, cache, i, rope_, workspace_, decoder_.stream());
-      decoder_.run(layer.feed_forward, hidden, i, trace);
+      RETURN_IF_ERROR(decoder_.run(layer.feed_forward, hidden, i, trace));
       if (trace && trace->hidden) trace->hidden(i, {hidden.data, hidden.rows, hidden.cols});
     }
     return decoder_.logits(batch, hidden);

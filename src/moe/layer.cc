@@ -56,7 +56,7 @@ std::int64_t Layer::gather_groups(const Dispatched& dispatched, std::int64_t tok
   return pairs + (shared ? tokens : 0);
 }
 
-Layer::Observed Layer::forward(const Activations& x, Matrix<const float> exact, Matrix<float> hidden,
+Result<Layer::Observed> Layer::forward(const Activations& x, Matrix<const float> exact, Matrix<float> hidden,
                                Workspace& w, Stream& stream) const {
   const std::int64_t tokens = x.rows;
   const int experts = parts_.routing.experts, top_k = parts_.routing.top_k;
@@ -75,7 +75,7 @@ Layer::Observed Layer::forward(const Activations& x, Matrix<const float> exact, 
   parts_.combine_kernel->run({Matrix<const float>(out.data, rows, out.cols), w.slots.data(),
                               w.slot_weights.data(), per_token, hidden}, stream);
   const auto pairs = static_cast<std::size_t>(tokens * top_k);
-  return {logits, std::span(w.ids).first(pairs), std::span(w.weights).first(pairs)};
+  return Observed{logits, std::span(w.ids).first(pairs), std::span(w.weights).first(pairs)};
 }
 
 std::size_t Layer::bytes() const {

@@ -54,7 +54,7 @@ class Layer {
   };
 
   // hidden += moe(x). `exact` is x in float32, for the router.
-  Observed forward(const Activations& x, Matrix<const float> exact, Matrix<float> hidden, Workspace& w,
+  Result<Observed> forward(const Activations& x, Matrix<const float> exact, Matrix<float> hidden, Workspace& w,
                    Stream& stream) const;
   const Parts& parts() const { return parts_; }
   std::size_t bytes() const;

@@ -78,7 +78,7 @@ struct Subject {
     model::Batch b;
     for (int p = first; p < first + count; ++p) add(b, ids[static_cast<std::size_t>(p)], p);
     b.prefill.push_back({0, count, first, table.data()});
-    const auto out = model->forward(b, *cache, trace);
+    const auto out = model->forward(b, *cache, trace).value();
     return {out.data, out.data + out.rows * out.cols};
   }
 
@@ -89,7 +89,7 @@ struct Subject {
       add(b, token, position);
       b.decode.push_back({position, table.data()});
     }
-    const auto out = model->forward(b, *cache);
+    const auto out = model->forward(b, *cache).value();
     return {out.data, out.data + out.rows * out.cols};
   }
 };
@@ -245,7 +245,7 @@ TEST_P(Golden, ARowIsTheSameAmongStrangers) {
     b.decode.push_back({70, mine.data()});
     push(tables[1], 11, 10);
     b.decode.push_back({10, tables[1].data()});
-    const auto out = s.model->forward(b, *s.cache);
+    const auto out = s.model->forward(b, *s.cache).value();
     ASSERT_EQ(out.rows, 20);
     EXPECT_TRUE(std::equal(alone.begin(), alone.end(), out.data + 18 * vocabulary));
   }

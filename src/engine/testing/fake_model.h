@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <stdexcept>
 #include <vector>
 
 #include "model/model.h"
@@ -15,7 +14,7 @@ namespace braid::engine::testing {
 struct FakeModelOptions {
   std::int32_t vocabulary = 64;
   bool history = true;  // false: logits follow from the row's own token only, which is cheap
-  int fail_at = -1;     // the forward() call, counted from 0, that throws
+  int fail_at = -1;     // the forward() call, counted from 0, that fails
 };
 
 class FakeModel final : public model::Model {
@@ -27,10 +26,10 @@ class FakeModel final : public model::Model {
   std::size_t weight_bytes() const override { return 0; }
   const std::vector<ChosenKernel>& chosen_kernels() const override { return kernels_; }
 
-  Matrix<const float> forward(const model::Batch& batch,
-                              kv::Cache& cache,
-                              const model::Trace* = nullptr) override {
-    if (calls_++ == options_.fail_at) throw std::runtime_error("planted failure");
+  Result<Matrix<const float>> forward(const model::Batch& batch,
+                                      kv::Cache& cache,
+                                      const model::Trace* = nullptr) override {
+    if (calls_++ == options_.fail_at) return internal_error("planted failure");
     store(batch, cache);
     const auto rows = static_cast<std::int64_t>(batch.logit_rows.size());
     logits_.resize(static_cast<std::size_t>(rows * options_.vocabulary));
@@ -38,7 +37,7 @@ class FakeModel final : public model::Model {
       fill(history_of(batch, cache, batch.logit_rows[static_cast<std::size_t>(i)]),
            logits_.data() + i * options_.vocabulary);
     }
-    return {logits_.data(), rows, options_.vocabulary};
+    return Matrix<const float>(logits_.data(), rows, options_.vocabulary);
   }
 
  private:
