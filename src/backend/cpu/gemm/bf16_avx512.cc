@@ -2,17 +2,17 @@
 // Matrix kernels with AVX-512 BF16 and VBMI.
 //
 // Idea: VDPBF16PS multiplies pairs of inputs, so panels keep pairs together ([k/2][32][2]) and a
-// row's pair is one 32-bit broadcast. e4m3 codes become bfloat16 exactly through two 128-byte
-// tables (VPERMI2B; its index ignores the sign bit, which is put back), one for each byte of the
-// result. A tile is M rows by P panels: 8 x 1 when arithmetic is the bound, 1 x 4 and 2 x 2 when
-// the latency of few accumulators or the memory is. While a block of 128 inputs is multiplied, the
-// next one of the same panel (or the next panel's first) is prefetched into the second-level cache:
-// panels lie a power of two apart, so that in the first level they would evict each other.
+// row's pair is one 32-bit broadcast. A tile is M rows by P panels: 8 x 1 when arithmetic is the
+// bound, 1 x 4 and 2 x 2 when the latency of few accumulators or the memory is. While a block of
+// 128 inputs is multiplied, the next one of the same panel (or the next panel's first) is
+// prefetched into the second-level cache: panels lie a power of two apart, so that in the first
+// level they would evict each other.
 // Each output has one accumulator and takes its pairs in rising order: bit-identical in all tiles.
 // Bound: 2 VDPBF16PS a row and pair at M = 8 (18 of 32 registers); memory below M = 8.
 #include <immintrin.h>
 
 #include "backend/cpu/gemm/micro.h"
+#include "backend/cpu/gemm/pairs_avx512.h"
 #include "backend/cpu/gemm/store_avx512.h"
 #include "backend/cpu/gemm/widen_body.h"
 #include "backend/cpu/simd/avx512.h"
@@ -20,61 +20,6 @@
 namespace {
 
 using braid::cpu::Panels;
-
-struct Tables {
-  alignas(64) unsigned char low[128];
-  alignas(64) unsigned char high[128];
-};
-
-constexpr unsigned bf16_of_code(int code) {
-  const int exponent = code >> 3;
-  int fraction = code & 7;
-  if (code == 0x7f) return 0x7fc0;
-  if (exponent > 0) return static_cast<unsigned>((exponent + 120) << 7 | fraction << 4);
-  if (fraction == 0) return 0;
-  int e = 121;
-  while (fraction < 8) {
-    fraction <<= 1;
-    --e;
-  }
-  return static_cast<unsigned>(e << 7 | (fraction & 7) << 4);
-}
-
-constexpr Tables make_tables() {
-  Tables t{};
-  for (int code = 0; code < 128; ++code) {
-    t.low[code] = static_cast<unsigned char>(bf16_of_code(code) & 0xff);
-    t.high[code] = static_cast<unsigned char>(bf16_of_code(code) >> 8);
-  }
-  return t;
-}
-
-constexpr Tables kTables = make_tables();
-
-struct Bf16Pairs {
-  static constexpr int kPairBytes = 128;
-  void load(const unsigned char* p, __m512i& w0, __m512i& w1) const {
-    w0 = _mm512_loadu_si512(p);
-    w1 = _mm512_loadu_si512(p + 64);
-  }
-};
-
-struct F8Pairs {
-  static constexpr int kPairBytes = 64;
-  __m512i low0 = _mm512_load_si512(kTables.low);
-  __m512i low1 = _mm512_load_si512(kTables.low + 64);
-  __m512i high0 = _mm512_load_si512(kTables.high);
-  __m512i high1 = _mm512_load_si512(kTables.high + 64);
-  __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
-  void load(const unsigned char* p, __m512i& w0, __m512i& w1) const {
-    const __m512i codes = _mm512_loadu_si512(p);
-    const __m512i low = _mm512_permutex2var_epi8(low0, codes, low1);
-    __m512i high = _mm512_permutex2var_epi8(high0, codes, high1);
-    high = _mm512_ternarylogic_epi32(high, codes, sign, 0xf8);
-    w0 = _mm512_unpacklo_epi8(low, high);
-    w1 = _mm512_unpackhi_epi8(low, high);
-  }
-};
 
 template <class Source, int M, int P, bool kGated>
 __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::int64_t panel) {
