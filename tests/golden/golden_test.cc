@@ -321,6 +321,7 @@ std::vector<const char*> tiers() {
   if (caps.has("avx2")) names.push_back("avx2");
   if (caps.has("avx512f")) names.push_back("avx512");
   if (caps.has("avx512bf16")) names.push_back("avx512bf16");
+  if (caps.has("amx-bf16")) names.push_back("amx");
   return names;
 }
 

@@ -96,6 +96,20 @@ double magnitude(const Stored& w) {
   return sum;
 }
 
+TEST(MatrixKernels, EveryFormatOfTheEmulatedTierIsTriedElseScalar) {
+  for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kF8, WeightFormat::kI8}) {
+    const std::size_t expected = kEmulated || format != WeightFormat::kI8 ? 1 : 0;
+    const Capabilities none{"cpu", {}};
+    const auto linear = runnable(kernels().linear, {DType::kBF16, format, 64, 64, 1}, none);
+    const auto mlp = runnable(kernels().grouped_mlp, {DType::kBF16, format, 64, 64}, none);
+    ASSERT_EQ(linear.size(), expected);
+    ASSERT_EQ(mlp.size(), expected);
+    const std::string name = kEmulated ? kEmulated->name : "scalar";
+    for (const auto* kernel : linear) EXPECT_EQ(kernel->name, name);
+    for (const auto* kernel : mlp) EXPECT_EQ(kernel->name, name);
+  }
+}
+
 TEST(LinearKernels, AgreeWithTheReference) {
   auto stream = make_stream({.threads = 2});
   for (const Case& c : kCases) {

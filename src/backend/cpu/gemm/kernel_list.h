@@ -31,6 +31,7 @@ struct MatrixKernels {
         kernel<kAvx2Gemm, kAvx2>(),
         kernel<kAvx512Gemm, kAvx512>(),
         kernel<kAvx512Bf16Gemm, kAvx512Vbmi>(),
+        kernel<kAmxGemm, kAmx>(),
 #endif
         reference,
     };

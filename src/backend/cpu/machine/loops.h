@@ -19,6 +19,8 @@ extern const PeakLoop kAvx2F32Peak;
 extern const PeakLoop kAvx512F32Peak;
 extern const PeakLoop kAvx512Bf16Peak;
 extern const PeakLoop kAvx512Int8Peak;
+extern const PeakLoop kAmxBf16Peak;
+extern const PeakLoop kAmxInt8Peak;
 extern const ReadLoop kScalarRead;
 extern const ReadLoop kAvx2Read;
 extern const ReadLoop kAvx512Read;

@@ -101,6 +101,11 @@ Loops loops_for(const Capabilities& caps) {
     loops.bf16 = kAvx512Bf16Peak;
     loops.int8 = kAvx512Int8Peak;
   }
+  if (caps.has("amx-bf16") && caps.has("amx-int8")) {
+    loops.name = "amx";
+    loops.bf16 = kAmxBf16Peak;
+    loops.int8 = kAmxInt8Peak;
+  }
 #endif
   return loops;
 }

@@ -7,7 +7,7 @@ namespace braid::cpu {
 namespace {
 
 TEST(Machine, EveryLimitIsMeasuredInEveryTier) {
-  for (const char* tier : {"scalar", "avx2", "avx512", "avx512bf16"}) {
+  for (const char* tier : {"scalar", "avx2", "avx512", "avx512bf16", "amx"}) {
     Stream stream({.threads = 2, .tier = tier});
     const MachineLimits limits = measure_machine(stream, 16 << 20);
     EXPECT_EQ(limits.workers, 2);

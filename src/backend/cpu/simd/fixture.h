@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // For tests of this backend's kernels: reproducible numbers of either type, and the kernels of a
-// list that this machine can run.
+// list that a test runs.
 #pragma once
 
 #include <cstring>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend/cpu/backend.h"
+#include "backend/cpu/simd/tier.h"
 
 namespace braid::cpu {
 
@@ -56,13 +57,20 @@ struct TestRows {
   }
 };
 
+// The tier that this test binary emulates, on any machine; null: none.
+extern const Tier* const kEmulated;
+
+// All that this machine can run, or those of the emulated tier alone.
 template <class Op>
 std::vector<const ops::Kernel<Op>*> runnable(std::span<const ops::Kernel<Op>> list,
                                              const typename Op::Problem& problem,
                                              const Capabilities& caps) {
+  Capabilities emulated{"cpu", {}};
+  for (auto* f = kEmulated ? kEmulated->features : nullptr; f && *f; ++f) emulated.features.push_back(*f);
   std::vector<const ops::Kernel<Op>*> found;
   for (const auto& kernel : list) {
-    if (kernel.rank > 0 && kernel.supports(problem, caps).empty()) found.push_back(&kernel);
+    const bool here = kEmulated ? kernel.rank == kEmulated->rank : kernel.rank > 0;
+    if (here && kernel.supports(problem, kEmulated ? emulated : caps).empty()) found.push_back(&kernel);
   }
   return found;
 }

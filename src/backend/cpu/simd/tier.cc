@@ -12,6 +12,10 @@ extern const Tier kAvx512Vbmi{"avx512bf16",
                               40,
                               {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512bf16",
                                "avx512vbmi", "avx512vnni"}};
+extern const Tier kAmx{"amx",
+                       50,
+                       {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512bf16", "avx512vbmi",
+                        "avx512vnni", "amx-tile", "amx-bf16", "amx-int8"}};
 
 std::string missing(const Capabilities& caps, const Tier& tier) {
   for (const char* const* feature = tier.features; *feature; ++feature) {

@@ -11,7 +11,7 @@ namespace braid::cpu {
 struct Tier {
   const char* name;
   int rank;
-  const char* features[8];  // ends with a null pointer
+  const char* features[12];  // ends with a null pointer
 };
 
 extern const Tier kScalar;
@@ -19,6 +19,7 @@ extern const Tier kAvx2;
 extern const Tier kAvx512;
 extern const Tier kAvx512Bf16;
 extern const Tier kAvx512Vbmi;  // named avx512bf16 too: with byte tables and VNNI
+extern const Tier kAmx;
 
 // "lacks avx2", or empty when every feature of the tier is there.
 std::string missing(const Capabilities& caps, const Tier& tier);
