@@ -42,11 +42,11 @@ class Reader {
   void read(const char* key, Integer& to, std::int64_t low, std::int64_t high) {
     const Json* v = find(key);
     if (!v) return;
-    const bool whole = v->is_number_integer() || (v->is_number_float() && std::floor(v->get<double>()) == v->get<double>());
-    if (!whole || v->get<double>() < static_cast<double>(low) || v->get<double>() > static_cast<double>(high)) {
+    const auto value = whole(*v);
+    if (!value || *value < low || *value > high) {
       return fail(key, "expected an integer between " + std::to_string(low) + " and " + std::to_string(high) + ", found " + v->dump());
     }
-    to = static_cast<Integer>(v->get<std::int64_t>());
+    to = static_cast<Integer>(*value);
   }
   template <class Integer>
   void read(const char* key, std::optional<Integer>& to, std::int64_t low, std::int64_t high) {
@@ -83,6 +83,15 @@ class Reader {
   const Json& json() const { return json_; }
 
  private:
+  // 5, -5 or 5.0 as an integer; nothing when it is none or does not fit.
+  static std::optional<std::int64_t> whole(const Json& v) {
+    if (v.is_number_unsigned() && v.get<std::uint64_t>() > INT64_MAX) return std::nullopt;
+    if (v.is_number_integer()) return v.get<std::int64_t>();
+    const double value = v.is_number_float() ? v.get<double>() : 0.5;
+    const bool fits = std::floor(value) == value && value >= -0x1p63 && value < 0x1p63;
+    return fits ? std::optional(static_cast<std::int64_t>(value)) : std::nullopt;
+  }
+
   const Json& json_;
   std::optional<Error> error_;
 };

@@ -9,13 +9,18 @@ namespace {
 constexpr int kDeepest = 128;
 constexpr int kMostChoices = 16384;
 
-Result<Json> parse_object(std::string_view body) {
-  bool too_deep = false;
+// Parts of what is nested deeper than kDeepest are missing.
+Json parse_shallow(std::string_view text, bool& too_deep) {
   const auto watch = [&](int depth, Json::parse_event_t, Json&) {
     too_deep |= depth > kDeepest;
     return depth <= kDeepest;
   };
-  Json json = Json::parse(body.begin(), body.end(), watch, false);
+  return Json::parse(text.begin(), text.end(), watch, false);
+}
+
+Result<Json> parse_object(std::string_view body) {
+  bool too_deep = false;
+  Json json = parse_shallow(body, too_deep);
   if (too_deep) return invalid_argument("the body is nested more than " + std::to_string(kDeepest) + " levels deep");
   if (!json.is_object()) return invalid_argument("the body is not a JSON object");
   return json;
@@ -57,7 +62,8 @@ void read_structured_object(Reader& r, const char* field, const Json& object, St
 void read_structured(Reader& r, StructuredOutput& out) {
   using Kind = StructuredOutput::Kind;
   if (const Json* format = r.find("response_format")) {
-    const std::string type = format->is_object() ? format->value("type", "") : "";
+    std::string type;
+    if (format->is_object()) Reader(*format).read("type", type);
     if (type == "json_object") out.kind = Kind::kJsonObject;
     else if (type == "json_schema") {
       const auto schema = format->find("json_schema");
@@ -177,8 +183,9 @@ void prepare_message(Json& message, bool join_parts) {
     if (!call.is_object() || !call.contains("function") || !call["function"].is_object()) continue;
     auto& function = call["function"];
     if (!function.contains("arguments") || !function["arguments"].is_string()) continue;
-    Json parsed = Json::parse(function["arguments"].get<std::string>(), nullptr, false);
-    if (parsed.is_object()) function["arguments"] = std::move(parsed);
+    bool too_deep = false;
+    Json parsed = parse_shallow(function["arguments"].get<std::string>(), too_deep);
+    if (parsed.is_object() && !too_deep) function["arguments"] = std::move(parsed);
   }
 }
 
