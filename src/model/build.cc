@@ -24,12 +24,6 @@ std::optional<weights::Stored> Builder::peek(const MatrixName& name) {
     error_ = found.error();
     return std::nullopt;
   }
-  const DType d = found->values.dtype;
-  if (d != DType::kF32 && d != DType::kBF16 && d != DType::kF16 && d != DType::kF8E4M3) {
-    error_ = invalid_argument(checkpoint_.path() + ": tensor " + name.name +
-                              ": expected float32, bfloat16, float16 or float8_e4m3fn, found " + std::string(name_of(d)));
-    return std::nullopt;
-  }
   return std::move(found).value();
 }
 

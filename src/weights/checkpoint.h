@@ -31,11 +31,12 @@ class Checkpoint {
   const std::string& path() const { return path_; }
   const std::string& config_json() const { return config_json_; }
 
-  // Errors name file, tensor, expected and found shape.
+  // Errors name file, tensor, expected and found shape or element type. A matrix may be kF32,
+  // kBF16, kF16 or kF8E4M3, a vector the first three.
   virtual Result<Stored> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) const = 0;
   virtual Result<std::vector<float>> vector(const std::string& name, std::int64_t size) const = 0;
   virtual bool has(const std::string& name) const = 0;
-  // An error naming tensors that nobody asked for, but for those `expected_extra` accepts.
+  // An error naming a tensor that nobody asked for, but for those `expected_extra` accepts.
   virtual Status check_surplus(const std::function<bool(const std::string&)>& expected_extra) const = 0;
   // Bytes of all tensors; 0 when not known (dummy weights).
   virtual std::size_t total_bytes() const = 0;
