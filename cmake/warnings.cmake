@@ -2,10 +2,13 @@
 # -Wno-restrict: GCC 12 reports std::string concatenation that is fine.
 add_library(braid_flags INTERFACE)
 target_include_directories(braid_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
-target_compile_options(braid_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Wno-restrict -Werror=return-type
+target_compile_options(braid_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> -Werror=return-type
   -ffp-contract=off)
 if(BRAID_SANITIZE)
   string(REPLACE ";" "," sanitizers "${BRAID_SANITIZE}")
   add_compile_options(-fsanitize=${sanitizers} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${sanitizers})
+endif()
+if(BRAID_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
 endif()

@@ -8,6 +8,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <string>
 #include <string_view>
 
@@ -42,14 +43,17 @@ class TestSocket {
     fd_ = -1;
   }
 
+  // Whether the last read found that the server had closed.
+  bool ended() const { return ended_; }
   // Everything until the server closes (or the receive timeout).
-  std::string read_all() const { return read_until(""); }
+  std::string read_all() { return read_until(""); }
   // Everything up to and including `mark`; until the end when it never comes.
-  std::string read_until(std::string_view mark) const {
+  std::string read_until(std::string_view mark) {
     std::string got;
     char buffer[4096];
     while (mark.empty() || got.find(mark) == std::string::npos) {
       auto n = ::recv(fd_, buffer, mark.empty() ? sizeof buffer : 1, 0);
+      ended_ = n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
       if (n <= 0) break;
       got.append(buffer, static_cast<std::size_t>(n));
     }
@@ -59,6 +63,7 @@ class TestSocket {
  private:
   int fd_;
   bool connected_ = false;
+  bool ended_ = false;
 };
 
 }  // namespace braid::net

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Any bytes as the body of every endpoint that reads one: an error that can be sent, or a request
+// whose parts are what the layers above rely on.
+#include <nlohmann/json.hpp>
+
+#include "require.h"
+#include "protocol/request.h"
+
+namespace {
+
+using namespace braid;
+using Json = nlohmann::json;
+
+const char* const kDefaults = R"({"temperature": 0.6, "top_p": 0.95, "top_k": 20, "max_new_tokens": 32768})";
+
+template <class T>
+bool answered(const Result<T>& parsed) {
+  if (parsed.ok()) return true;
+  const Error& error = parsed.error();
+  require(!error.message.empty(), "an error says something");
+  const int status = protocol::status_of(error.code);
+  require(status == 400, "a wrong body is the client's fault");
+  require(Json::parse(protocol::error_body(error, status), nullptr, false).is_object(), "an error is JSON");
+  return false;
+}
+
+void check(const protocol::CommonRequest& r) {
+  const auto& s = r.sampling;
+  require(s.temperature >= 0 && s.temperature <= 2, "temperature");
+  require(s.top_p > 0 && s.top_p <= 1 && s.min_p >= 0 && s.min_p <= 1 && s.top_k >= 0, "top_p, min_p, top_k");
+  require(s.n >= 1 && s.min_tokens >= 0 && s.repetition_penalty > 0, "n, min_tokens, repetition_penalty");
+  require(!r.max_tokens || *r.max_tokens >= 0, "max_tokens");
+  require(!s.logprobs || *s.logprobs >= -1, "logprobs");
+  for (const auto& stop : s.stop) require(!stop.empty(), "stop");
+  for (const auto& [id, bias] : s.logit_bias) require(id >= 0 && bias >= -100 && bias <= 100, "logit_bias");
+}
+
+void check(const protocol::ChatRequest& r) {
+  check(static_cast<const protocol::CommonRequest&>(r));
+  require(Json::parse(r.messages, nullptr, false).is_array(), "messages are a list");
+  require(Json::parse(r.template_kwargs, nullptr, false).is_object(), "chat_template_kwargs are an object");
+  require(Json::accept(r.tools) && Json::accept(r.documents), "tools and documents are JSON");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view body(reinterpret_cast<const char*>(data), size);
+  for (const bool join_parts : {false, true}) {
+    if (const auto chat = protocol::parse_chat(body, join_parts ? kDefaults : "", join_parts); answered(chat)) check(*chat);
+  }
+  if (const auto completion = protocol::parse_completion(body, kDefaults); answered(completion)) {
+    check(*completion);
+    require(!completion->prompts.empty(), "there is a prompt");
+  }
+  if (const auto tokenize = protocol::parse_tokenize(body); answered(tokenize) && tokenize->chat) check(*tokenize->chat);
+  if (const auto tokens = protocol::parse_detokenize(body); answered(tokens)) {
+    for (const auto id : *tokens) require(id >= 0, "token ids are natural numbers");
+  }
+  return 0;
+}
