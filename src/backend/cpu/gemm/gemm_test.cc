@@ -153,16 +153,19 @@ TEST(LinearKernels, StackPartsBatchesAndWindowsAnywhere) {
       const auto want_w = ops::reference::kLinear.prepare(std::span<const Weight>(parts), problem, *stream);
       for (const auto* kernel : runnable(kernels().linear, problem, stream->capabilities())) {
         const auto packed = kernel->prepare(std::span<const Weight>(parts), problem, *stream);
-        TestRows x(DType::kF32, 6, 260), want(DType::kF32, 6, 134), got(DType::kF32, 6, 134);
-        x.fill(3);
-        for (const bool accumulate : {false, true}) {
-          ops::Linear::Args args{&want_w, x.view, want.view, 130, 67, accumulate};
-          ops::reference::kLinear.run(args, *stream);
-          args.weight = &packed;
-          args.y = got.view;
-          kernel->run(args, *stream);
-          expect_near(got.values(), want.values(), 2 * tolerance(format, 130, magnitude(a), false),
-                      std::string(kernel->name) + " " + name_of(format) + " k0 " + std::to_string(k0));
+        for (const std::int64_t m : {6, 22}) {
+          TestRows x(DType::kF32, m, 260), want(DType::kF32, m, 134), got(DType::kF32, m, 134);
+          x.fill(3);
+          for (const bool accumulate : {false, true}) {
+            ops::Linear::Args args{&want_w, x.view, want.view, 130, 67, accumulate};
+            ops::reference::kLinear.run(args, *stream);
+            args.weight = &packed;
+            args.y = got.view;
+            kernel->run(args, *stream);
+            expect_near(got.values(), want.values(), 2 * tolerance(format, 130, magnitude(a), false),
+                        std::string(kernel->name) + " " + name_of(format) + " k0 " + std::to_string(k0) +
+                            " m" + std::to_string(m));
+          }
         }
       }
     }
