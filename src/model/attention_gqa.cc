@@ -3,10 +3,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "model/scratch.h"
 
 namespace braid::model {
+namespace {
+
+// Scores are exponents of two: q's norm weights carry the softmax scale and log2(e).
+constexpr float kScale = std::numbers::ln2_v<float>;
+
+}  // namespace
 
 GqaAttention::Workspace::Workspace(const Config& c, const Options& o, DType activations) {
   const std::int64_t tokens = std::max(o.max_batched_tokens, o.max_sequences);
@@ -20,7 +27,7 @@ GqaAttention::Workspace::Workspace(const Config& c, const Options& o, DType acti
 
 GqaAttention::GqaAttention(Builder& b, const std::string& prefix)
     : heads_(b.config().heads), kv_heads_(b.config().kv_heads), dim_(b.config().head_dim), eps_(b.config().rms_eps),
-      scale_(1.0f / std::sqrt(static_cast<float>(dim_))), activations_(b.activations()) {
+      activations_(b.activations()) {
   const int hidden = b.config().hidden;
   qkv_ = b.linear({{prefix + ".q_proj.weight", heads_ * dim_, hidden},
                    {prefix + ".k_proj.weight", kv_heads_ * dim_, hidden},
@@ -28,7 +35,9 @@ GqaAttention::GqaAttention(Builder& b, const std::string& prefix)
   o_ = b.linear({{prefix + ".o_proj.weight", hidden, heads_ * dim_}});
   q_norm_ = b.vector(prefix + ".q_norm.weight", dim_);
   k_norm_ = b.vector(prefix + ".k_norm.weight", dim_);
-  const ops::AttentionShape shape{heads_, kv_heads_, dim_, dim_, scale_};
+  const float softmax_scale = 1.0f / std::sqrt(static_cast<float>(dim_));
+  for (float& weight : q_norm_) weight *= softmax_scale * std::numbers::log2e_v<float>;
+  const ops::AttentionShape shape{heads_, kv_heads_, dim_, dim_, kScale};
   const std::string text = std::to_string(heads_) + "/" + std::to_string(kv_heads_) + " heads of " + std::to_string(dim_);
   prepare_ = b.choose(b.lists().gqa_prepare, {activations_, activations_}, text);
   prefill_ = b.choose(b.lists().attention_prefill, {activations_, activations_, shape}, text);
@@ -49,7 +58,7 @@ void GqaAttention::forward(const Batch& batch, const Activations& x, Matrix<floa
   const Activations cached = cache.layer(layer);
   const Activations q{w.q.data(), activations_, tokens, width, width};
   const Activations out{w.out.data(), activations_, tokens, width, width};
-  const ops::AttentionShape shape{heads_, kv_heads_, dim_, dim_, scale_};
+  const ops::AttentionShape shape{heads_, kv_heads_, dim_, dim_, kScale};
   qkv_.run(x, {w.qkv.data(), DType::kF32, tokens, all, all}, stream);
   prepare_->run({{w.qkv.as<float>(), tokens, all}, heads_, kv_heads_, dim_, q_norm_.data(), k_norm_.data(), eps_,
                  rope.table(), batch.positions.data(), batch.slots.data(), q, cached}, stream);

@@ -39,7 +39,7 @@ class GqaAttention {
   ops::Rows values(const Activations& cached) const;
 
   int heads_, kv_heads_, dim_;
-  float eps_, scale_;
+  float eps_;
   DType activations_;
   LinearLayer qkv_, o_;
   std::vector<float> q_norm_, k_norm_;
