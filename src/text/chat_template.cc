@@ -15,24 +15,21 @@ struct Freer {
   void operator()(BraidTemplate* handle) const { braid_template_free(handle); }
 };
 
-Json parse_or(const std::string& text, Json fallback) {
-  Json value = Json::parse(text, nullptr, false);
-  return value.is_discarded() ? fallback : value;
-}
-
 class CoreTemplate final : public ChatTemplate {
  public:
   CoreTemplate(BraidTemplate* handle, std::string variables)
       : handle_(handle), variables_(std::move(variables)) {}
 
   Result<std::string> render(const RenderInput& input) const override {
-    std::string request = "{\"messages\":" + input.messages + ",\"tools\":" + input.tools +
-                          ",\"documents\":" + input.documents + ",\"kwargs\":" + input.kwargs +
-                          ",\"variables\":" + merged(input.variables) + ",\"now\":" +
-                          (input.now.empty() ? "null" : Json(input.now).dump()) +
-                          ",\"add_generation_prompt\":" + (input.add_generation_prompt ? "true" : "false") + "}";
+    return render_json("{\"messages\":" + input.messages + ",\"tools\":" + input.tools +
+                       ",\"documents\":" + input.documents + ",\"kwargs\":" + input.kwargs +
+                       ",\"variables\":" + input.variables + ",\"now\":" +
+                       (input.now.empty() ? "null" : Json(input.now).dump()) +
+                       ",\"add_generation_prompt\":" + (input.add_generation_prompt ? "true" : "false") + "}");
+  }
+  Result<std::string> render_json(const std::string& input) const override {
     BraidBytes out{};
-    const int failed = braid_template_render(handle_.get(), as_text(request), &out);
+    const int failed = braid_template_render(handle_.get(), as_text(input), &out);
     std::string text = take(out);
     if (failed) return invalid_argument("chat template: " + text, "messages");
     return text;
@@ -44,13 +41,6 @@ class CoreTemplate final : public ChatTemplate {
   const std::string& default_variables() const override { return variables_; }
 
  private:
-  std::string merged(const std::string& overrides) const {
-    if (overrides == "{}") return variables_;
-    Json all = parse_or(variables_, Json::object());
-    all.update(parse_or(overrides, Json::object()));
-    return all.dump();
-  }
-
   std::unique_ptr<BraidTemplate, Freer> handle_;
   std::string variables_;
 };
@@ -87,7 +77,7 @@ Result<std::shared_ptr<const ChatTemplate>> compile_template(const std::string& 
                                                              const std::string& variables) {
   BraidTemplate* handle = nullptr;
   BraidBytes out{};
-  const int failed = braid_template_new(as_text(source), &handle, &out);
+  const int failed = braid_template_new(as_text(source), as_text(variables), &handle, &out);
   const std::string message = take(out);
   if (failed) return invalid_argument("chat template does not compile: " + message, "chat_template");
   return std::shared_ptr<const ChatTemplate>(std::make_shared<CoreTemplate>(handle, variables));

@@ -27,6 +27,8 @@ class ChatTemplate {
  public:
   virtual ~ChatTemplate() = default;
   virtual Result<std::string> render(const RenderInput& input) const = 0;
+  // The same from one JSON object with RenderInput's members; what is absent is none or false.
+  virtual Result<std::string> render_json(const std::string& input) const = 0;
   virtual ContentFormat content_format() const = 0;
   // Special tokens of tokenizer_config.json as a JSON object; RenderInput::variables overrides.
   virtual const std::string& default_variables() const = 0;

@@ -34,7 +34,7 @@ int braid_tokenizer_decode(const BraidTokenizer* handle, const std::uint32_t* id
                            bool skip_special_tokens, BraidBytes* out);
 int braid_tokenizer_table(const BraidTokenizer* handle, BraidBytes* out);
 
-int braid_template_new(BraidText source, BraidTemplate** handle, BraidBytes* out);
+int braid_template_new(BraidText source, BraidText variables, BraidTemplate** handle, BraidBytes* out);
 void braid_template_free(BraidTemplate* handle);
 bool braid_template_loops_over_content(const BraidTemplate* handle);
 int braid_template_render(const BraidTemplate* handle, BraidText input, BraidBytes* out);

@@ -9,30 +9,8 @@
 #include "text/files.h"
 
 namespace braid::text {
-namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string member(const Json& line, const char* name, const char* fallback) {
-  const auto found = line.find(name);
-  return found == line.end() || found->is_null() ? fallback : found->dump();
-}
-
-Result<std::string> render_line(const ChatTemplate& chat, const std::string& text) {
-  const Json line = Json::parse(text, nullptr, false);
-  if (!line.is_object()) return invalid_argument("the line is not a JSON object");
-  RenderInput input;
-  input.messages = member(line, "messages", "[]");
-  input.tools = member(line, "tools", "null");
-  input.documents = member(line, "documents", "null");
-  input.kwargs = member(line, "kwargs", "{}");
-  input.variables = member(line, "variables", "{}");
-  input.add_generation_prompt = false;
-  if (line.contains("now") && line["now"].is_string()) input.now = line["now"].get<std::string>();
-  return chat.render(input);
-}
-
-}  // namespace
 
 Status render_lines(const std::string& folder_or_template, std::istream& in, std::ostream& out) {
   std::shared_ptr<const ChatTemplate> chat;
@@ -45,7 +23,7 @@ Status render_lines(const std::string& folder_or_template, std::istream& in, std
   std::string text;
   while (std::getline(in, text)) {
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const auto rendered = render_line(*chat, text);
+    const auto rendered = chat->render_json(text);
     Json line = rendered.ok() ? Json{{"rendered", *rendered}} : Json{{"error", rendered.error().message}};
     // ASCII only: some readers take U+2028 and U+0085 for line ends.
     out << line.dump(-1, ' ', true, Json::error_handler_t::replace) << '\n' << std::flush;

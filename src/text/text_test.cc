@@ -88,52 +88,6 @@ TEST(Utf8, ReplacesWhatCanNeverBecomeValidAndKeepsWhatMay) {
   EXPECT_EQ(out, "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
 }
 
-TEST(ChatTemplate, RendersTheDefaultModelsTemplate) {
-  const auto chat = load_chat_template(kModel);
-  ASSERT_TRUE(chat.ok()) << chat.error().message;
-  RenderInput input;
-  input.messages = R"([{"role":"user","content":"What is a river?"}])";
-  EXPECT_EQ(*(*chat)->render(input), "<｜begin▁of▁sentence｜><｜User｜>What is a river?<｜Assistant｜>");
-  EXPECT_EQ((*chat)->content_format(), ContentFormat::kString);
-}
-
-TEST(ChatTemplate, PrintsValuesAsPythonDoes) {
-  const auto chat = compile_template("{{ messages[0].x }}|{{ messages[0].x | tojson }}|{{ none }}|{{ 1e20 }}");
-  RenderInput input;
-  input.messages = R"([{"x":{"a":[1,true,null,"q'"],"b":1.0}}])";
-  EXPECT_EQ(*(*chat)->render(input),
-            R"({'a': [1, True, None, "q'"], 'b': 1.0}|{"a": [1, true, null, "q'"], "b": 1.0}|None|1e+20)");
-}
-
-TEST(ChatTemplate, ContinuesTheFinalMessage) {
-  const auto chat = compile_template("{% for m in messages %}[{{ m.content | trim }}]{% endfor %}");
-  RenderInput input;
-  input.messages = R"([{"role":"assistant","content":"a river is "}])";
-  input.kwargs = R"({"continue_final_message":true})";
-  input.add_generation_prompt = false;
-  EXPECT_EQ(*(*chat)->render(input), "[a river is");
-}
-
-TEST(ChatTemplate, EndlessLoopsAndDeepValuesAreErrors) {
-  RenderInput input;
-  input.messages = R"([{"role":"user","content":"x"}])";
-  const auto endless = compile_template("{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}");
-  EXPECT_FALSE((*endless)->render(input).ok());
-  input.messages = "[" + std::string(5000, '[') + std::string(5000, ']') + "]";
-  EXPECT_FALSE((*endless)->render(input).ok());
-  EXPECT_FALSE(compile_template("{{ " + std::string(20000, '(') + " }}").ok());
-}
-
-TEST(ChatTemplate, CountsEmptyStringsAsPythonDoes) {
-  const auto chat = compile_template("{{ 'abc'.count('') }} {{ 'abcb'.count('b') }}");
-  ASSERT_TRUE(chat.ok());
-  RenderInput input;
-  input.messages = R"([{"role":"user","content":"x"}])";
-  const auto text = (*chat)->render(input);
-  ASSERT_TRUE(text.ok()) << text.error().message;
-  EXPECT_EQ(*text, "4 2");
-}
-
 TEST(RenderLines, WritesOneLineWhateverTheTextHolds) {
   std::istringstream in("{\"messages\":[{\"role\":\"user\",\"content\":\"a\u2028b\u0085c\"}]}\n");
   std::ostringstream out;

@@ -156,10 +156,11 @@ pub unsafe extern "C" fn braid_tokenizer_table(
 #[no_mangle]
 pub unsafe extern "C" fn braid_template_new(
     source: Text,
+    variables: Text,
     handle: *mut *mut template::Template,
     out: *mut Bytes,
 ) -> i32 {
-    handle_call(handle, out, || template::Template::new(source.str()?))
+    handle_call(handle, out, || template::Template::new(source.str()?, variables.str()?))
 }
 
 #[no_mangle]

@@ -1,8 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Template values as Python prints them: str(), repr() and json.dumps().
+use crate::budget;
+use crate::json::BigInteger;
 use minijinja::value::{Value, ValueKind};
+use minijinja::{Error, ErrorKind};
+use std::fmt::Write;
 
 const DEEPEST: usize = 64;
+
+fn failure(message: String) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message)
+}
+
+/// The name of a value's type in Python's messages.
+pub fn type_name(value: &Value) -> &'static str {
+    match value.kind() {
+        ValueKind::Undefined => "Undefined",
+        ValueKind::None => "NoneType",
+        ValueKind::Bool => "bool",
+        ValueKind::Number if value.is_integer() => "int",
+        ValueKind::Number => "float",
+        ValueKind::String => "str",
+        ValueKind::Bytes => "bytes",
+        ValueKind::Seq => "list",
+        ValueKind::Map => "dict",
+        ValueKind::Iterable => "generator",
+        _ if value.downcast_object_ref::<BigInteger>().is_some() => "int",
+        _ => "object",
+    }
+}
+
+/// Python's white space; Rust's lacks the four separators U+001C to U+001F.
+pub fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
 
 /// Python's repr of a float: shortest digits, an exponent below 1e-4 and from 1e16.
 pub fn float_repr(x: f64) -> String {
@@ -34,68 +65,84 @@ fn number(value: &Value) -> String {
     f64::try_from(value.clone()).map_or_else(|_| value.to_string(), float_repr)
 }
 
-fn string_repr(text: &str) -> String {
+/// Whether repr() writes a character as an escape: controls, formats, separators, private use.
+fn is_escaped(c: char) -> bool {
+    matches!(c as u32, 0..=0x1f | 0x7f..=0xa0 | 0xad | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x1680 | 0x180e
+        | 0x2000..=0x200f | 0x2028..=0x202f | 0x205f..=0x206f | 0x3000 | 0xe000..=0xf8ff | 0xfeff | 0xfff0..=0xfffb
+        | 0xe0000..=0x10ffff)
+}
+
+fn write_string_repr(out: &mut String, text: &str) {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    let mut out = String::from(quote);
+    out.push(quote);
     for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c == quote => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if (c as u32) < 0x20 || (0x7f..0xa1).contains(&(c as u32)) || c as u32 == 0xad => {
-                out.push_str(&format!("\\x{:02x}", c as u32))
-            }
-            c if matches!(c as u32, 0x2028 | 0x2029 | 0x200b..=0x200f | 0xfeff | 0x3000 | 0x2000..=0x200a | 0x202f | 0x205f) => {
-                out.push_str(&format!("\\u{:04x}", c as u32))
-            }
-            c => out.push(c),
-        }
+        let code = c as u32;
+        let _ = match c {
+            '\\' => out.write_str("\\\\"),
+            '\n' => out.write_str("\\n"),
+            '\r' => out.write_str("\\r"),
+            '\t' => out.write_str("\\t"),
+            c if c == quote => write!(out, "\\{c}"),
+            c if !is_escaped(c) => out.write_char(c),
+            _ if code < 0x100 => write!(out, "\\x{code:02x}"),
+            _ if code < 0x10000 => write!(out, "\\u{code:04x}"),
+            _ => write!(out, "\\U{code:08x}"),
+        };
     }
     out.push(quote);
-    out
 }
 
 /// Python's str().
-pub fn to_str(value: &Value) -> String {
-    match value.kind() {
-        ValueKind::Undefined => String::new(),
-        ValueKind::String => value.as_str().unwrap_or("").to_string(),
-        _ => repr(value, 0),
-    }
+pub fn to_str(value: &Value) -> Result<String, Error> {
+    let mut out = String::new();
+    write_str(&mut out, value)?;
+    Ok(out)
 }
 
-fn repr(value: &Value, depth: usize) -> String {
+pub fn write_str(out: &mut String, value: &Value) -> Result<(), Error> {
+    match value.as_str() {
+        _ if value.is_undefined() => {}
+        Some(text) => out.push_str(text),
+        None => write_repr(out, value, 0)?,
+    }
+    Ok(())
+}
+
+fn write_repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+    budget::check(out.len())?;
     if depth > DEEPEST {
-        return "...".into();
+        return Err(failure("value is nested too deeply".into()));
     }
     match value.kind() {
-        ValueKind::Undefined => "Undefined".into(),
-        ValueKind::None => "None".into(),
-        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.into(),
-        ValueKind::Number => number(value),
-        ValueKind::String => string_repr(value.as_str().unwrap_or("")),
+        ValueKind::Undefined => out.push_str("Undefined"),
+        ValueKind::None => out.push_str("None"),
+        ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
+        ValueKind::Number => out.push_str(&number(value)),
+        ValueKind::String => write_string_repr(out, value.as_str().unwrap_or("")),
         ValueKind::Seq | ValueKind::Iterable => {
-            let items: Vec<String> =
-                value.try_iter().map(|it| it.map(|v| repr(&v, depth + 1)).collect()).unwrap_or_default();
-            format!("[{}]", items.join(", "))
+            out.push('[');
+            for (i, item) in value.try_iter()?.enumerate() {
+                out.push_str(if i > 0 { ", " } else { "" });
+                write_repr(out, &item, depth + 1)?;
+            }
+            out.push(']');
         }
         ValueKind::Map => {
-            let entry = |key: Value| {
-                let item = value.get_item(&key).unwrap_or_default();
-                format!("{}: {}", repr(&key, depth + 1), repr(&item, depth + 1))
-            };
-            let items: Vec<String> = value.try_iter().map(|it| it.map(entry).collect()).unwrap_or_default();
-            format!("{{{}}}", items.join(", "))
+            out.push('{');
+            for (i, key) in value.try_iter()?.enumerate() {
+                out.push_str(if i > 0 { ", " } else { "" });
+                write_repr(out, &key, depth + 1)?;
+                out.push_str(": ");
+                write_repr(out, &value.get_item(&key)?, depth + 1)?;
+            }
+            out.push('}');
         }
-        _ => value.to_string(),
+        _ => out.push_str(&value.to_string()),
     }
+    Ok(())
 }
 
+/// The arguments of json.dumps.
 pub struct JsonStyle {
     pub ensure_ascii: bool,
     pub indent: Option<String>,
@@ -104,89 +151,112 @@ pub struct JsonStyle {
     pub sort_keys: bool,
 }
 
-fn json_string(text: &str, ascii: bool) -> String {
-    let mut out = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c if ascii && !c.is_ascii() => {
-                let mut units = [0u16; 2];
-                for unit in c.encode_utf16(&mut units) {
-                    out.push_str(&format!("\\u{unit:04x}"));
-                }
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 /// Python's json.dumps.
-pub fn to_json(value: &Value, style: &JsonStyle, depth: usize) -> Result<String, String> {
-    if depth > DEEPEST {
-        return Err("value is nested too deeply".into());
-    }
-    Ok(match value.kind() {
-        ValueKind::Undefined => return Err("Undefined is not JSON serializable".into()),
-        ValueKind::None => "null".into(),
-        ValueKind::Bool => value.is_true().to_string(),
-        ValueKind::Number => {
-            let text = number(value);
-            match text.as_str() {
-                "nan" => "NaN".into(),
-                "inf" => "Infinity".into(),
-                "-inf" => "-Infinity".into(),
-                _ => text,
-            }
-        }
-        ValueKind::String => json_string(value.as_str().unwrap_or(""), style.ensure_ascii),
-        ValueKind::Seq | ValueKind::Iterable => {
-            let mut items = Vec::new();
-            for item in value.try_iter().map_err(|e| e.to_string())? {
-                items.push(to_json(&item, style, depth + 1)?);
-            }
-            bracket('[', ']', items, style, depth)
-        }
-        ValueKind::Map => {
-            let mut keys: Vec<Value> = value.try_iter().map_err(|e| e.to_string())?.collect();
-            if style.sort_keys {
-                keys.sort();
-            }
-            let mut items = Vec::new();
-            for key in keys {
-                let item = value.get_item(&key).map_err(|e| e.to_string())?;
-                let name = match key.kind() {
-                    ValueKind::String => key.as_str().unwrap_or("").to_string(),
-                    _ => to_json(&key, style, depth + 1)?,
-                };
-                items.push(format!(
-                    "{}{}{}",
-                    json_string(&name, style.ensure_ascii),
-                    style.key_separator,
-                    to_json(&item, style, depth + 1)?
-                ));
-            }
-            bracket('{', '}', items, style, depth)
-        }
-        _ => return Err(format!("{} is not JSON serializable", value.kind())),
-    })
+pub fn to_json(value: &Value, style: &JsonStyle) -> Result<String, Error> {
+    let mut out = String::new();
+    style.write(&mut out, value, 0)?;
+    Ok(out)
 }
 
-fn bracket(open: char, close: char, items: Vec<String>, style: &JsonStyle, depth: usize) -> String {
-    match &style.indent {
-        Some(indent) if !items.is_empty() => {
-            let inner = format!("\n{}", indent.repeat(depth + 1));
-            let separator = format!("{}{inner}", style.item_separator);
-            format!("{open}{inner}{}\n{}{close}", items.join(&separator), indent.repeat(depth))
+impl JsonStyle {
+    fn write(&self, out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+        budget::check(out.len())?;
+        if depth > DEEPEST {
+            return Err(failure("value is nested too deeply".into()));
         }
-        _ => format!("{open}{}{close}", items.join(&style.item_separator)),
+        match value.kind() {
+            ValueKind::None => out.push_str("null"),
+            ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => out.push_str(&match number(value).as_str() {
+                "nan" => "NaN".to_string(),
+                "inf" => "Infinity".to_string(),
+                "-inf" => "-Infinity".to_string(),
+                text => text.to_string(),
+            }),
+            ValueKind::String => self.write_string(out, value.as_str().unwrap_or("")),
+            ValueKind::Seq => {
+                out.push('[');
+                for (i, item) in value.try_iter()?.enumerate() {
+                    self.write_separator(out, i, depth);
+                    self.write(out, &item, depth + 1)?;
+                }
+                self.write_end(out, "[", "]", depth);
+            }
+            ValueKind::Map => {
+                out.push('{');
+                let mut keys: Vec<Value> = value.try_iter()?.collect();
+                if self.sort_keys {
+                    keys.sort();
+                }
+                for (i, key) in keys.iter().enumerate() {
+                    self.write_separator(out, i, depth);
+                    self.write_key(out, key)?;
+                    self.write(out, &value.get_item(key)?, depth + 1)?;
+                }
+                self.write_end(out, "{", "}", depth);
+            }
+            _ if value.downcast_object_ref::<BigInteger>().is_some() => out.push_str(&value.to_string()),
+            _ => return Err(failure(format!("Object of type {} is not JSON serializable", type_name(value)))),
+        }
+        Ok(())
+    }
+
+    fn write_key(&self, out: &mut String, key: &Value) -> Result<(), Error> {
+        match key.as_str() {
+            Some(text) => self.write_string(out, text),
+            None if matches!(key.kind(), ValueKind::None | ValueKind::Bool | ValueKind::Number) => {
+                out.push('"');
+                self.write(out, key, 0)?;
+                out.push('"');
+            }
+            None => return Err(failure(format!("keys must be str, int, float, bool or None, not {}", type_name(key)))),
+        }
+        out.push_str(&self.key_separator);
+        Ok(())
+    }
+
+    fn write_separator(&self, out: &mut String, index: usize, depth: usize) {
+        if index > 0 {
+            out.push_str(&self.item_separator);
+        }
+        self.write_line(out, depth + 1);
+    }
+
+    fn write_end(&self, out: &mut String, open: &str, close: &str, depth: usize) {
+        if !out.ends_with(open) {
+            self.write_line(out, depth);
+        }
+        out.push_str(close);
+    }
+
+    fn write_line(&self, out: &mut String, depth: usize) {
+        if let Some(indent) = &self.indent {
+            out.push('\n');
+            for _ in 0..depth {
+                out.push_str(indent);
+            }
+        }
+    }
+
+    fn write_string(&self, out: &mut String, text: &str) {
+        out.push('"');
+        for c in text.chars() {
+            let _ = match c {
+                '"' => out.write_str("\\\""),
+                '\\' => out.write_str("\\\\"),
+                '\n' => out.write_str("\\n"),
+                '\r' => out.write_str("\\r"),
+                '\t' => out.write_str("\\t"),
+                '\u{8}' => out.write_str("\\b"),
+                '\u{c}' => out.write_str("\\f"),
+                c if (c as u32) < 0x20 => write!(out, "\\u{:04x}", c as u32),
+                c if self.ensure_ascii && !(' '..='~').contains(&c) => {
+                    let mut units = [0u16; 2];
+                    c.encode_utf16(&mut units).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))
+                }
+                c => out.write_char(c),
+            };
+        }
+        out.push('"');
     }
 }

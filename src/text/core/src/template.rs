@@ -1,150 +1,140 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Chat templates as transformers' apply_chat_template renders them.
-use crate::pyvalue::{to_json, to_str, JsonStyle};
-use crate::strftime::Moment;
-use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State};
+use crate::{budget, content, filters, json, methods, operators, rewrite};
+use minijinja::machinery::{ast, make_string_output, parse, CodeGenerator, Instructions, Vm, WhitespaceConfig};
+use minijinja::value::{Value, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 use regex::Regex;
-use serde_json::Value as Json;
+use std::collections::BTreeMap;
 
 const NAME: &str = "chat";
 const FUEL: u64 = 5_000_000;
 const LONGEST_SOURCE: usize = 1 << 20;
+const LARGEST_CONSTANTS: usize = 16 << 20;
 const CONTINUE_MARK: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
+type Blocks = BTreeMap<&'static str, Instructions<'static>>;
+
+/// The program refers to the source: fields are dropped in order.
 pub struct Template {
+    program: Instructions<'static>,
+    blocks: Blocks,
     environment: Environment<'static>,
+    variables: Value,
     loops_over_content: bool,
+    _source: Source,
 }
 
-fn from_json(json: &Json) -> Value {
-    match json {
-        Json::Null => Value::from(()),
-        Json::Bool(b) => Value::from(*b),
-        Json::Number(n) => match (n.as_i64(), n.as_u64(), n.as_f64()) {
-            (Some(i), _, _) => Value::from(i),
-            (_, Some(u), _) => Value::from(u),
-            (_, _, f) => Value::from(f.unwrap_or(0.0)),
-        },
-        Json::String(s) => Value::from(s.as_str()),
-        Json::Array(items) => Value::from(items.iter().map(from_json).collect::<Vec<_>>()),
-        Json::Object(map) => map.iter().map(|(k, v)| (Value::from(k.as_str()), from_json(v))).collect(),
+/// Text at a fixed place in memory.
+struct Source(*mut str);
+
+unsafe impl Send for Source {}
+unsafe impl Sync for Source {}
+
+impl Source {
+    fn new(text: String) -> Source {
+        Source(Box::into_raw(text.into_boxed_str()))
+    }
+    /// Must not outlive this object.
+    unsafe fn text(&self) -> &'static str {
+        &*self.0
     }
 }
 
-fn failure(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, message.into())
-}
-
-fn tojson(value: Value, kwargs: Kwargs) -> Result<Value, Error> {
-    let indent = match kwargs.get::<Option<Value>>("indent")? {
-        Some(v) if v.is_integer() => Some(" ".repeat(i64::try_from(v)?.clamp(0, 32) as usize)),
-        Some(v) if v.kind() == ValueKind::String => Some(v.to_string()),
-        _ => None,
-    };
-    let mut style = JsonStyle {
-        ensure_ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
-        item_separator: if indent.is_some() { "," } else { ", " }.into(),
-        key_separator: ": ".into(),
-        sort_keys: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
-        indent,
-    };
-    if let Some(separators) = kwargs.get::<Option<Value>>("separators")? {
-        if separators.kind() == ValueKind::Seq && separators.len() == Some(2) {
-            style.item_separator = separators.get_item_by_index(0)?.to_string();
-            style.key_separator = separators.get_item_by_index(1)?.to_string();
-        }
+impl Drop for Source {
+    fn drop(&mut self) {
+        drop(unsafe { Box::from_raw(self.0) });
     }
-    kwargs.assert_all_used()?;
-    to_json(&value, &style, 0).map(Value::from_safe_string).map_err(failure)
-}
-
-fn length(value: Value) -> Result<usize, Error> {
-    match value.kind() {
-        ValueKind::Undefined => Ok(0),
-        _ => value.len().ok_or_else(|| failure(format!("object of type {} has no len()", value.kind()))),
-    }
-}
-
-fn is_iterable(value: &Value) -> bool {
-    !matches!(value.kind(), ValueKind::None | ValueKind::Undefined) && value.try_iter().is_ok()
-}
-
-fn strftime_now(state: &State, pattern: String) -> String {
-    let now = state.lookup("__braid_now").and_then(|v| Moment::parse(v.as_str().unwrap_or("")));
-    now.unwrap_or_else(Moment::now).format(&pattern)
-}
-
-/// Python's methods; `count` of an empty string would never end in pycompat.
-fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    if let (Some(text), "count", [what]) = (value.as_str(), name, args) {
-        if what.as_str() == Some("") {
-            return Ok(Value::from(text.chars().count() + 1));
-        }
-    }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
 }
 
 fn environment() -> Environment<'static> {
     let mut env = Environment::new();
-    env.set_trim_blocks(true);
-    env.set_lstrip_blocks(true);
-    env.set_keep_trailing_newline(false);
     env.set_fuel(Some(FUEL));
     env.set_recursion_limit(200);
-    env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    env.set_unknown_method_callback(method);
-    env.set_formatter(|out, _, value| out.write_str(&to_str(value)).map_err(Error::from));
-    env.add_filter("tojson", tojson);
-    env.add_filter("string", |value: Value| to_str(&value));
-    env.add_filter("length", length);
-    env.add_filter("count", length);
-    env.add_filter("trim", |value: Value| to_str(&value).trim().to_string());
-    env.add_test("iterable", |value: Value| is_iterable(&value));
-    env.add_function("raise_exception", |message: String| -> Result<String, Error> {
-        Err(failure(message))
+    env.set_auto_escape_callback(|_| AutoEscape::None);
+    env.set_unknown_method_callback(methods::call);
+    env.set_formatter(|out, _, value| {
+        if let Some(text) = value.as_str() {
+            budget::check(text.len())?;
+            return out.write_str(text).map_err(Error::from);
+        }
+        out.write_str(&crate::pyvalue::to_str(value)?).map_err(Error::from)
     });
-    env.add_function("strftime_now", strftime_now);
+    operators::register(&mut env);
+    filters::register(&mut env);
     env
 }
 
-/// Whether a loop goes over the parts of a message's content.
-fn loops_over_content(source: &str) -> bool {
-    let access = r#"\w+(?:\.content|\[\s*['"]content['"]\s*\]|\.get\(\s*['"]content['"]\s*\))"#;
-    let direct = Regex::new(&format!(r"for\s+\w+\s+in\s+\(?\s*{access}")).unwrap();
-    if direct.is_match(source) {
-        return true;
-    }
-    let assigned = Regex::new(&format!(r"set\s+(\w+)\s*=\s*{access}")).unwrap();
-    let by_name = |name: &str| {
-        Regex::new(&format!(r"for\s+\w+\s+in\s+{name}\b")).map_or(false, |r| r.is_match(source))
-    };
-    if assigned.captures_iter(source).any(|c| by_name(&c[1])) {
-        return true;
-    }
-    // A macro called with a message's content, whose parameter is looped over.
-    let called = Regex::new(&format!(r"(\w+)\(\s*{access}")).unwrap();
-    let result = called.captures_iter(source).any(|c| {
-        let head = Regex::new(&format!(r"macro\s+{}\(\s*(\w+)", &c[1])).unwrap();
-        head.captures(source).map_or(false, |m| by_name(&m[1]))
+/// transformers' tag {% generation %} marks what the assistant said, and prints it.
+fn without_generation_tags(source: &str) -> String {
+    let tag = Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").unwrap();
+    let plain = tag.replace_all(source, |c: &regex::Captures| {
+        let word = if c.get(2).is_some() { "endif" } else { "if true" };
+        format!("{{%{} {word} {}%}}", &c[1], &c[3])
     });
-    result
+    plain.into_owned()
 }
 
-fn append_mark(messages: &mut Json) -> Result<(), String> {
-    let last = messages.as_array_mut().and_then(|list| list.last_mut()).ok_or("messages are empty")?;
-    match last.get_mut("content") {
-        Some(Json::String(text)) => text.push_str(CONTINUE_MARK),
-        Some(Json::Array(parts)) => {
-            let text = parts.iter_mut().rev().find_map(|part| part.get_mut("text"));
-            match text {
-                Some(Json::String(text)) => text.push_str(CONTINUE_MARK),
-                _ => return Err("continue_final_message: the last message has no text part".into()),
-            }
+fn compile(template: &ast::Stmt<'static>, source: &'static str) -> Result<(Instructions<'static>, Blocks), String> {
+    content::check_constants(template, LARGEST_CONSTANTS)?;
+    let mut generator = CodeGenerator::new(NAME, source);
+    generator.compile_stmt(template);
+    let (program, blocks) = generator.finish();
+    let blocks = blocks.iter().map(|(name, block)| (*name, rewrite::rewrite(block))).collect();
+    Ok((rewrite::rewrite(&program), blocks))
+}
+
+/// An object's members, or none.
+fn members(object: &Value) -> Vec<(Value, Value)> {
+    if object.kind() != ValueKind::Map {
+        return Vec::new();
+    }
+    let keys = object.try_iter().into_iter().flatten();
+    keys.map(|key| (key.clone(), object.get_item(&key).unwrap_or_default())).collect()
+}
+
+fn with_member(object: &Value, name: &str, value: Value) -> Value {
+    let mut all = members(object);
+    match all.iter_mut().find(|(key, _)| key.as_str() == Some(name)) {
+        Some(member) => member.1 = value,
+        None => all.push((Value::from(name), value)),
+    }
+    all.into_iter().collect()
+}
+
+fn member(object: &Value, name: &str) -> Option<Value> {
+    object.get_attr(name).ok().filter(|value| !value.is_undefined())
+}
+
+fn items(list: &Value) -> Vec<Value> {
+    if list.kind() != ValueKind::Seq {
+        return Vec::new();
+    }
+    list.try_iter().map(|items| items.collect()).unwrap_or_default()
+}
+
+/// Marks where the last message's content ends.
+fn append_mark(messages: &Value) -> Result<Value, String> {
+    let mut all = items(messages);
+    let last = all.pop().ok_or("messages are empty")?;
+    let marked = |text: &Value| text.as_str().map(|text| Value::from(format!("{text}{CONTINUE_MARK}")));
+    let content = member(&last, "content").unwrap_or_default();
+    let content = match content.kind() {
+        ValueKind::String => marked(&content).unwrap_or_default(),
+        ValueKind::Seq => {
+            let mut parts = items(&content);
+            let text = |part: &Value| member(part, "text").and_then(|text| marked(&text));
+            let part = parts.iter_mut().rev().find(|part| member(part, "text").is_some());
+            let (part, text) = part
+                .and_then(|part| text(part).map(|text| (part, text)))
+                .ok_or("continue_final_message: the last message has no text part")?;
+            *part = with_member(part, "text", text);
+            Value::from(parts)
         }
         _ => return Err("continue_final_message: the last message has no content".into()),
-    }
-    Ok(())
+    };
+    all.push(with_member(&last, "content", content));
+    Ok(Value::from(all))
 }
 
 fn cut_at_mark(rendered: String) -> Result<String, String> {
@@ -158,18 +148,20 @@ fn cut_at_mark(rendered: String) -> Result<String, String> {
 }
 
 impl Template {
-    pub fn new(source: &str) -> Result<Template, String> {
+    /// `variables`: a JSON object of what is defined besides the messages, unless a rendering
+    /// overrides it.
+    pub fn new(source: &str, variables: &str) -> Result<Template, String> {
         if source.len() > LONGEST_SOURCE {
             return Err(format!("template is longer than {LONGEST_SOURCE} bytes"));
         }
-        let mut env = environment();
-        let tag = Regex::new(r"\{%(-?)\s*(end)?generation\s*(-?)%\}").unwrap();
-        let source = tag.replace_all(source, |c: &regex::Captures| {
-            let word = if c.get(2).is_some() { "endif" } else { "if true" };
-            format!("{{%{} {word} {}%}}", &c[1], &c[3])
-        });
-        env.add_template_owned(NAME, source.to_string()).map_err(|e| describe(&e))?;
-        Ok(Template { environment: env, loops_over_content: loops_over_content(&source) })
+        let kept = Source::new(without_generation_tags(source));
+        let text = unsafe { kept.text() };
+        let spaces = WhitespaceConfig { keep_trailing_newline: false, lstrip_blocks: true, trim_blocks: true };
+        let tree = parse(text, NAME, Default::default(), spaces).map_err(|e| describe(&e))?;
+        let (program, blocks) = compile(&tree, text)?;
+        let loops_over_content = content::loops_over_content(&tree);
+        let variables = json::parse(variables)?;
+        Ok(Template { program, blocks, environment: environment(), variables, loops_over_content, _source: kept })
     }
 
     pub fn loops_over_content(&self) -> bool {
@@ -178,47 +170,57 @@ impl Template {
 
     /// `input`: {messages, tools, documents, kwargs, variables, now, add_generation_prompt}.
     pub fn render(&self, input: &str) -> Result<String, String> {
-        let mut input: Json = serde_json::from_str(input).map_err(|e| format!("not valid JSON: {e}"))?;
-        let kwargs = input["kwargs"].as_object().cloned().unwrap_or_default();
-        let flag = |name: &str| kwargs.get(name).and_then(Json::as_bool);
-        let generation = flag("add_generation_prompt")
-            .unwrap_or_else(|| input["add_generation_prompt"].as_bool().unwrap_or(false));
-        let continuing = flag("continue_final_message").unwrap_or(false);
-        if input["messages"].as_array().map_or(true, |m| m.is_empty()) {
+        budget::begin();
+        let input = json::parse(input)?;
+        let kwargs = member(&input, "kwargs").unwrap_or_default();
+        let flag = |of: &Value, name: &str| member(of, name).filter(|v| v.kind() == ValueKind::Bool).map(|v| v.is_true());
+        let generation =
+            flag(&kwargs, "add_generation_prompt").or(flag(&input, "add_generation_prompt")).unwrap_or(false);
+        let continuing = flag(&kwargs, "continue_final_message").unwrap_or(false);
+        let mut messages = member(&input, "messages").unwrap_or_default();
+        if items(&messages).is_empty() {
             return Err("messages are empty".into());
         }
         if continuing && generation {
             return Err("continue_final_message and add_generation_prompt exclude each other".into());
         }
         if continuing {
-            append_mark(&mut input["messages"])?;
+            messages = append_mark(&messages)?;
         }
-        let mut context = serde_json::Map::new();
-        if let Some(variables) = input["variables"].as_object() {
-            context.extend(variables.clone());
+        let none = || Value::from(());
+        let mut context = members(&self.variables);
+        context.extend(members(&member(&input, "variables").unwrap_or_default()));
+        context.push((Value::from("messages"), messages));
+        for name in ["tools", "documents"] {
+            context.push((Value::from(name), member(&input, name).unwrap_or_else(none)));
         }
-        for name in ["messages", "tools", "documents"] {
-            context.insert(name.into(), input[name].clone());
-        }
-        context.insert("add_generation_prompt".into(), Json::Bool(generation));
-        context.insert("__braid_now".into(), input["now"].clone());
-        context.extend(kwargs.into_iter().filter(|(name, _)| name != "continue_final_message"));
-        let template = self.environment.get_template(NAME).map_err(|e| describe(&e))?;
-        let rendered = template.render(from_json(&Json::Object(context))).map_err(|e| describe(&e))?;
+        context.push((Value::from("add_generation_prompt"), Value::from(generation)));
+        context.push((Value::from(filters::NOW), member(&input, "now").unwrap_or_else(none)));
+        context.extend(members(&kwargs).into_iter().filter(|(name, _)| name.as_str() != Some("continue_final_message")));
+        let rendered = self.run(context.into_iter().collect()).map_err(|e| describe(&e))?;
         if continuing {
             cut_at_mark(rendered)
         } else {
             Ok(rendered)
         }
     }
+
+    fn run(&self, context: Value) -> Result<String, Error> {
+        let mut text = String::new();
+        let mut output = make_string_output(&mut text);
+        Vm::new(&self.environment).eval(&self.program, context, &self.blocks, &mut output, AutoEscape::None)?;
+        drop(output);
+        Ok(text)
+    }
 }
 
 /// The template's own words where it raised an exception, else minijinja's with the line.
 fn describe(error: &Error) -> String {
-    match (error.detail(), error.line()) {
-        (Some(detail), _) if error.kind() == ErrorKind::InvalidOperation => detail.to_string(),
-        (Some(detail), Some(line)) => format!("{}: {detail} (line {line})", error.kind()),
-        (None, Some(line)) => format!("{} (line {line})", error.kind()),
+    match (error.kind(), error.detail(), error.line()) {
+        (ErrorKind::OutOfFuel, ..) => format!("the template takes more than {FUEL} steps"),
+        (ErrorKind::InvalidOperation, Some(detail), _) => detail.to_string(),
+        (kind, Some(detail), Some(line)) => format!("{kind}: {detail} (line {line})"),
+        (kind, None, Some(line)) => format!("{kind} (line {line})"),
         _ => error.to_string(),
     }
 }
