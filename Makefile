@@ -24,9 +24,6 @@ build: $(STAMPS)/packages $(STAMPS)/configured
 	@test ! -x $(BRAID) || echo "Built $(BRAID)"
 
 serve: build
-	@printf '%s\n' '' "Serving $(MODEL) on port $(PORT). Once it is ready, paste this in another terminal:" '' \
-	  "  curl -sN http://localhost:$(PORT)/v1/chat/completions -H 'Content-Type: application/json' \\" \
-	  "    -d '{\"messages\":[{\"role\":\"user\",\"content\":\"What is a river?\"}],\"stream\":true}'" ''
 	@exec $(BRAID) serve $(MODEL) --host $(HOST) --port $(PORT) $(ARGS)
 
 test: build $(STAMPS)/venv

@@ -74,7 +74,7 @@ void measure(const Case& c, int batch) {
     message.params.max_tokens = 4600;
     message.subscriber = std::make_shared<Sink>();
     auto request = admission.admit(std::move(message));
-    if (!request.ok()) std::abort();
+    if (!request.ok() || !admission.start_waiting().ok()) std::abort();
     loop.receive(std::move(request).value());
   }
   for (int i = 0; i < 50; ++i) loop.step();

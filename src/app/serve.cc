@@ -33,6 +33,16 @@ sigset_t stop_signals() {
   return set;
 }
 
+// What to paste into a terminal to see the server answer.
+void print_first_request(const std::string& url, const ServeSettings& settings, bool chat) {
+  if (settings.log_format == "json") return;
+  const std::string key = settings.serve.api_key.empty() ? "" : " -H \"Authorization: Bearer $VLLM_API_KEY\"";
+  const std::string body = chat ? R"({"messages":[{"role":"user","content":"What is a river?"}],"temperature":0})"
+                                : R"({"prompt":[1,2,3],"temperature":0,"max_tokens":16})";
+  std::fprintf(stderr, "\n  curl -s %s/v1/%s -H 'Content-Type: application/json'%s -d '%s'\n\n", url.c_str(),
+               chat ? "chat/completions" : "completions", key.c_str(), body.c_str());
+}
+
 Status run(ServeSettings settings) {
   const sigset_t signals = stop_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before any thread starts
@@ -67,10 +77,14 @@ Status run(ServeSettings settings) {
   parts.metrics_text = [&registry] { return registry.text(); };
   ASSIGN_OR_RETURN(const auto server, serve::Server::start(std::move(parts), settings.serve));
   const std::string host = settings.serve.host == "0.0.0.0" ? "localhost" : settings.serve.host;
-  log_info("ready", {{"url", "http://" + host + ":" + std::to_string(server->port())}, {"max_model_len", length}});
+  const std::string url = "http://" + host + ":" + std::to_string(server->port());
+  log_info("ready", {{"url", url}, {"max_model_len", length}});
+  print_first_request(url, settings, text.chat_template != nullptr || settings.serve.chat_template);
   int received = 0;
   sigwait(&signals, &received);
-  log_info("shutting down", {{"signal", received == SIGINT ? "SIGINT" : "SIGTERM"}});
+  log_info("shutting down; another signal ends the server at once",
+           {{"signal", received == SIGINT ? "SIGINT" : "SIGTERM"}, {"drain_seconds", settings.serve.drain_timeout_seconds}});
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   server->drain(std::chrono::seconds(settings.serve.drain_timeout_seconds));
   return {};
 }

@@ -45,5 +45,16 @@ TEST(BoundedQueue, WakesAWaiterAndEndsWaitsOnClose) {
   EXPECT_FALSE(q.try_push(1));
 }
 
+TEST(BoundedQueue, GivesOneAtATimeAndNoneAfterClose) {
+  BoundedQueue<int> q(2);
+  EXPECT_TRUE(q.try_push(1));
+  EXPECT_TRUE(q.try_push(2));
+  EXPECT_EQ(q.wait_one(std::chrono::seconds(60)), 1);
+  EXPECT_EQ(q.wait_one(std::chrono::seconds(60)), 2);
+  EXPECT_TRUE(q.try_push(3));
+  q.close();
+  EXPECT_EQ(q.wait_one(std::chrono::seconds(60)), std::nullopt);
+}
+
 }  // namespace
 }  // namespace braid

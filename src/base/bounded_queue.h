@@ -43,6 +43,16 @@ class BoundedQueue {
     return drain();
   }
 
+  // The first item, waiting up to `timeout` for it; none after close().
+  std::optional<T> wait_one(Duration timeout) {
+    std::unique_lock lock(mutex_);
+    not_empty_.wait_for(lock, timeout, [&] { return !items_.empty() || closed_; });
+    if (items_.empty() || closed_) return std::nullopt;
+    std::optional<T> first(std::move(items_.front()));
+    items_.pop_front();
+    return first;
+  }
+
   void close() {
     {
       std::lock_guard lock(mutex_);

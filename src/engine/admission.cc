@@ -39,24 +39,19 @@ Admission::Admission(const AdmissionLimits& limits,
       clock_(clock) {}
 
 Result<std::unique_ptr<Request>> Admission::admit(SubmitMessage message) {
-  if (const Status status = check(message); !status.ok()) {
-    metrics_->admission_rejections.with({"invalid"}).add();
-    return status.error();
-  }
-  if (waiting_.fetch_add(1, std::memory_order_relaxed) >= limits_.max_waiting) {
-    stopped_waiting();
-    metrics_->admission_rejections.with({"queue_full"}).add();
-    return Error{ErrorCode::kResourceExhausted,
-                 "the waiting queue is full: " + number(limits_.max_waiting) +
-                     " requests wait already; try again later",
-                 {}};
-  }
   auto request = build(std::move(message));
-  if (!request.ok()) {
-    stopped_waiting();
-    metrics_->admission_rejections.with({"invalid"}).add();
-  }
+  if (!request.ok()) metrics_->admission_rejections.with({"invalid"}).add();
   return request;
+}
+
+Status Admission::start_waiting() {
+  if (waiting_.fetch_add(1, std::memory_order_relaxed) < limits_.max_waiting) return {};
+  stopped_waiting();
+  metrics_->admission_rejections.with({"queue_full"}).add();
+  return Error{ErrorCode::kResourceExhausted,
+               "the waiting queue is full: " + number(limits_.max_waiting) +
+                   " requests wait already; try again later",
+               {}};
 }
 
 Status Admission::check(const SubmitMessage& message) const {
@@ -155,6 +150,7 @@ Result<std::vector<std::vector<std::int32_t>>> Admission::encode_bad_words(
 }
 
 Result<std::unique_ptr<Request>> Admission::build(SubmitMessage message) {
+  RETURN_IF_ERROR(check(message));
   ASSIGN_OR_RETURN(const auto grammar, compile_grammar(message.params.structured));
   ASSIGN_OR_RETURN(const auto bad_words, encode_bad_words(message.params.bad_words));
 

@@ -32,9 +32,11 @@ class Admission {
             Metrics* metrics,
             const Clock* clock);
 
-  // kInvalidArgument with the number that would fit; kResourceExhausted when too many wait.
+  // kInvalidArgument with the number that would fit.
   Result<std::unique_ptr<Request>> admit(SubmitMessage message);
 
+  // An admitted request joins the waiting line; kResourceExhausted when too many wait.
+  Status start_waiting();
   // A request left the waiting line: it was computed for the first time, or ended before.
   void stopped_waiting() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
   std::int32_t waiting() const { return waiting_.load(std::memory_order_relaxed); }

@@ -110,10 +110,14 @@ class ThreadedEngine final : public Engine {
     thread_.join();
   }
 
-  Result<RequestId> submit(SubmitMessage message) override {
+  Result<std::unique_ptr<Request>> admit(SubmitMessage message) override {
+    return admission_.admit(std::move(message));
+  }
+
+  Result<RequestId> submit(std::unique_ptr<Request> request) override {
     if (draining_) return Error{ErrorCode::kUnavailable, "the engine is shutting down", {}};
     if (dead_) return Error{ErrorCode::kUnavailable, "the engine is dead: " + stats().failure, {}};
-    ASSIGN_OR_RETURN(auto request, admission_.admit(std::move(message)));
+    RETURN_IF_ERROR(admission_.start_waiting());
     const RequestId id = request->id;
     submitted_.fetch_add(1);
     if (!send(std::move(request))) {

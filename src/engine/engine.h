@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "engine/messages.h"
 #include "engine/metrics.h"
+#include "engine/request.h"
 #include "engine/settings.h"
 #include "model/model.h"
 #include "text/grammar.h"
@@ -44,10 +45,13 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // Refuses at once (kInvalidArgument with the number that would fit; kResourceExhausted when the
-  // waiting queue is full; kUnavailable while draining or dead), or returns the id that messages
-  // will carry. Compiles the grammar, if any, on the calling thread.
-  virtual Result<RequestId> submit(SubmitMessage message) = 0;
+  // Makes a request of what a client wants: refuses what can never be served (kInvalidArgument with
+  // the number that would fit) and compiles the grammar, if any. May take milliseconds.
+  virtual Result<std::unique_ptr<Request>> admit(SubmitMessage message) = 0;
+
+  // Hands an admitted request to the engine thread, and returns the id that messages will carry.
+  // Refuses with kResourceExhausted when too many wait, kUnavailable while draining or dead. Quick.
+  virtual Result<RequestId> submit(std::unique_ptr<Request> request) = 0;
 
   // Ends the request: its blocks are free within one step. Unknown or finished ids are ignored.
   // `index` -1 cancels all choices. Cancelled choices get no further message.

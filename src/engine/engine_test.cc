@@ -76,6 +76,11 @@ struct Running {
     return m;
   }
 
+  Result<RequestId> submit(int prompt, int max_tokens, std::shared_ptr<Subscriber> subscriber, int n = 1) {
+    ASSIGN_OR_RETURN(auto request, engine->admit(message(prompt, max_tokens, std::move(subscriber), n)));
+    return engine->submit(std::move(request));
+  }
+
   Metrics metrics;
   SteadyClock clock;
   std::unique_ptr<Engine> engine;
@@ -84,7 +89,7 @@ struct Running {
 TEST(Engine, serves_requests_from_many_threads_alike) {
   Running r;
   auto first = std::make_shared<Listener>();
-  ASSERT_TRUE(r.engine->submit(r.message(20, 30, first)).ok());
+  ASSERT_TRUE(r.submit(20, 30, first).ok());
   const auto want = first->wait_for_end();
   EXPECT_EQ(want.size(), 30u);
   std::vector<std::thread> threads;
@@ -92,7 +97,7 @@ TEST(Engine, serves_requests_from_many_threads_alike) {
     threads.emplace_back([&] {
       for (int i = 0; i < 20; ++i) {
         auto listener = std::make_shared<Listener>();
-        ASSERT_TRUE(r.engine->submit(r.message(20, 30, listener)).ok());
+        ASSERT_TRUE(r.submit(20, 30, listener).ok());
         EXPECT_EQ(listener->wait_for_end(), want);
       }
     });
@@ -106,7 +111,7 @@ TEST(Engine, serves_requests_from_many_threads_alike) {
 TEST(Engine, cancelling_frees_blocks) {
   Running r;
   auto listener = std::make_shared<Listener>();
-  const auto id = r.engine->submit(r.message(20, 700, listener, 2));
+  const auto id = r.submit(20, 700, listener, 2);
   ASSERT_TRUE(id.ok());
   listener->wait_for_tokens(2);
   r.engine->cancel(id.value());
@@ -117,11 +122,11 @@ TEST(Engine, cancelling_frees_blocks) {
 TEST(Engine, draining_refuses_new_requests_and_aborts_what_takes_too_long) {
   Running r;
   auto listener = std::make_shared<Listener>();
-  ASSERT_TRUE(r.engine->submit(r.message(20, 700, listener)).ok());
+  ASSERT_TRUE(r.submit(20, 700, listener).ok());
   listener->wait_for_tokens(1);
   r.engine->drain(Duration::zero());
   listener->wait_for_end();
-  const auto refused = r.engine->submit(r.message(5, 5, listener));
+  const auto refused = r.submit(5, 5, listener);
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
 }
@@ -130,7 +135,7 @@ TEST(Engine, destroying_it_aborts_what_runs) {
   auto listener = std::make_shared<Listener>();
   {
     Running r;
-    ASSERT_TRUE(r.engine->submit(r.message(20, 700, listener)).ok());
+    ASSERT_TRUE(r.submit(20, 700, listener).ok());
   }
   listener->wait_for_end();
 }
@@ -138,7 +143,7 @@ TEST(Engine, destroying_it_aborts_what_runs) {
 TEST(Engine, says_why_it_died) {
   Running r({.fail_at = 3});
   auto listener = std::make_shared<Listener>();
-  ASSERT_TRUE(r.engine->submit(r.message(20, 700, listener)).ok());
+  ASSERT_TRUE(r.submit(20, 700, listener).ok());
   listener->wait_for_end();
   EXPECT_EQ(listener->finish(), FinishReason::kError);
   r.engine->drain(kPatience);

@@ -2,6 +2,7 @@
 #include "net/http_server.h"
 
 #include <array>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
@@ -32,6 +33,13 @@ constexpr std::size_t kReadChunk = 16u << 10;
 constexpr std::size_t kMaxPipelined = 256u << 10;  // bytes read ahead while an answer is pending
 
 class Connection;
+
+// Whether the first line's last word is HTTP/ and a version, whichever.
+bool names_http_version(std::string_view bytes) {
+  const std::string_view line = bytes.substr(0, bytes.find("\r\n"));
+  const std::string_view word = line.substr(line.rfind(' ') + 1);
+  return word.size() == 8 && word.starts_with("HTTP/") && std::isdigit(word[5]) && word[6] == '.' && std::isdigit(word[7]);
+}
 
 // What connections share; lives on the I/O thread.
 struct Hub {
@@ -120,24 +128,38 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
 class Writer final : public ResponseWriter {
  public:
-  Writer(std::shared_ptr<Connection> connection, std::uint64_t serial)
-      : connection_(std::move(connection)), serial_(serial) {}
+  Writer(asio::io_context& io, std::shared_ptr<Connection> connection, std::uint64_t serial)
+      : io_(io), connection_(std::move(connection)), serial_(serial) {}
   ~Writer() override {
-    if (!connection_->current(serial_)) return;
-    connection_->send(serial_, {.status = 500, .content_type = "text/plain", .body = "no answer\n"});
-    connection_->end(serial_);
+    asio::dispatch(io_, [connection = std::move(connection_), serial = serial_] {
+      connection->send(serial, {.status = 500, .content_type = "text/plain", .body = "no answer\n"});
+      connection->end(serial);
+    });
   }
-  void send(Response response) override { connection_->send(serial_, std::move(response)); }
-  void begin(Response head) override { connection_->begin(serial_, std::move(head)); }
-  void write(std::string_view data) override { connection_->write(serial_, data); }
-  void end() override { connection_->end(serial_); }
+  void send(Response response) override {
+    asio::dispatch(io_, [c = connection_, serial = serial_, r = std::move(response)]() mutable {
+      c->send(serial, std::move(r));
+    });
+  }
+  void begin(Response head) override {
+    asio::dispatch(io_, [c = connection_, serial = serial_, r = std::move(head)]() mutable {
+      c->begin(serial, std::move(r));
+    });
+  }
+  void write(std::string data) override {
+    asio::dispatch(io_, [c = connection_, serial = serial_, d = std::move(data)] { c->write(serial, d); });
+  }
+  void end() override {
+    asio::dispatch(io_, [c = connection_, serial = serial_] { c->end(serial); });
+  }
   bool open() const override { return connection_->current(serial_); }
   void on_close(std::function<void()> callback) override {
     connection_->on_close(serial_, std::move(callback));
   }
 
  private:
-  std::shared_ptr<Connection> connection_;
+  asio::io_context& io_;
+  std::shared_ptr<Connection> connection_;  // let go of on the I/O thread
   std::uint64_t serial_;
 };
 
@@ -228,6 +250,7 @@ void Connection::parse() {
 
 void Connection::parse_available() {
   error_code ec;
+  const std::string_view unread = std::string_view(in_).substr(in_used_);
   in_used_ += parser_->put(asio::buffer(in_.data() + in_used_, in_.size() - in_used_), ec);
   if (ec && ec != http::error::need_more) {
     if (ec == http::error::header_limit) return refuse(431, "the request's headers are too large");
@@ -235,7 +258,9 @@ void Connection::parse_available() {
       return refuse(413, "the request's body is larger than " +
                              std::to_string(hub_.options.max_body_bytes) + " bytes");
     }
-    if (ec == http::error::bad_version) return refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken");
+    if (ec == http::error::bad_version && names_http_version(unread)) {
+      return refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken");
+    }
     return refuse(400, "not a valid HTTP request: " + ec.message());
   }
   if (parser_->is_header_done() && !header_seen_ && !on_header()) return;
@@ -285,7 +310,7 @@ void Connection::dispatch() {
   state_ = State::kAnswering;
   read_deadline_ = TimePoint::max();
   ++serial_;
-  auto writer = std::make_shared<Writer>(shared_from_this(), serial_);
+  auto writer = std::make_shared<Writer>(hub_.io, shared_from_this(), serial_);
   if (refused_) {
     return writer->send({.status = 503,
                          .content_type = "text/plain",
@@ -479,7 +504,7 @@ class Server final : public HttpServer {
 
   int port() const override { return port_; }
   int connections() const override { return hub_.count.load(std::memory_order_relaxed); }
-  void post(std::function<void()> work) override { asio::post(hub_.io, std::move(work)); }
+  void post(std::function<void()> work) override { asio::dispatch(hub_.io, std::move(work)); }
 
   void shutdown(Duration timeout) override {
     auto done = std::make_shared<Signal>();

@@ -3,6 +3,7 @@
 // streams, limits on everything that a client can send, timeouts for slow and vanished clients.
 //
 //   request bytes -> Handler(Request, ResponseWriter)  [I/O thread]
+//   any thread    -> ResponseWriter                    [writes on the I/O thread, in order]
 //   any thread    -> HttpServer::post(work)            [runs on the I/O thread]
 //
 // Requests of one connection are handled one after the other, in order. What is written to a
@@ -21,8 +22,9 @@
 namespace braid::net {
 
 // Answers one request: send() once, or begin() then any number of write() then end().
-// Thread rules: I/O thread only. Calls after the connection is gone, or after the answer is
-// complete, do nothing. A writer that is destroyed with no answer answers 500.
+// Thread rules: send, begin, write, end and the destructor from any thread, one at a time; open and
+// on_close on the I/O thread. Calls after the connection is gone, or after the answer is complete,
+// do nothing. A writer that is destroyed with no answer answers 500. Outlived by its server.
 class ResponseWriter {
  public:
   virtual ~ResponseWriter() = default;
@@ -31,7 +33,7 @@ class ResponseWriter {
 
   // Starts a stream; `head.body` is its first data.
   virtual void begin(Response head) = 0;
-  virtual void write(std::string_view data) = 0;
+  virtual void write(std::string data) = 0;
   virtual void end() = 0;
 
   // False when the client is gone or the answer is complete.
@@ -42,7 +44,7 @@ class ResponseWriter {
   virtual void on_close(std::function<void()> callback) = 0;
 };
 
-// Called on the I/O thread; must not block. The writer may be kept and used later.
+// Called on the I/O thread; must not block. The writer may be kept and used later, elsewhere too.
 using Handler = std::function<void(Request&& request, std::shared_ptr<ResponseWriter> writer)>;
 
 struct HttpServerOptions {
@@ -59,7 +61,8 @@ struct HttpServerOptions {
   Duration write_timeout = std::chrono::seconds(30);   // without any progress of a write
 };
 
-// Thread safety: every method may be called from any thread but the I/O thread; post from any.
+// Thread safety: every method may be called from any thread but the I/O thread; post from any, and
+// from the I/O thread it runs `work` at once.
 class HttpServer {
  public:
   // Binds, listens and starts the I/O thread.

@@ -109,6 +109,30 @@ TEST_F(HttpServerTest, PipelinedRequestWaitsForTheStreamBeforeIt) {
   EXPECT_NE(got.find("6\r\nonetwo\r\n0\r\n\r\nHTTP/1.1 200"), std::string::npos) << got;
 }
 
+TEST_F(HttpServerTest, AnswersFromAnyThreadInOrder) {
+  start();
+  TestSocket socket(server_->port());
+  socket.send("GET /stream HTTP/1.1\r\nhost: a\r\n\r\n");
+  streaming_.get_future().wait();
+  for (const char* part : {"one", "two", "three"}) stream_->write(part);
+  stream_->end();
+  stream_.reset();
+  std::string text;
+  for (const char c : socket.read_until("0\r\n\r\n")) {
+    if (std::isalpha(static_cast<unsigned char>(c))) text += c;
+  }
+  EXPECT_TRUE(text.ends_with("onetwothree")) << text;
+}
+
+TEST_F(HttpServerTest, AWriterDroppedOnAnotherThreadAnswers500) {
+  start();
+  TestSocket socket(server_->port());
+  socket.send("GET /forever HTTP/1.1\r\nhost: a\r\n\r\n");
+  streaming_.get_future().wait();
+  stream_.reset();
+  EXPECT_NE(socket.read_until("no answer\n").find(" 500 "), std::string::npos);
+}
+
 TEST_F(HttpServerTest, ReadsChunkedBodies) {
   start();
   auto got = exchange(
@@ -132,6 +156,9 @@ TEST_F(HttpServerTest, RefusesWhatItCannotRead) {
       {"nonsense\r\n\r\n", " 400 "},
       {"GET / HTTP/1.1\r\nbad header\r\n\r\n", " 400 "},
       {"GET / HTTP/7.1\r\nhost: a\r\n\r\n", " 505 "},
+      {"not http at all\r\n\r\n", " 400 "},
+      {"GET / HTTQ/1.1\r\n\r\n", " 400 "},
+      {"GET / HTTP/x.y\r\n\r\n", " 400 "},
       {"POST / HTTP/1.1\r\ncontent-length: abc\r\n\r\n", " 400 "},
       {"POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", " 400 "},
       {"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", " 400 "},

@@ -42,6 +42,10 @@ void send_error(const Writer& writer, const Error& error) {
   writer->send(std::move(response));
 }
 
+void send_text_queue_full(const Writer& writer) {
+  send_error(writer, {ErrorCode::kResourceExhausted, "too many prompts wait to be tokenised; try again later", {}});
+}
+
 Result<std::vector<std::int32_t>> tokens_of(const Context& context, const protocol::Prompt& prompt, bool special) {
   if (prompt.is_ids) return prompt.ids;
   if (!context.parts.tokenizer) {

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the handlers share. Thread rules: used on the I/O thread; constant after start.
+// What the handlers share. Constant after start, or says its own thread rules.
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "net/http_server.h"
 #include "protocol/request.h"
+#include "serve/cors.h"
+#include "serve/in_flight.h"
+#include "serve/mailbox.h"
 #include "serve/server.h"
+#include "serve/text_queue.h"
 
 namespace braid::serve {
 
@@ -18,9 +23,13 @@ struct Context {
   Parts parts;
   Settings settings;
   std::vector<std::string> model_names;
-  net::HttpServer* http = nullptr;  // set before the first request is handled
+  // Set before the first request is handled:
+  net::HttpServer* http = nullptr;
+  TextQueue* text = nullptr;
+  std::shared_ptr<Mailbox> mailbox;
   std::atomic<bool> draining{false};
-  std::atomic<int> load{0};         // requests being answered
+  InFlight in_flight;
+  Cors cors;
   std::atomic<std::uint64_t> next_id{1};
   std::int64_t started = 0;         // Unix seconds
   bool join_parts = true;           // message contents as one text
@@ -33,12 +42,14 @@ struct Context {
 
 void send_json(const Writer& writer, int status, std::string body);
 void send_error(const Writer& writer, const Error& error);
+void send_text_queue_full(const Writer& writer);
 
 // Prompt tokens of a request; errors when there is no tokenizer or template.
 Result<std::vector<std::int32_t>> tokens_of(const Context& context, const protocol::Prompt& prompt, bool special);
 Result<std::string> render_chat(const Context& context, const protocol::ChatRequest& request);
 
-// Handlers. Each answers its request, now or later.
+// Handlers. Each answers its request, now or later; those that read a body run on the text queue's
+// thread if it is long, and on the I/O thread if not.
 void handle_chat(Context& context, net::Request&& request, Writer writer);
 void handle_completion(Context& context, net::Request&& request, Writer writer);
 void handle_generate(Context& context, net::Request&& request, Writer writer);

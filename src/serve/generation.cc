@@ -37,40 +37,12 @@ Generation::Generation(Context& context, protocol::CommonRequest request,
                        std::vector<std::vector<std::int32_t>> prompts, std::unique_ptr<Format> format, Writer writer)
     : context_(context), request_(std::move(request)), prompts_(std::move(prompts)), format_(std::move(format)),
       writer_(std::move(writer)), model_(request_.model.empty() ? context.model_names.front() : request_.model),
-      created_(context.now_seconds()) {
-  ++context_.load;
-}
+      created_(context.now_seconds()) {}
 
-Generation::~Generation() { --context_.load; }
-
-Status Generation::submit() {
-  const auto limit = context_.parts.engine->max_model_len();
-  for (std::size_t p = 0; p < prompts_.size(); ++p) {
-    engine::SubmitMessage message;
-    message.prompt = prompts_[p];
-    message.params = request_.sampling;
-    const int left = static_cast<int>(std::max<std::int64_t>(1, limit - static_cast<std::int64_t>(prompts_[p].size())));
-    message.params.max_tokens = request_.max_tokens.value_or(left);
-    message.priority = request_.priority;
-    message.cache_salt = request_.cache_salt;
-    message.request_id = id_;
-    if (const int seconds = context_.settings.request_timeout_seconds) {
-      message.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
-    }
-    message.subscriber = shared_from_this();
-    usage_.prompt += static_cast<std::int64_t>(prompts_[p].size());
-    auto id = context_.parts.engine->submit(std::move(message));
-    if (!id.ok()) return id.error();
-    submitted_.emplace(*id, static_cast<int>(p));
-  }
-  return {};
-}
-
-void Generation::start() {
-  id_ = request_.request_id.empty() ? context_.new_id(format_->id_prefix())
-                                    : format_->id_prefix() + request_.request_id;
+void Generation::make_choices() {
   const int n = request_.sampling.n;
   for (std::size_t p = 0; p < prompts_.size(); ++p) {
+    usage_.prompt += static_cast<std::int64_t>(prompts_[p].size());
     for (int i = 0; i < n; ++i) {
       Choice choice;
       choice.prompt = static_cast<int>(p);
@@ -80,16 +52,51 @@ void Generation::start() {
       choices_.push_back(std::move(choice));
     }
   }
+}
+
+void Generation::start() {
+  id_ = request_.request_id.empty() ? context_.new_id(format_->id_prefix())
+                                    : format_->id_prefix() + request_.request_id;
+  make_choices();
+  const auto& sampling = request_.sampling;
+  const bool quick = sampling.structured.kind == protocol::StructuredOutput::Kind::kNone && sampling.bad_words.empty();
+  if (quick) return admit();
+  if (!context_.text->run([self = shared_from_this()] { self->admit(); })) send_text_queue_full(writer_);
+}
+
+void Generation::admit() {
+  for (const auto& prompt : prompts_) {
+    auto request = context_.parts.engine->admit(message_for(prompt));
+    if (!request.ok()) return send_error(writer_, request.error());
+    admitted_.push_back(std::move(*request));
+  }
+  context_.http->post([self = shared_from_this()] { self->open(); });
+}
+
+engine::SubmitMessage Generation::message_for(const std::vector<std::int32_t>& prompt) const {
+  engine::SubmitMessage message;
+  message.prompt = prompt;
+  message.params = request_.sampling;
+  const auto left = context_.parts.engine->max_model_len() - static_cast<std::int64_t>(prompt.size());
+  message.params.max_tokens = request_.max_tokens.value_or(static_cast<int>(std::max<std::int64_t>(1, left)));
+  message.priority = request_.priority;
+  message.cache_salt = request_.cache_salt;
+  message.request_id = id_;
+  if (const int seconds = context_.settings.request_timeout_seconds) {
+    message.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  }
+  message.subscriber = context_.mailbox;
+  return message;
+}
+
+void Generation::open() {
+  if (!writer_->open()) return;
   if (const Status status = submit(); !status.ok()) {
     cancel_all();
-    finished_ = true;
     return send_error(writer_, status.error());
   }
   writer_->on_close([weak = weak_from_this()] {
-    if (auto self = weak.lock()) {
-      self->cancel_all();
-      self->finished_ = true;
-    }
+    if (auto self = weak.lock()) self->cancel_all();
   });
   if (request_.stream) {
     net::Response head;
@@ -100,27 +107,27 @@ void Generation::start() {
   }
 }
 
-void Generation::on_tokens(std::vector<engine::TokenMessage>&& messages) {
-  context_.http->post([self = shared_from_this(), batch = std::move(messages)]() mutable { self->receive(std::move(batch)); });
+Status Generation::submit() {
+  for (std::size_t p = 0; p < admitted_.size(); ++p) {
+    ASSIGN_OR_RETURN(const auto id, context_.parts.engine->submit(std::move(admitted_[p])));
+    submitted_.emplace(id, static_cast<int>(p));
+    context_.mailbox->add(id, shared_from_this());
+  }
+  admitted_.clear();
+  return {};
 }
 
-void Generation::receive(std::vector<engine::TokenMessage>&& messages) {
-  if (finished_) return;
-  std::string events;
-  for (auto& message : messages) {
-    const auto found = submitted_.find(message.request);
-    if (found == submitted_.end()) continue;
-    Choice& choice = choices_[static_cast<std::size_t>(found->second * request_.sampling.n + message.index)];
-    if (choice.done()) continue;
-    const Piece piece = advance(choice, message);
-    if (request_.stream && (choice.done() || !piece.text.empty() || (!piece.tokens.empty() && request_.return_token_ids))) {
-      events += choice.finish == FinishReason::kError
-                    ? "data: " + protocol::error_body(internal_error(choice.error), 500) + "\n\n"
-                    : format_->stream_piece(*this, choice, piece);
-    }
+void Generation::receive(engine::TokenMessage&& message) {
+  const int prompt = submitted_.at(message.request);
+  Choice& choice = choices_[static_cast<std::size_t>(prompt * request_.sampling.n + message.index)];
+  if (choice.done()) return;
+  const Piece piece = advance(choice, message);
+  if (request_.stream && (choice.done() || !piece.text.empty() || (!piece.tokens.empty() && request_.return_token_ids))) {
+    writer_->write(choice.finish == FinishReason::kError
+                       ? "data: " + protocol::error_body(internal_error(choice.error), 500) + "\n\n"
+                       : format_->stream_piece(*this, choice, piece));
   }
-  if (!events.empty() && writer_->open()) writer_->write(events);
-  finish_if_done();
+  if (done_ == choices_.size()) finish();
 }
 
 Piece Generation::advance(Choice& choice, engine::TokenMessage& message) {
@@ -157,9 +164,8 @@ Piece Generation::advance(Choice& choice, engine::TokenMessage& message) {
   return piece;
 }
 
-void Generation::finish_if_done() {
-  if (finished_ || done_ < choices_.size()) return;
-  finished_ = true;
+void Generation::finish() {
+  for (const auto& [id, prompt] : submitted_) context_.mailbox->remove(id);
   if (request_.stream) {
     std::string tail;
     if (request_.include_usage || context_.settings.enable_force_include_usage) tail += format_->stream_usage(*this);
@@ -175,7 +181,10 @@ void Generation::finish_if_done() {
 }
 
 void Generation::cancel_all() {
-  for (const auto& [id, prompt] : submitted_) context_.parts.engine->cancel(id);
+  for (const auto& [id, prompt] : submitted_) {
+    context_.parts.engine->cancel(id);
+    context_.mailbox->remove(id);
+  }
 }
 
 std::string Generation::usage_json() const {

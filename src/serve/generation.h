@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One HTTP request being generated: submits its prompts, turns tokens into text, looks for stop
 // strings, and hands pieces to a Format, which writes them as the endpoint wants.
-// Thread rules: everything but on_tokens runs on the I/O thread.
+// Thread rules: made and started on any one thread; from then on everything runs on the I/O thread,
+// but for grammars, which are compiled on the text queue's thread.
 #pragma once
 
 #include <memory>
@@ -71,14 +72,13 @@ class Format {
   std::string stream_opening_;
 };
 
-class Generation final : public engine::Subscriber, public std::enable_shared_from_this<Generation> {
+class Generation final : public std::enable_shared_from_this<Generation> {
  public:
   Generation(Context& context, protocol::CommonRequest request, std::vector<std::vector<std::int32_t>> prompts,
              std::unique_ptr<Format> format, Writer writer);
-  ~Generation() override;
 
   void start();
-  void on_tokens(std::vector<engine::TokenMessage>&& messages) override;
+  void receive(engine::TokenMessage&& message);
 
   Context& context() const { return context_; }
   const protocol::CommonRequest& request() const { return request_; }
@@ -91,15 +91,19 @@ class Generation final : public engine::Subscriber, public std::enable_shared_fr
   std::string usage_json() const;
 
  private:
+  void make_choices();
+  void admit();
+  engine::SubmitMessage message_for(const std::vector<std::int32_t>& prompt) const;
+  void open();
   Status submit();
-  void receive(std::vector<engine::TokenMessage>&& messages);
   Piece advance(Choice& choice, engine::TokenMessage& message);
-  void finish_if_done();
+  void finish();
   void cancel_all();
 
   Context& context_;
   protocol::CommonRequest request_;
   std::vector<std::vector<std::int32_t>> prompts_;
+  std::vector<std::unique_ptr<engine::Request>> admitted_;  // one per prompt, until submitted
   std::unique_ptr<Format> format_;
   Writer writer_;
   std::string id_;
@@ -109,7 +113,6 @@ class Generation final : public engine::Subscriber, public std::enable_shared_fr
   std::vector<Choice> choices_;
   Usage usage_;
   std::size_t done_ = 0;
-  bool finished_ = false;
 };
 
 }  // namespace braid::serve

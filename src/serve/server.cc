@@ -6,10 +6,14 @@
 
 #include "base/version.h"
 #include "serve/context.h"
+#include "serve/reply.h"
 #include "text/files.h"
 
 namespace braid::serve {
 namespace {
+
+constexpr Duration kLastBytes = std::chrono::seconds(2);  // to send what was answered already
+constexpr std::size_t kShortBody = 2048;
 
 struct Route {
   std::string_view method;
@@ -42,7 +46,7 @@ void handle_version(Context&, net::Request&&, Writer writer) {
 }
 
 void handle_load(Context& c, net::Request&&, Writer writer) {
-  send_json(writer, 200, "{\"server_load\":" + std::to_string(c.load.load()) + "}");
+  send_json(writer, 200, "{\"server_load\":" + std::to_string(c.in_flight.count()) + "}");
 }
 
 void handle_metrics(Context& c, net::Request&&, Writer writer) { send_text(writer, 200, c.parts.metrics_text()); }
@@ -84,28 +88,69 @@ bool authorised(const Context& c, const net::Request& request) {
                      [&](const std::string& key) { return !key.empty() && same_key(given, key); });
 }
 
+bool reads_body(const Route& route) { return route.method == "POST" && route.protected_; }
+
+// Headers that every answer to `request` carries.
+std::vector<net::Header> common_headers(Context& c, const net::Request& request) {
+  auto headers = c.cors.headers_for(request);
+  if (!c.settings.enable_request_id_headers) return headers;
+  const std::string_view given = request.header("X-Request-Id");
+  headers.push_back({"X-Request-Id", given.empty() ? c.new_id("") : std::string(given)});
+  return headers;
+}
+
+// A long body would keep the I/O thread from others; a short one costs less than handing it over.
+void handle_body(Context& c, const Route& route, net::Request&& request, Writer writer) {
+  if (request.body.size() <= kShortBody) return route.handle(c, std::move(request), std::move(writer));
+  const auto work = [&c, &route, writer, request = std::make_shared<net::Request>(std::move(request))] {
+    route.handle(c, std::move(*request), writer);
+  };
+  if (!c.text->run(work)) send_text_queue_full(writer);
+}
+
+void handle(Context& c, const Route& route, net::Request&& request, Writer writer) {
+  if (route.protected_ && !authorised(c, request)) {
+    return send_error(writer, {ErrorCode::kUnauthorized, "Unauthorized: send one of the server's API keys as a bearer token", {}});
+  }
+  if (!reads_body(route)) return route.handle(c, std::move(request), std::move(writer));
+  const std::string_view type = request.header("Content-Type");
+  if (!type.empty() && type.find("json") == std::string_view::npos) {
+    return send_json(writer, 415, protocol::error_body(invalid_argument("Content-Type: expected application/json, found " + std::string(type)), 415));
+  }
+  if (c.draining) return send_error(writer, {ErrorCode::kUnavailable, "the server is shutting down", {}});
+  handle_body(c, route, std::move(request), std::move(writer));
+}
+
 void dispatch(Context& c, net::Request&& request, Writer writer) {
+  const Route* found = nullptr;
   bool known_path = false;
   for (const auto& route : kRoutes) {
     if (route.path != request.path()) continue;
     known_path = true;
-    if (route.method != request.method) continue;
-    if (route.protected_ && !authorised(c, request)) {
-      return send_error(writer, {ErrorCode::kUnauthorized, "Unauthorized: send one of the server's API keys as a bearer token", {}});
-    }
-    if (route.method == "POST" && route.protected_) {
-      const std::string_view type = request.header("Content-Type");
-      if (!type.empty() && type.find("json") == std::string_view::npos) {
-        return send_json(writer, 415, protocol::error_body(invalid_argument("Content-Type: expected application/json, found " + std::string(type)), 415));
-      }
-      if (c.draining) return send_error(writer, {ErrorCode::kUnavailable, "the server is shutting down", {}});
-    }
-    return route.handle(c, std::move(request), std::move(writer));
+    if (route.method == request.method) found = &route;
   }
-  if (known_path) {
-    return send_json(writer, 405, protocol::error_body(invalid_argument("Method Not Allowed"), 405));
-  }
-  send_error(writer, {ErrorCode::kNotFound, "Not Found: " + std::string(request.path()), {}});
+  const bool counted = found && reads_body(*found);
+  auto reply = std::make_shared<Reply>(counted ? &c.in_flight : nullptr, common_headers(c, request), std::move(writer));
+  if (auto answer = c.cors.preflight(request)) return reply->send(std::move(*answer));
+  if (found) return handle(c, *found, std::move(request), std::move(reply));
+  if (known_path) return send_json(reply, 405, protocol::error_body(invalid_argument("Method Not Allowed"), 405));
+  send_error(reply, {ErrorCode::kNotFound, "Not Found: " + std::string(request.path()), {}});
+}
+
+net::HttpServerOptions http_options(const Settings& settings) {
+  using std::chrono::seconds;
+  net::HttpServerOptions options;
+  options.host = settings.host;
+  options.port = settings.port;
+  options.max_connections = settings.max_connections;
+  options.max_body_bytes = static_cast<std::size_t>(settings.max_body_mib) << 20;
+  options.max_headers = settings.h11_max_header_count;
+  options.max_header_bytes = static_cast<std::size_t>(settings.h11_max_incomplete_event_size);
+  options.header_timeout = seconds(settings.header_timeout_seconds);
+  options.body_timeout = seconds(settings.body_timeout_seconds);
+  options.idle_timeout = seconds(settings.keep_alive_timeout_seconds);
+  options.write_timeout = seconds(settings.write_timeout_seconds);
+  return options;
 }
 
 class HttpFace final : public Server {
@@ -117,17 +162,16 @@ class HttpFace final : public Server {
     context_.model_names = settings.served_model_name;
     if (context_.model_names.empty()) context_.model_names = {context_.parts.model_path};
     RETURN_IF_ERROR(load_template());
-    net::HttpServerOptions options;
-    options.host = settings.host;
-    options.port = settings.port;
-    options.max_connections = settings.max_connections;
-    options.max_body_bytes = static_cast<std::size_t>(settings.max_body_mib) << 20;
+    context_.cors = Cors({settings.allowed_origins, settings.allowed_methods, settings.allowed_headers, settings.allow_credentials});
     ready_ = std::make_shared<std::atomic<bool>>(false);
-    ASSIGN_OR_RETURN(http_, net::HttpServer::listen(options, [this, ready = ready_](net::Request&& request, Writer writer) {
+    ASSIGN_OR_RETURN(http_, net::HttpServer::listen(http_options(settings), [this, ready = ready_](net::Request&& request, Writer writer) {
                        if (!*ready) return send_error(writer, {ErrorCode::kUnavailable, "starting", {}});
                        dispatch(context_, std::move(request), std::move(writer));
                      }));
     context_.http = http_.get();
+    text_ = std::make_unique<TextQueue>(static_cast<std::size_t>(settings.max_waiting_prompts));
+    context_.text = text_.get();
+    context_.mailbox = std::make_shared<Mailbox>(*http_);
     *ready_ = true;
     return {};
   }
@@ -135,9 +179,12 @@ class HttpFace final : public Server {
   int port() const override { return http_->port(); }
 
   void drain(Duration timeout) override {
+    const TimePoint deadline = clock_.now() + timeout;
+    const auto left = [&] { return std::max(Duration::zero(), deadline - clock_.now()); };
     context_.draining = true;
-    context_.parts.engine->drain(timeout);
-    http_->shutdown(std::chrono::seconds(2));
+    context_.in_flight.wait_for_none(timeout);
+    context_.parts.engine->drain(left());
+    http_->shutdown(std::max<Duration>(left(), kLastBytes));
   }
 
  private:
@@ -156,9 +203,11 @@ class HttpFace final : public Server {
     return {};
   }
 
+  const SteadyClock clock_;
   Context context_;
   std::shared_ptr<std::atomic<bool>> ready_;
   std::unique_ptr<net::HttpServer> http_;
+  std::unique_ptr<TextQueue> text_;  // ends before `http_`, to which it writes
 };
 
 }  // namespace

@@ -22,6 +22,17 @@ struct Settings {
   bool enable_request_id_headers = false;
   int max_connections = 4096;
   int max_body_mib = 16;
+  int max_waiting_prompts = 256;
+  std::vector<std::string> allowed_origins = {"*"};
+  std::vector<std::string> allowed_methods = {"*"};
+  std::vector<std::string> allowed_headers = {"*"};
+  bool allow_credentials = false;
+  int h11_max_header_count = 256;
+  std::int64_t h11_max_incomplete_event_size = 64 << 10;
+  int header_timeout_seconds = 20;
+  int body_timeout_seconds = 60;
+  int keep_alive_timeout_seconds = 75;
+  int write_timeout_seconds = 30;
   int request_timeout_seconds = 0;
   int drain_timeout_seconds = 30;
 
@@ -46,6 +57,26 @@ struct Settings {
             {.help = "Responses carry X-Request-Id"});
     v.field("max-connections", self.max_connections, {.help = "Most open connections", .min = 1});
     v.field("max-body-size", self.max_body_mib, {.help = "Largest request body", .unit = "MiB", .min = 1, .max = 1024});
+    v.field("max-waiting-prompts", self.max_waiting_prompts,
+            {.help = "Long prompts that may wait to be parsed and tokenised; further ones are refused with status 429",
+             .unit = "requests", .min = 1});
+    v.field("allowed-origins", self.allowed_origins, {.help = "Origins whose pages may send requests; *: all"});
+    v.field("allowed-methods", self.allowed_methods, {.help = "Methods that pages of other origins may use; *: all"});
+    v.field("allowed-headers", self.allowed_headers, {.help = "Headers that pages of other origins may send; *: all"});
+    v.field("allow-credentials", self.allow_credentials, {.help = "Pages of other origins may send credentials"});
+    v.field("h11-max-header-count", self.h11_max_header_count, {.help = "Most headers of a request", .min = 1});
+    v.field("h11-max-incomplete-event-size", self.h11_max_incomplete_event_size,
+            {.help = "Largest head of a request: its first line and headers", .unit = "bytes", .min = 1024,
+             .max = 64 << 20, .human_size = true});
+    v.field("header-timeout", self.header_timeout_seconds,
+            {.help = "A request's headers have to come within this time", .unit = "seconds", .min = 1});
+    v.field("body-timeout", self.body_timeout_seconds,
+            {.help = "A request's body has to come within this time", .unit = "seconds", .min = 1});
+    v.field("timeout-keep-alive", self.keep_alive_timeout_seconds,
+            {.help = "A connection without a request is closed after this time", .unit = "seconds", .min = 1,
+             .environment = "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"});
+    v.field("write-timeout", self.write_timeout_seconds,
+            {.help = "A client that reads nothing of its answer for this time is dropped", .unit = "seconds", .min = 1});
     v.field("request-timeout", self.request_timeout_seconds,
             {.help = "A request is ended after this time; 0: never", .unit = "seconds", .min = 0});
     v.field("drain-timeout", self.drain_timeout_seconds,

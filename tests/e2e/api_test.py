@@ -3,64 +3,16 @@
 import concurrent.futures
 import json
 import random
-import re
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import unittest
-import urllib.error
-import urllib.request
 
-from openai import OpenAI, APIStatusError
+from openai import APIStatusError
 
-BRAID, MODEL, EXPECTED = sys.argv[1:4]
-DEADLINE_S = 60
+from server import BRAID, DEADLINE_S, MODEL, Server
 
-
-class Server:
-    def __init__(self, *flags):
-        self.process = subprocess.Popen([BRAID, "serve", MODEL, "--host", "127.0.0.1", "--port", "0", *flags],
-                                        stderr=subprocess.PIPE, text=True)
-        watchdog = threading.Timer(DEADLINE_S, self.process.kill)
-        watchdog.start()
-        self.log = []
-        for line in self.process.stderr:
-            self.log.append(line)
-            found = re.search(r"url=http://\S+:(\d+)", line)
-            if found:
-                self.port = int(found.group(1))
-                break
-        else:
-            raise RuntimeError("server ended: " + "".join(self.log))
-        watchdog.cancel()
-        threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def client(self, key="none"):
-        return OpenAI(base_url=self.url + "/v1", api_key=key, max_retries=0, timeout=DEADLINE_S)
-
-    def get(self, path):
-        return urllib.request.urlopen(self.url + path, timeout=DEADLINE_S).read().decode()
-
-    def post(self, path, body, headers=None):
-        request = urllib.request.Request(self.url + path, data=body if isinstance(body, bytes) else json.dumps(body).encode(),
-                                         headers={"Content-Type": "application/json", **(headers or {})})
-        try:
-            answer = urllib.request.urlopen(request, timeout=DEADLINE_S)
-            return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-
-    def metric(self, name):
-        return sum(float(line.split()[-1]) for line in self.get("/metrics").splitlines() if line.startswith(name))
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(DEADLINE_S)
-        self.process.stderr.close()
-        return status
+EXPECTED = sys.argv[3]
 
 
 class Api(unittest.TestCase):

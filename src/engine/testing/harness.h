@@ -92,6 +92,7 @@ class Harness {
   Result<RequestId> submit(SubmitMessage m) {
     auto request = admission.admit(std::move(m));
     if (!request.ok()) return request.error();
+    RETURN_IF_ERROR(admission.start_waiting());
     const RequestId id = request.value()->id;
     loop.receive(std::move(request).value());
     return id;

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The writer that handlers get: adds headers that every answer to the request carries, and counts
+// the request as being answered for as long as somebody holds the writer.
+// Thread rules: those of net::ResponseWriter.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "net/http_server.h"
+#include "serve/in_flight.h"
+
+namespace braid::serve {
+
+class Reply final : public net::ResponseWriter {
+ public:
+  // `in_flight` null: not counted.
+  Reply(InFlight* in_flight, std::vector<net::Header> headers, std::shared_ptr<net::ResponseWriter> writer)
+      : headers_(std::move(headers)), writer_(std::move(writer)) {
+    if (in_flight != nullptr) token_.emplace(*in_flight);
+  }
+
+  void send(net::Response response) override { writer_->send(with_headers(std::move(response))); }
+  void begin(net::Response head) override { writer_->begin(with_headers(std::move(head))); }
+  void write(std::string data) override { writer_->write(std::move(data)); }
+  void end() override { writer_->end(); }
+  bool open() const override { return writer_->open(); }
+  void on_close(std::function<void()> callback) override { writer_->on_close(std::move(callback)); }
+
+ private:
+  net::Response with_headers(net::Response response) const {
+    response.headers.insert(response.headers.end(), headers_.begin(), headers_.end());
+    return response;
+  }
+
+  const std::vector<net::Header> headers_;
+  const std::shared_ptr<net::ResponseWriter> writer_;
+  std::optional<InFlight::Token> token_;
+};
+
+}  // namespace braid::serve

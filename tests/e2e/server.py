@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real server for a test. The script's first words are BRAID MODEL."""
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+from openai import OpenAI
+
+BRAID, MODEL = sys.argv[1:3]
+DEADLINE_S = 60
+
+
+class Server:
+    def __init__(self, *flags):
+        self.process = subprocess.Popen([BRAID, "serve", MODEL, "--host", "127.0.0.1", "--port", "0", *flags],
+                                        stderr=subprocess.PIPE, text=True)
+        watchdog = threading.Timer(DEADLINE_S, self.process.kill)
+        watchdog.start()
+        self.log = []
+        self.logged = threading.Condition()
+        self.reader = threading.Thread(target=self.read_log, daemon=True)
+        self.reader.start()
+        self.port = int(self.wait_for_log(r"url=http://\S+:(\d+)").group(1))
+        watchdog.cancel()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def read_log(self):
+        for line in self.process.stderr:
+            with self.logged:
+                self.log.append(line)
+                self.logged.notify_all()
+
+    def wait_for_log(self, pattern):
+        found = []
+        with self.logged:
+            if not self.logged.wait_for(lambda: found.extend(filter(None, (re.search(pattern, line) for line in self.log))) or found, DEADLINE_S):
+                raise RuntimeError(f"nothing like {pattern} in the log: " + "".join(self.log))
+        return found[0]
+
+    def client(self, key="none"):
+        return OpenAI(base_url=self.url + "/v1", api_key=key, max_retries=0, timeout=DEADLINE_S)
+
+    def get(self, path):
+        return urllib.request.urlopen(self.url + path, timeout=DEADLINE_S).read().decode()
+
+    def post(self, path, body, headers=None):
+        request = urllib.request.Request(self.url + path, data=body if isinstance(body, bytes) else json.dumps(body).encode(),
+                                         headers={"Content-Type": "application/json", **(headers or {})})
+        try:
+            answer = urllib.request.urlopen(request, timeout=DEADLINE_S)
+            return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def metric(self, name):
+        return sum(float(line.split()[-1]) for line in self.get("/metrics").splitlines() if line.startswith(name))
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self):
+        status = self.process.wait(DEADLINE_S)
+        self.reader.join(DEADLINE_S)
+        self.process.stderr.close()
+        return status
