@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "net/http_connection.h"
+
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/http/message.hpp>
+#include <cctype>
+#include <utility>
+
+#include "base/log.h"
+
+namespace braid::net {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr Duration kLinger = std::chrono::seconds(2);
+constexpr std::size_t kCompactAfter = 16u << 10;   // bytes parsed
+constexpr std::size_t kMostPerWrite = 256u << 10;
+constexpr std::size_t kMaxPipelined = 256u << 10;  // bytes read ahead while an answer is pending
+
+// Whether the first line's last word is HTTP/ and a version, whichever.
+bool names_http_version(std::string_view bytes) {
+  const std::string_view line = bytes.substr(0, bytes.find("\r\n"));
+  const std::string_view word = line.substr(line.rfind(' ') + 1);
+  return word.size() == 8 && word.starts_with("HTTP/") && std::isdigit(word[5]) && word[6] == '.' && std::isdigit(word[7]);
+}
+
+class Writer final : public ResponseWriter {
+ public:
+  Writer(asio::io_context& io, std::shared_ptr<Connection> connection, std::uint64_t serial)
+      : io_(io), connection_(std::move(connection)), serial_(serial) {}
+  ~Writer() override {
+    asio::dispatch(io_, [connection = std::move(connection_), serial = serial_] {
+      connection->send(serial, {.status = 500, .content_type = "text/plain", .body = "no answer\n"});
+      connection->end(serial);
+    });
+  }
+  void send(Response response) override {
+    asio::dispatch(io_, [c = connection_, serial = serial_, r = std::move(response)]() mutable {
+      c->send(serial, std::move(r));
+    });
+  }
+  void begin(Response head) override {
+    asio::dispatch(io_, [c = connection_, serial = serial_, r = std::move(head)]() mutable {
+      c->begin(serial, std::move(r));
+    });
+  }
+  void write(std::string data) override {
+    asio::dispatch(io_, [c = connection_, serial = serial_, d = std::move(data)] { c->write(serial, d); });
+  }
+  void end() override {
+    asio::dispatch(io_, [c = connection_, serial = serial_] { c->end(serial); });
+  }
+  bool open() const override { return connection_->current(serial_); }
+  void on_close(std::function<void()> callback) override {
+    connection_->on_close(serial_, std::move(callback));
+  }
+
+ private:
+  asio::io_context& io_;
+  std::shared_ptr<Connection> connection_;  // let go of on the I/O thread
+  std::uint64_t serial_;
+};
+
+}  // namespace
+
+void Hub::mark_dirty(std::shared_ptr<Connection> connection) {
+  if (dirty.empty()) asio::post(io, [this] { flush_dirty(); });
+  dirty.push_back(std::move(connection));
+}
+
+void Hub::flush_dirty() {
+  auto batch = std::move(dirty);
+  dirty.clear();
+  for (auto& connection : batch) connection->flush();
+}
+
+void Hub::remove(const std::shared_ptr<Connection>& connection) {
+  if (connections.erase(connection) == 0) return;
+  count.store(static_cast<int>(connections.size()), std::memory_order_relaxed);
+  if (connections.empty() && on_empty) on_empty();
+}
+
+void Connection::start() {
+  error_code ignored;
+  socket_.set_option(tcp::no_delay(true), ignored);
+  socket_.non_blocking(true, ignored);
+  new_parser();
+  read();
+}
+
+void Connection::new_parser() {
+  parser_.emplace();
+  parser_->eager(true);
+  parser_->header_limit(static_cast<std::uint32_t>(hub_.options.max_header_bytes));
+  parser_->body_limit(hub_.options.max_body_bytes);
+  header_seen_ = false;
+  read_deadline_ = hub_.now() + hub_.options.idle_timeout;
+}
+
+void Connection::read() {
+  if (reading_ || half_closed_ || state_ == State::kClosed) return;
+  bool ahead = state_ == State::kAnswering || state_ == State::kStreaming;
+  if (ahead && in_.size() - in_used_ > kMaxPipelined) return;
+  reading_ = true;
+  socket_.async_read_some(asio::buffer(chunk_), [self = shared_from_this()](error_code ec, std::size_t n) {
+    self->reading_ = false;
+    self->on_read(ec, n);
+  });
+}
+
+void Connection::on_read(error_code ec, std::size_t n) {
+  if (state_ == State::kClosed) return;
+  if (ec) {
+    bool idle = state_ == State::kReading || state_ == State::kLingering;
+    if (ec != asio::error::eof || !idle || buffered() == 0) return close();
+    state_ = State::kLingering;  // no more requests, but the answer still has to leave
+    half_closed_ = true;
+    return;
+  }
+  if (state_ != State::kLingering) {
+    bool first = in_.empty();
+    in_.append(chunk_.data(), n);
+    if (state_ == State::kReading) {
+      if (first && !header_seen_) read_deadline_ = hub_.now() + hub_.options.header_timeout;
+      parse();
+    }
+  }
+  read();
+}
+
+// Runs every request whose bytes are here, unless one of them waits for its answer.
+void Connection::parse() {
+  if (parsing_) return;
+  parsing_ = true;
+  while (state_ == State::kReading && in_used_ < in_.size() &&
+         buffered() <= hub_.options.max_buffered_bytes) {
+    std::size_t before = in_used_;
+    parse_available();
+    if (in_used_ == before && state_ == State::kReading) break;
+  }
+  if (in_used_ == in_.size()) {
+    in_.clear();
+    in_used_ = 0;
+  } else if (in_used_ > kCompactAfter) {
+    in_.erase(0, in_used_);
+    in_used_ = 0;
+  }
+  parsing_ = false;
+}
+
+void Connection::parse_available() {
+  error_code ec;
+  const std::string_view unread = std::string_view(in_).substr(in_used_);
+  in_used_ += parser_->put(asio::buffer(in_.data() + in_used_, in_.size() - in_used_), ec);
+  if (ec && ec != http::error::need_more) {
+    if (ec == http::error::header_limit) return refuse(431, "the request's headers are too large");
+    if (ec == http::error::body_limit) {
+      return refuse(413, "the request's body is larger than " +
+                             std::to_string(hub_.options.max_body_bytes) + " bytes");
+    }
+    if (ec == http::error::bad_version && names_http_version(unread)) {
+      return refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken");
+    }
+    return refuse(400, "not a valid HTTP request: " + ec.message());
+  }
+  if (parser_->is_header_done() && !header_seen_ && !on_header()) return;
+  if (parser_->is_done()) dispatch();
+}
+
+// False when the request was refused.
+bool Connection::on_header() {
+  header_seen_ = true;
+  read_deadline_ = hub_.now() + hub_.options.body_timeout;
+  auto& message = parser_->get();
+  auto fields = std::distance(message.begin(), message.end());
+  if (fields > hub_.options.max_headers) {
+    refuse(431, "the request has more than " + std::to_string(hub_.options.max_headers) + " headers");
+    return false;
+  }
+  if (parser_->is_done()) return true;
+  if (auto expect = message[http::field::expect]; !expect.empty()) {
+    if (!boost::beast::iequals(expect, "100-continue")) {
+      refuse(417, "only the expectation 100-continue is known");
+      return false;
+    }
+    out_ += "HTTP/1.1 100 Continue\r\n\r\n";
+    flush();
+  }
+  return true;
+}
+
+void Connection::dispatch() {
+  auto message = parser_->release();
+  Request request;
+  request.method = std::string(message.method_string());
+  request.target = std::string(message.target());
+  request.headers.reserve(8);
+  for (const auto& field : message) {
+    request.headers.push_back({std::string(field.name_string()), std::string(field.value())});
+  }
+  request.body = std::move(message.body());
+  error_code ec;
+  auto peer = socket_.remote_endpoint(ec);
+  if (!ec) request.peer = peer.address().to_string();
+  keep_alive_ = message.keep_alive() && !hub_.draining && !refused_;
+  chunked_ = message.version() >= 11;
+  head_only_ = request.method == "HEAD";
+  if (head_only_) request.method = "GET";
+
+  state_ = State::kAnswering;
+  read_deadline_ = TimePoint::max();
+  ++serial_;
+  auto writer = std::make_shared<Writer>(hub_.io, shared_from_this(), serial_);
+  if (refused_) {
+    return writer->send({.status = 503,
+                         .content_type = "text/plain",
+                         .headers = {{"retry-after", "1"}},
+                         .body = "too many connections\n"});
+  }
+  hub_.handler(std::move(request), std::move(writer));
+}
+
+// Answers a request that could not be read, then closes: what follows it can't be trusted.
+void Connection::refuse(int status, std::string_view message) {
+  keep_alive_ = false;
+  head_only_ = false;
+  state_ = State::kAnswering;
+  std::string body = "{\"error\":{\"message\":\"" + std::string(message) +
+                     "\",\"type\":\"BadRequestError\",\"param\":null,\"code\":" +
+                     std::to_string(status) + "}}";
+  send(++serial_, {.status = status, .body = std::move(body)});
+}
+
+void Connection::send(std::uint64_t serial, Response&& response) {
+  if (!current(serial) || state_ != State::kAnswering) return;
+  out_ += format_head(response, {.keep_alive = keep_alive_});
+  if (!head_only_) out_ += response.body;
+  finish_answer();
+}
+
+void Connection::begin(std::uint64_t serial, Response&& head) {
+  if (!current(serial) || state_ != State::kAnswering) return;
+  if (!chunked_) keep_alive_ = false;
+  out_ += format_head(
+      head, {.keep_alive = keep_alive_, .chunked = chunked_, .until_close = !chunked_});
+  state_ = State::kStreaming;
+  write(serial, head.body);
+  if (!dirty_) {
+    dirty_ = true;
+    hub_.mark_dirty(shared_from_this());
+  }
+}
+
+void Connection::write(std::uint64_t serial, std::string_view data) {
+  if (!current(serial) || state_ != State::kStreaming || data.empty() || head_only_) return;
+  if (buffered() + data.size() > hub_.options.max_buffered_bytes) {
+    log_warning("client does not read its stream, dropped", {{"buffered", buffered()}});
+    return close();
+  }
+  stream_ += data;
+  if (dirty_) return;
+  dirty_ = true;
+  hub_.mark_dirty(shared_from_this());
+}
+
+void Connection::frame_stream() {
+  if (stream_.empty()) return;
+  if (chunked_) {
+    append_chunk(out_, stream_);
+  } else {
+    out_ += stream_;
+  }
+  stream_.clear();
+}
+
+void Connection::end(std::uint64_t serial) {
+  if (!current(serial) || state_ != State::kStreaming) return;
+  frame_stream();
+  if (chunked_ && !head_only_) out_ += "0\r\n\r\n";
+  finish_answer();
+}
+
+void Connection::on_close(std::uint64_t serial, std::function<void()> callback) {
+  if (current(serial)) on_close_ = std::move(callback);
+}
+
+void Connection::finish_answer() {
+  on_close_ = nullptr;
+  if (hub_.draining) keep_alive_ = false;
+  if (keep_alive_) {
+    state_ = State::kReading;
+    new_parser();
+    if (in_used_ < in_.size()) read_deadline_ = hub_.now() + hub_.options.header_timeout;
+  } else {
+    state_ = State::kLingering;
+    read_deadline_ = TimePoint::max();
+  }
+  if (!dirty_) {
+    dirty_ = true;
+    hub_.mark_dirty(shared_from_this());
+  }
+}
+
+void Connection::flush() {
+  dirty_ = false;
+  if (state_ == State::kClosed) return;
+  frame_stream();
+  if (!writing_.empty()) return;
+  if (out_.empty()) {
+    if (state_ == State::kLingering) return linger();
+    if (state_ == State::kReading) {
+      parse();
+      if (hub_.draining) begin_drain();
+      read();
+    }
+    return;
+  }
+  writing_.swap(out_);
+  written_ = 0;
+  touch_write();
+  auto on_progress = [this](const error_code& ec, std::size_t done) -> std::size_t {
+    if (ec) return 0;
+    if (done > written_) touch_write();
+    written_ = done;
+    return kMostPerWrite;
+  };
+  asio::async_write(socket_, asio::buffer(writing_), on_progress,
+                    [self = shared_from_this()](error_code ec, std::size_t) {
+                      self->writing_.clear();
+                      self->written_ = 0;
+                      self->write_deadline_ = TimePoint::max();
+                      if (ec) return self->close();
+                      self->flush();
+                    });
+}
+
+// The last answer is sent: tell the client so, and wait a little for it to close.
+void Connection::linger() {
+  if (half_closed_) return close();
+  if (read_deadline_ != TimePoint::max()) return;
+  error_code ignored;
+  socket_.shutdown(tcp::socket::shutdown_send, ignored);
+  read_deadline_ = hub_.now() + kLinger;
+  read();
+}
+
+void Connection::close() {
+  if (state_ == State::kClosed) return;
+  state_ = State::kClosed;
+  auto self = shared_from_this();
+  error_code ignored;
+  socket_.close(ignored);
+  hub_.remove(self);
+  if (auto callback = std::exchange(on_close_, nullptr)) callback();
+}
+
+void Connection::check_deadline(TimePoint now) {
+  if (now > write_deadline_) return close();
+  if (now <= read_deadline_) return;
+  bool started = header_seen_ || in_used_ < in_.size();
+  if (state_ == State::kReading && started) return refuse(408, "the request did not arrive in time");
+  close();
+}
+
+void Connection::begin_drain() {
+  keep_alive_ = false;
+  if (state_ == State::kReading && !header_seen_ && in_.empty() && buffered() == 0) close();
+}
+
+}  // namespace braid::net

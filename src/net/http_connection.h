@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// One client of the HTTP server: reads requests, one after the other, and writes their answers.
+// Internal to the server. Thread rules: I/O thread only.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "net/http_server.h"
+
+namespace braid::net {
+
+class Connection;
+
+// What connections share; lives on the I/O thread.
+struct Hub {
+  HttpServerOptions options;
+  Handler handler;
+  boost::asio::io_context io{1};
+  std::unordered_set<std::shared_ptr<Connection>> connections;
+  std::vector<std::shared_ptr<Connection>> dirty;  // have output to send at the end of this task
+  std::atomic<int> count{0};
+  bool draining = false;
+  std::function<void()> on_empty;
+
+  TimePoint now() const { return std::chrono::steady_clock::now(); }
+  void mark_dirty(std::shared_ptr<Connection> connection);
+  void flush_dirty();
+  void remove(const std::shared_ptr<Connection>& connection);
+};
+
+// One client. States of the current request: reading it, answering it, streaming the answer;
+// lingering is after the last answer, while what the client still sends is thrown away so that
+// it can read that answer.
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(Hub& hub, boost::asio::ip::tcp::socket socket, bool refused)
+      : hub_(hub), socket_(std::move(socket)), refused_(refused) {}
+
+  void start();
+  void close();
+  void flush();
+  void check_deadline(TimePoint now);
+  void begin_drain();
+
+  // For the writer of request `serial`.
+  bool current(std::uint64_t serial) const {
+    return serial == serial_ && (state_ == State::kAnswering || state_ == State::kStreaming);
+  }
+  void send(std::uint64_t serial, Response&& response);
+  void begin(std::uint64_t serial, Response&& head);
+  void write(std::uint64_t serial, std::string_view data);
+  void end(std::uint64_t serial);
+  void on_close(std::uint64_t serial, std::function<void()> callback);
+
+ private:
+  enum class State { kReading, kAnswering, kStreaming, kLingering, kClosed };
+  using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
+
+  void new_parser();
+  void read();
+  void on_read(boost::system::error_code ec, std::size_t n);
+  void parse();
+  void parse_available();
+  bool on_header();
+  void dispatch();
+  void refuse(int status, std::string_view message);
+  void finish_answer();
+  void frame_stream();
+  void touch_write() { write_deadline_ = hub_.now() + hub_.options.write_timeout; }
+  std::size_t buffered() const { return out_.size() + stream_.size() + writing_.size() - written_; }
+  void linger();
+
+  Hub& hub_;
+  boost::asio::ip::tcp::socket socket_;
+  const bool refused_;
+  State state_ = State::kReading;
+  std::optional<Parser> parser_;
+  std::array<char, 16u << 10> chunk_;
+  std::string in_;
+  std::size_t in_used_ = 0;
+  bool reading_ = false;
+  bool parsing_ = false;
+  bool header_seen_ = false;
+  bool keep_alive_ = true;
+  bool head_only_ = false;
+  bool chunked_ = true;
+  bool dirty_ = false;
+  bool half_closed_ = false;
+  std::uint64_t serial_ = 0;
+  std::function<void()> on_close_;
+  std::string out_;     // framed, to be sent
+  std::string stream_;  // stream data of this task, framed as one chunk at its end
+  std::string writing_;
+  std::size_t written_ = 0;
+  TimePoint read_deadline_ = TimePoint::max();
+  TimePoint write_deadline_ = TimePoint::max();
+};
+
+}  // namespace braid::net
