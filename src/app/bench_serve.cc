@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <random>
 
 #include "app/commands.h"
@@ -90,7 +91,7 @@ Status dataset_bodies(const ServeBench& bench, LoadPlan& plan) {
 
 Json figures(const LoadResult& r) {
   const auto ms = [](const std::vector<double>& v) {
-    Json j = Json::object();
+    Json j = {{"mean", 1e3 * std::accumulate(v.begin(), v.end(), 0.0) / static_cast<double>(std::max<std::size_t>(1, v.size()))}};
     for (const int p : {50, 90, 99}) j["p" + std::to_string(p)] = 1e3 * percentile(v, p);
     return j;
   };

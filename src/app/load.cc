@@ -111,7 +111,9 @@ Result<LoadedText> load_text(const ModelSettings& settings, const model::Config&
   const std::string generation = optional_file(settings.model + "/generation_config.json");
   const auto json = nlohmann::json::parse(generation, nullptr, false);
   if (json.is_object() && json.contains("eos_token_id")) add_eos(json["eos_token_id"], loaded.vocabulary.eos_ids);
-  if (settings.generation_config == "auto" && json.is_object()) loaded.generation_defaults = generation;
+  auto defaults = settings.generation_config == "auto" && json.is_object() ? json : nlohmann::json::object();
+  defaults.update(nlohmann::json::parse(settings.override_generation_config.text));
+  loaded.generation_defaults = defaults.dump();
   if (settings.skip_tokenizer_init) return loaded;
   const std::string folder = settings.tokenizer.value_or(settings.model);
   ASSIGN_OR_RETURN(loaded.tokenizer, text::load_tokenizer(folder));

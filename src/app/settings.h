@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "config/describe.h"
 #include "engine/settings.h"
 #include "serve/settings.h"
 
@@ -18,6 +19,7 @@ struct ModelSettings {
   std::string load_format = "auto";
   bool skip_tokenizer_init = false;
   std::string generation_config = "auto";
+  config::JsonObject override_generation_config;
   std::string cpu_activations = "bf16";
   int cpu_threads = 0;
   std::vector<std::string> kernel;
@@ -34,6 +36,8 @@ struct ModelSettings {
     v.field("skip-tokenizer-init", self.skip_tokenizer_init, {.help = "No tokenizer: requests bring token ids"});
     v.field("generation-config", self.generation_config,
             {.help = "auto: sampling defaults of generation_config.json; vllm: none", .choices = {"auto", "vllm"}});
+    v.field("override-generation-config", self.override_generation_config,
+            {.help = "Sampling defaults on top of those, as a JSON object: {\"temperature\": 0.5}"});
     v.field("cpu-activations", self.cpu_activations,
             {.help = "int8: activations and weights requantised, faster prefill, other results", .choices = {"bf16", "int8"}});
     v.field("cpu-threads", self.cpu_threads, {.help = "Worker threads; 0: one per usable processor", .min = 0, .max = 1024});

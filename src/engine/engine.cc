@@ -11,6 +11,7 @@
 
 #include "base/bounded_queue.h"
 #include "base/log.h"
+#include "base/thread_name.h"
 #include "engine/admission.h"
 #include "engine/cache_size.h"
 #include "engine/loop.h"
@@ -157,6 +158,7 @@ class ThreadedEngine final : public Engine {
   }
 
   void run() {
+    name_this_thread("braid-engine");
     bool blocked = false;
     while (!stopping_) {
       for (Command& command : next_commands(blocked)) handle(command);

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/thread_name.h"
 #include "net/http_connection.h"
 
 namespace braid::net {
@@ -87,6 +88,7 @@ class Server final : public HttpServer {
   };
 
   void run() {
+    name_this_thread("braid-http");
     for (;;) {
       try {
         hub_.io.run();

@@ -155,6 +155,10 @@ net::HttpServerOptions http_options(const Settings& settings) {
 
 class HttpFace final : public Server {
  public:
+  ~HttpFace() override {
+    if (http_) http_->shutdown(Duration::zero());  // nothing is handled from here on
+  }
+
   Status open(Parts parts, const Settings& settings) {
     context_.settings = settings;
     context_.parts = std::move(parts);

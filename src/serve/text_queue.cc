@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "base/log.h"
+#include "base/thread_name.h"
 
 namespace braid::serve {
 namespace {
@@ -25,6 +26,7 @@ bool TextQueue::run(std::function<void()> work) {
 }
 
 void TextQueue::work_off() {
+  name_this_thread("braid-text");
   while (!queue_.closed()) {
     const auto work = queue_.wait_one(kIdleWait);
     if (!work) continue;
