@@ -2,7 +2,7 @@
 #include "serve/server.h"
 
 #include <algorithm>
-#include <array>
+#include <latch>
 
 #include "base/version.h"
 #include "serve/context.h"
@@ -167,16 +167,17 @@ class HttpFace final : public Server {
     if (context_.model_names.empty()) context_.model_names = {context_.parts.model_path};
     RETURN_IF_ERROR(load_template());
     context_.cors = Cors({settings.allowed_origins, settings.allowed_methods, settings.allowed_headers, settings.allow_credentials});
-    ready_ = std::make_shared<std::atomic<bool>>(false);
-    ASSIGN_OR_RETURN(http_, net::HttpServer::listen(http_options(settings), [this, ready = ready_](net::Request&& request, Writer writer) {
-                       if (!*ready) return send_error(writer, {ErrorCode::kUnavailable, "starting", {}});
+    // A first request may come before the parts below are there; it waits for them.
+    const auto ready = std::make_shared<std::latch>(1);
+    ASSIGN_OR_RETURN(http_, net::HttpServer::listen(http_options(settings), [this, ready](net::Request&& request, Writer writer) {
+                       ready->wait();
                        dispatch(context_, std::move(request), std::move(writer));
                      }));
     context_.http = http_.get();
     text_ = std::make_unique<TextQueue>(static_cast<std::size_t>(settings.max_waiting_prompts));
     context_.text = text_.get();
     context_.mailbox = std::make_shared<Mailbox>(*http_);
-    *ready_ = true;
+    ready->count_down();
     return {};
   }
 
@@ -209,7 +210,6 @@ class HttpFace final : public Server {
 
   const SteadyClock clock_;
   Context context_;
-  std::shared_ptr<std::atomic<bool>> ready_;
   std::unique_ptr<net::HttpServer> http_;
   std::unique_ptr<TextQueue> text_;  // ends before `http_`, to which it writes
 };
