@@ -53,7 +53,10 @@ class Server:
             s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             got = b""
             while got.count(b'"content":"') < 2:
-                got += s.recv(4096)
+                part = s.recv(4096)
+                if not part or not got.startswith(b"HTTP/1.1 200"[:len(got)]):
+                    raise SystemExit(f"no answer: {got}")
+                got += part
         return time.monotonic() - self.began
 
     def wait(self):
@@ -106,7 +109,13 @@ def start_to_first_token():
 def one_at_a_time(server):
     f = server.load(1, 1000, 8, 1)
     inside = f["server"]["vllm:request_inference_time_seconds_sum"] / f["server"]["vllm:request_inference_time_seconds_count"]
-    return f["e2e_ms"]["mean"] * 1e3, inside * 1e6, 1e6 * sum(f["threads"].values()) / 1000
+    return f["e2e_ms"]["mean"] * 1e3, inside * 1e6, f["threads"]
+
+
+def print_threads(threads, count, unit):
+    total = sum(threads.values())
+    for name, seconds in threads.items():
+        print(f"  {name:18s}        {1e6 * seconds / count:8.2f} us of processor time a {unit}, {100 * seconds / total:.1f} % of the server's")
 
 
 def engine_alone(batch):
@@ -118,15 +127,14 @@ def main():
     print(f"start to first token        {start_to_first_token():8.3f} s")
     with Server("--num-gpu-blocks-override", "1024").wait() as server:
         server.load(64, 64, 8, 16)
-        e2e, inside, cpu = one_at_a_time(server)
-        print(f"one request at a time       {e2e - inside:8.1f} us beside the model's {inside:.0f} us (server: {cpu:.0f} us of processor time)")
+        e2e, inside, threads = one_at_a_time(server)
+        print(f"one request at a time       {e2e - inside:8.1f} us beside the model's {inside:.0f} us")
+        print_threads(threads, 1000, "request")
         alone = engine_alone(64)
         f = server.load(64, 256, 8, 96)
         again = engine_alone(64)
         print(f"64 streams over HTTP        {f['output_tokens_per_s']:8.0f} tokens/s; engine alone, batch 64: {alone:.0f} before, {again:.0f} after")
-        total = sum(f["threads"].values())
-        for name, seconds in f["threads"].items():
-            print(f"  thread {name:20s} {1e6 * seconds / (256 * 96):8.2f} us/token {100 * seconds / total:6.1f} %")
+        print_threads(f["threads"], 256 * 96, "token")
         cache = int(re.search(r'kv_cache_memory_bytes="(\d+)"', server.metrics()[1]).group(1))
         held = server.weight_bytes() + cache
         print(f"resident / (weights + KV)   {server.resident_bytes() / held:8.2f}   ({server.resident_bytes() >> 20} MiB / {held >> 20} MiB)")
