@@ -54,9 +54,9 @@ class Server:
             got = b""
             while got.count(b'"content":"') < 2:
                 part = s.recv(4096)
+                got += part
                 if not part or not got.startswith(b"HTTP/1.1 200"[:len(got)]):
                     raise SystemExit(f"no answer: {got}")
-                got += part
         return time.monotonic() - self.began
 
     def wait(self):
