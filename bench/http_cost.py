@@ -94,7 +94,7 @@ class Server:
             figures = json.load(file)
         after = self.metrics()[0]
         figures["threads"] = {name: s - threads.get(name, 0) for name, s in self.thread_seconds().items()}
-        figures["server"] = {name: after[name] - before[name] for name in after}
+        figures["server"] = {name: after[name] - before.get(name, 0) for name in after}
         return figures
 
 
