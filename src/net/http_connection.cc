@@ -90,6 +90,9 @@ void Connection::start() {
   error_code ignored;
   socket_.set_option(tcp::no_delay(true), ignored);
   socket_.non_blocking(true, ignored);
+  error_code ec;
+  const auto peer = socket_.remote_endpoint(ec);
+  if (!ec) peer_ = peer.address().to_string();
   new_parser();
   read();
 }
@@ -205,9 +208,7 @@ void Connection::dispatch() {
     request.headers.push_back({std::string(field.name_string()), std::string(field.value())});
   }
   request.body = std::move(message.body());
-  error_code ec;
-  auto peer = socket_.remote_endpoint(ec);
-  if (!ec) request.peer = peer.address().to_string();
+  request.peer = peer_;
   keep_alive_ = message.keep_alive() && !hub_.draining && !refused_;
   chunked_ = message.version() >= 11;
   head_only_ = request.method == "HEAD";

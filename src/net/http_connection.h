@@ -85,6 +85,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Hub& hub_;
   boost::asio::ip::tcp::socket socket_;
   const bool refused_;
+  std::string peer_;
   State state_ = State::kReading;
   std::optional<Parser> parser_;
   std::array<char, 16u << 10> chunk_;

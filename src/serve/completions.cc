@@ -80,6 +80,7 @@ Result<Parsed> read(const Context& context, std::string_view body) {
 
 std::vector<std::string> echo_texts(const Context& context, const Parsed& parsed) {
   std::vector<std::string> echoes;
+  if (!parsed.request.echo) return echoes;
   for (std::size_t i = 0; i < parsed.prompts.size(); ++i) {
     const auto& prompt = parsed.request.prompts[i];
     const bool decode = prompt.is_ids && context.parts.tokenizer;
