@@ -14,7 +14,7 @@ void handle(Request&& request, const std::shared_ptr<ResponseWriter>& writer) {
   if (request.path() == "/none") return;
   if (request.path() != "/stream") return writer->send({.headers = request.headers, .body = std::move(request.body)});
   writer->begin({.content_type = std::string(request.header("content-type"))});
-  writer->write(request.query());
+  writer->write(std::string(request.query()));
   writer->write(request.body);
   writer->end();
 }
