@@ -86,13 +86,14 @@ class Server:
 
     def load(self, concurrency, prompts, prompt_tokens, output_tokens):
         """Figures of one closed loop, with the server's own times and processor time."""
-        before, threads = self.metrics()[0], self.thread_seconds()
+        before, threads, clients = self.metrics()[0], self.thread_seconds(), os.times().children_user + os.times().children_system
         with tempfile.NamedTemporaryFile() as file:
             subprocess.run([BRAID, "bench", "serve", self.url, "--max-concurrency", str(concurrency), "--num-prompts", str(prompts),
                             "--random-input-len", str(prompt_tokens), "--random-output-len", str(output_tokens), "--json", file.name],
                            check=True, capture_output=True, timeout=10 * DEADLINE_S)
             figures = json.load(file)
         after = self.metrics()[0]
+        figures["client_seconds"] = os.times().children_user + os.times().children_system - clients
         figures["threads"] = {name: s - threads.get(name, 0) for name, s in self.thread_seconds().items()}
         figures["server"] = {name: after[name] - before.get(name, 0) for name in after}
         return figures
@@ -131,13 +132,15 @@ def main():
         print(f"one request at a time       {e2e - inside:8.1f} us beside the model's {inside:.0f} us")
         print_threads(threads, 1000, "request")
         alone = engine_alone(64)
-        f = server.load(64, 256, 8, 96)
+        f = server.load(64, 256, 1, 96)
         again = engine_alone(64)
         print(f"64 streams over HTTP        {f['output_tokens_per_s']:8.0f} tokens/s; engine alone, batch 64: {alone:.0f} before, {again:.0f} after")
         print_threads(f["threads"], 256 * 96, "token")
+        print(f"  the clients               {1e6 * f['client_seconds'] / (256 * 96):8.2f} us of processor time a token")
         cache = int(re.search(r'kv_cache_memory_bytes="(\d+)"', server.metrics()[1]).group(1))
         held = server.weight_bytes() + cache
-        print(f"resident / (weights + KV)   {server.resident_bytes() / held:8.2f}   ({server.resident_bytes() >> 20} MiB / {held >> 20} MiB)")
+        beside = server.resident_bytes() - held
+        print(f"memory beside weights and a full cache {beside >> 20} MiB; weights {server.weight_bytes() >> 20} MiB, cache {cache >> 20} MiB here")
 
 
 if __name__ == "__main__":
