@@ -39,7 +39,8 @@ struct Route {
   using Prepare = std::nullptr_t;
 };
 
-// out[t] += sum over j of weights[t, j] * rows[slots[t, j]], in the order of j.
+// out[to(t)] += sum over j of weights[t, j] * rows[slots[t, j]], in the order of j, for t < count.
+// Result t has per_token entries, or with `starts` those from starts[t] to starts[t + 1].
 struct Combine {
   static constexpr const char* kName = "combine";
   struct Problem {
@@ -51,6 +52,15 @@ struct Combine {
     const float* weights = nullptr;       // [tokens, per_token]
     int per_token = 0;
     Matrix<float> out;                    // [tokens, cols]
+    const std::int32_t* starts = nullptr;    // [count + 1] or null
+    const std::int32_t* out_rows = nullptr;  // [count] distinct rows of out; null: to(t) = t
+    std::int64_t count = -1;                 // -1: out.rows
+    bool accumulate = true;                  // false: out is overwritten
+
+    std::int64_t results() const { return count < 0 ? out.rows : count; }
+    std::int64_t first(std::int64_t t) const { return starts ? starts[t] : t * per_token; }
+    int entries(std::int64_t t) const { return starts ? starts[t + 1] - starts[t] : per_token; }
+    float* to(std::int64_t t) const { return out.row(out_rows ? out_rows[t] : t); }
   };
   using Prepare = std::nullptr_t;
 };

@@ -73,11 +73,12 @@ void route(const Route::Args& a, Stream&) {
 }
 
 void combine(const Combine::Args& a, Stream&) {
-  for (std::int64_t t = 0; t < a.out.rows; ++t) {
-    for (int j = 0; j < a.per_token; ++j) {
-      const float* row = a.rows.row(a.slots[t * a.per_token + j]);
-      const float weight = a.weights[t * a.per_token + j];
-      for (std::int64_t c = 0; c < a.out.cols; ++c) a.out.row(t)[c] += weight * row[c];
+  for (std::int64_t t = 0; t < a.results(); ++t) {
+    float* out = a.to(t);
+    if (!a.accumulate) std::fill(out, out + a.out.cols, 0.0f);
+    for (std::int64_t j = a.first(t); j < a.first(t) + a.entries(t); ++j) {
+      const float* row = a.rows.row(a.slots[j]);
+      for (std::int64_t c = 0; c < a.out.cols; ++c) out[c] += a.weights[j] * row[c];
     }
   }
 }

@@ -148,15 +148,16 @@ void route(const ops::Route::Args& a, braid::Stream& s) {
 template <const RowKernels& K>
 void combine(const ops::Combine::Args& a, braid::Stream& s) {
   const double cost = 0.05 * static_cast<double>(a.out.cols * (a.per_token + 1));
-  stream(s).split(a.out.rows, cost, [&](std::int64_t begin, std::int64_t end, int) {
+  stream(s).split(a.results(), cost, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       K.combine(a.rows.data,
                 a.rows.stride,
-                a.slots + t * a.per_token,
-                a.weights + t * a.per_token,
-                a.per_token,
-                a.out.row(t),
-                a.out.cols);
+                a.slots + a.first(t),
+                a.weights + a.first(t),
+                a.entries(t),
+                a.to(t),
+                a.out.cols,
+                a.accumulate);
     }
   });
 }

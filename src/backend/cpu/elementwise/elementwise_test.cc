@@ -26,14 +26,14 @@ class ElementwiseTest : public ::testing::Test {
              const typename Op::Args& args,
              const std::vector<const TestRows*>& outs,
              float tolerance) {
-    for (auto* out : outs) std::memset(out->buffer.data(), 0, out->buffer.size());
+    for (auto* out : outs) std::memset(out->buffer.data(), 0x3c, out->buffer.size());
     slow.run(args, stream());
     std::vector<std::vector<float>> expected;
     for (auto* out : outs) expected.push_back(out->values());
     const auto kernels = runnable(list, problem, stream().capabilities());
     ASSERT_FALSE(kernels.empty());
     for (const auto* kernel : kernels) {
-      for (auto* out : outs) std::memset(out->buffer.data(), 0, out->buffer.size());
+      for (auto* out : outs) std::memset(out->buffer.data(), 0x3c, out->buffer.size());
       kernel->run(args, stream());
       for (std::size_t o = 0; o < outs.size(); ++o)
         compare(kernel->name, expected[o], *outs[o], tolerance);
@@ -268,6 +268,28 @@ TEST_F(ElementwiseTest, Combine) {
           {rows.fill(14).cf32(), slots.data(), weights.fill(15).buffer.as<float>(), 6, out.f32()},
           {&out},
           1e-6f);
+    }
+  }
+}
+
+TEST_F(ElementwiseTest, CombineOfUnequalCountsIntoChosenRows) {
+  const std::vector<std::int32_t> starts = {0, 2, 2, 5}, to = {6, 0, 3}, slots = {3, 1, 0, 0, 7};
+  for (int cols : {1, 33, 96}) {
+    for (bool accumulate : {true, false}) {
+      TestRows rows(DType::kF32, 8, cols), weights(DType::kF32, 1, 5), out(DType::kF32, 7, cols);
+      check<ops::Combine>(kernels().combine,
+                          reference::kCombine,
+                          {cols},
+                          {.rows = rows.fill(16).cf32(),
+                           .slots = slots.data(),
+                           .weights = weights.fill(17).buffer.as<float>(),
+                           .out = out.fill(18).f32(),
+                           .starts = starts.data(),
+                           .out_rows = to.data(),
+                           .count = 3,
+                           .accumulate = accumulate},
+                          {&out},
+                          1e-6f);
     }
   }
 }

@@ -49,14 +49,15 @@ struct RowKernels {
                 const RouteRow& route,
                 std::int32_t* ids,
                 float* weights);
-  // out[0, n) += sum over j of weights[j] * rows[slots[j] * stride ...].
+  // out[0, n) = or += sum over j of weights[j] * rows[slots[j] * stride ...].
   void (*combine)(const float* rows,
                   std::int64_t stride,
                   const std::int32_t* slots,
                   const float* weights,
                   int count,
                   float* out,
-                  std::int64_t n);
+                  std::int64_t n,
+                  bool accumulate);
 };
 
 extern const RowKernels kScalarRows;

@@ -238,10 +238,11 @@ void combine(const float* rows,
              const float* weights,
              int count,
              float* out,
-             std::int64_t n) {
+             std::int64_t n,
+             bool accumulate) {
   for (std::int64_t i = 0; i < n; i += V::kWidth) {
     const int m = part<V>(n, i);
-    auto sum = load_row<V>(out, false, i, m);
+    auto sum = accumulate ? load_row<V>(out, false, i, m) : V::set1(0.0f);
     for (int j = 0; j < count; ++j) {
       const auto x = load_row<V>(rows + slots[j] * stride, false, i, m);
       sum = V::fma(V::set1(weights[j]), x, sum);
