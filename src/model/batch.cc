@@ -10,6 +10,7 @@ void Batch::clear() {
   prefill.clear();
   decode.clear();
   logit_rows.clear();
+  most_tokens = 0;
 }
 
 }  // namespace braid::model

@@ -134,6 +134,12 @@ ops::PackedMlp Builder::pack_mlp(const ops::Kernel<ops::GroupedMlp>* kernel, con
   return packed;
 }
 
+void Builder::check_mlp(const std::string& prefix, int inter) {
+  peek({prefix + ".gate_proj.weight", inter, config_.hidden});
+  peek({prefix + ".up_proj.weight", inter, config_.hidden});
+  peek({prefix + ".down_proj.weight", config_.hidden, inter});
+}
+
 MlpLayer Builder::mlp(const std::string& prefix, int inter) {
   MlpLayer layer;
   ops::GroupedMlp::Problem problem;
@@ -155,13 +161,40 @@ moe::Layer Builder::moe(const std::string& prefix, int layer) {
   const int shared_inter = m.shared_experts * m.inter;
   ops::GroupedMlp::Problem problem;
   parts.mlp_kernel = choose_mlp(prefix + ".experts.0", m.inter, std::max(m.inter, shared_inter), problem);
-  for (int e = 0; e < m.experts && !error_; ++e) {
-    parts.experts.push_back(pack_mlp(parts.mlp_kernel, problem, prefix + ".experts." + std::to_string(e), m.inter));
+  parts.index = layer;
+  parts.placement = placement();
+  const auto name = [&](int e) { return prefix + ".experts." + std::to_string(e); };
+  for (const std::int32_t e : parts.placement.experts_of(rank())) {
+    if (error_) break;
+    if (e < 0) parts.experts.emplace_back();
+    else parts.experts.push_back(pack_mlp(parts.mlp_kernel, problem, name(e), m.inter));
   }
+  for (int e = 0; options_.experts && e < m.experts; ++e) check_mlp(name(e), m.inter);
   if (m.shared_experts > 0) {
     parts.shared.push_back(pack_mlp(parts.mlp_kernel, problem, prefix + ".shared_experts", shared_inter));
   }
   return moe::Layer(std::move(parts));
+}
+
+int Builder::rank() const { return options_.experts ? options_.experts->bootstrap->rank() : 0; }
+
+moe::Placement Builder::placement() const {
+  if (!options_.experts) return moe::Placement::linear(config_.moe.experts, 1);
+  return moe::Placement::linear(config_.moe.experts, options_.experts->bootstrap->size(), options_.experts->redundant_experts);
+}
+
+std::unique_ptr<moe::Workspace> Builder::moe_workspace(std::int64_t max_tokens) {
+  const auto& m = config_.moe;
+  if (m.experts == 0 || error_) return nullptr;
+  const moe::LayerShape shape{m.experts, m.top_k, m.shared_experts > 0, config_.hidden, max_tokens, activations()};
+  const auto* combine = choose(lists().combine, {config_.hidden}, std::to_string(config_.hidden) + " columns");
+  if (error_) return nullptr;
+  auto prepare = moe::make_prepare(shape, options_.experts, combine, stream());
+  if (!prepare.ok()) {
+    error_ = prepare.error();
+    return nullptr;
+  }
+  return std::make_unique<moe::Workspace>(shape, std::max(m.inter, m.shared_experts * m.inter), std::move(prepare).value());
 }
 
 void Builder::record(const char* op, const std::string& problem, const char* kernel,

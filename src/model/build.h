@@ -4,6 +4,7 @@
 // nothing, and the builder is asked once at the end. Thread rules: one thread.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -54,6 +55,9 @@ class Builder {
   LinearLayer router(const MatrixName& name);
   MlpLayer mlp(const std::string& prefix, int inter);
   moe::Layer moe(const std::string& prefix, int layer);
+  // The scratch of all MoE layers, with the all-to-all backend that they share. Collective when the
+  // experts are spread over ranks.
+  std::unique_ptr<moe::Workspace> moe_workspace(std::int64_t max_tokens);
   std::vector<float> vector(const std::string& name, std::int64_t size);
   // The table of token embeddings, as bfloat16 or float32 rows.
   Buffer embedding(const std::string& name, DType dtype);
@@ -90,8 +94,12 @@ class Builder {
   LinearLayer pack(const std::vector<ops::Weight>& parts, std::int64_t batch, ops::WeightFormat format);
   ops::PackedMlp pack_mlp(const ops::Kernel<ops::GroupedMlp>* kernel, const ops::GroupedMlp::Problem& problem,
                           const std::string& prefix, int inter);
+  // That a mixture's expert is there and has its shape, on whatever rank it lives.
+  void check_mlp(const std::string& prefix, int inter);
   const ops::Kernel<ops::GroupedMlp>* choose_mlp(const std::string& sample, int inter, int widest,
                                                  ops::GroupedMlp::Problem& problem);
+  int rank() const;
+  moe::Placement placement() const;
   void record(const char* op, const std::string& problem, const char* kernel,
               const std::vector<ops::Candidate>& candidates);
   void advance(std::size_t bytes);

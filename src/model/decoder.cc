@@ -7,28 +7,26 @@
 
 namespace braid::model {
 
-Workspace::Workspace(const Config& config, const Options& options, DType activations)
-    : max_tokens(std::max<std::int64_t>(options.max_batched_tokens, options.max_sequences)) {
+Workspace::Workspace(Builder& b)
+    : max_tokens(std::max<std::int64_t>(b.options().max_batched_tokens, b.options().max_sequences)) {
+  const Config& config = b.config();
   const auto elements = static_cast<std::size_t>(max_tokens * config.hidden);
   hidden = Buffer(elements * sizeof(float));
-  normed = Buffer(elements * size_of(activations));
+  normed = Buffer(elements * size_of(b.activations()));
   exact = Buffer(elements * sizeof(float));
   mlp_rows = Buffer(elements * sizeof(float));
   mlp_scratch = Buffer(ops::GroupedMlp::scratch_bytes(max_tokens, std::max(config.inter, 1)));
   slots.resize(static_cast<std::size_t>(max_tokens));
   std::iota(slots.begin(), slots.end(), 0);
   ones.assign(static_cast<std::size_t>(max_tokens), 1.0f);
-  const auto& m = config.moe;
-  if (m.experts == 0) return;
-  moe.emplace(m.experts, m.top_k, m.shared_experts > 0, config.hidden,
-              std::max(m.inter, m.shared_experts * m.inter), max_tokens);
+  moe = b.moe_workspace(max_tokens);
 }
 
 Decoder::Decoder(Builder& b)
     : config_(b.config()),
       stream_(b.stream()),
       activations_(b.activations()),
-      workspace_(b.config(), b.options(), b.activations()),
+      workspace_(b),
       table_(b.embedding("model.embed_tokens.weight", b.activations())),
       final_norm_(b.vector("model.norm.weight", b.config().hidden)),
       head_(b.head(b.config().tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight")),
@@ -58,7 +56,8 @@ Activations Decoder::norm(Matrix<float> hidden, const std::vector<float>& weight
   return out;
 }
 
-Status Decoder::run(const FeedForward& half, Matrix<float> hidden, int layer, const Trace* trace) {
+Status Decoder::run(const FeedForward& half, Matrix<float> hidden, std::int64_t most_tokens, int layer,
+                    const Trace* trace) {
   const Activations x = norm(hidden, half.norm, half.mixture.has_value());
   if (half.dense) {
     const ops::MlpGroup group{&half.dense->weights, 0, hidden.rows};
@@ -68,7 +67,7 @@ Status Decoder::run(const FeedForward& half, Matrix<float> hidden, int layer, co
     return Status::success();
   }
   const Matrix<const float> exact(workspace_.exact.as<float>(), hidden.rows, hidden.cols);
-  ASSIGN_OR_RETURN(const auto seen, half.mixture->forward(x, exact, hidden, *workspace_.moe, stream_));
+  ASSIGN_OR_RETURN(const auto seen, half.mixture->forward(x, exact, hidden, std::max(most_tokens, hidden.rows), *workspace_.moe, stream_));
   if (trace && trace->routing) trace->routing(layer, seen.logits, seen.ids, seen.weights, config_.moe.top_k);
   return Status::success();
 }

@@ -14,7 +14,7 @@ namespace braid::model {
 
 // Scratch of one forward(), sized for the most tokens of a step.
 struct Workspace {
-  Workspace(const Config& config, const Options& options, DType activations);
+  explicit Workspace(Builder& builder);
 
   std::int64_t max_tokens;
   Buffer hidden;      // [tokens, hidden] float32, the residual stream
@@ -24,7 +24,7 @@ struct Workspace {
   Buffer mlp_scratch;
   std::vector<std::int32_t> slots;  // 0, 1, 2, ...
   std::vector<float> ones;
-  std::optional<moe::Workspace> moe;
+  std::unique_ptr<moe::Workspace> moe;  // null without mixtures
 };
 
 // The second half of a layer: dense or mixture.
@@ -43,7 +43,8 @@ class Decoder {
   Matrix<float> embed(const Batch& batch);
   // Rows of the residual stream, normalised into activations; `exact` in float32 too.
   Activations norm(Matrix<float> hidden, const std::vector<float>& weight, bool exact);
-  Status run(const FeedForward& half, Matrix<float> hidden, int layer, const Trace* trace);
+  // hidden += the half; `most_tokens` as in Batch.
+  Status run(const FeedForward& half, Matrix<float> hidden, std::int64_t most_tokens, int layer, const Trace* trace);
   Matrix<const float> logits(const Batch& batch, Matrix<float> hidden);
 
   Workspace& workspace() { return workspace_; }

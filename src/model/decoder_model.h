@@ -44,7 +44,7 @@ class DecoderModel final : public Model {
       const Layer& layer = layers_[static_cast<std::size_t>(i)];
       const Activations x = decoder_.norm(hidden, layer.norm, false);
       layer.attention.forward(batch, x, hidden, cache, i, rope_, workspace_, decoder_.stream());
-      RETURN_IF_ERROR(decoder_.run(layer.feed_forward, hidden, i, trace));
+      RETURN_IF_ERROR(decoder_.run(layer.feed_forward, hidden, batch.most_tokens, i, trace));
       if (trace && trace->hidden) trace->hidden(i, {hidden.data, hidden.rows, hidden.cols});
     }
     return decoder_.logits(batch, hidden);

@@ -17,6 +17,9 @@
 namespace braid::weights {
 class Checkpoint;
 }
+namespace braid::moe {
+struct ExpertParallel;
+}
 
 namespace braid::model {
 
@@ -26,6 +29,7 @@ struct Options {
   std::int32_t max_model_len = 0;
   std::int32_t max_batched_tokens = 0;  // most rows of one forward()
   std::int32_t max_sequences = 0;       // most decode rows
+  const moe::ExpertParallel* experts = nullptr;  // spreads the experts over ranks; null: one rank
 };
 
 // What tests look at; every member may be empty. Called with layer -1 for the embedding output.

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // A mixture-of-experts layer: gate -> prepare.send -> (shared expert) -> prepare.receive ->
-// experts -> finalize. The shared expert is one more group of the same grouped MLP, so that a
-// decode step pays for two phases only. Thread rules: one thread.
+// experts -> prepare.send_back -> prepare.collect. Where nothing travels, the shared expert is one
+// more group of the same grouped MLP, so that a decode step pays for two phases only.
+// Thread rules: one thread.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <vector>
 
+#include "moe/expert_parallel.h"
 #include "moe/prepare.h"
 #include "ops/backend.h"
 
@@ -15,6 +17,7 @@ namespace braid::moe {
 
 // What a layer is made of; kernels were selected and weights packed by the model's builder.
 struct Parts {
+  int index = 0;  // of the layer in the model
   ops::Route::Problem routing;
   const ops::Kernel<ops::Linear>* gate_kernel = nullptr;
   const ops::Kernel<ops::Route>* route_kernel = nullptr;
@@ -22,25 +25,31 @@ struct Parts {
   const ops::Kernel<ops::Combine>* combine_kernel = nullptr;
   ops::PackedWeight gate;            // [experts, hidden], float32
   std::vector<float> bias;           // [experts] or empty
-  std::vector<ops::PackedMlp> experts;
-  std::vector<ops::PackedMlp> shared;  // none or one
+  Placement placement = Placement::linear(1, 1);
+  std::vector<ops::PackedMlp> experts;  // one a local slot; those of empty slots are never used
+  std::vector<ops::PackedMlp> shared;   // none or one
 };
 
 // Scratch of one step, shared by all layers.
 struct Workspace {
-  Workspace(int experts, int top_k, bool shared, std::int64_t hidden, std::int64_t max_inter,
-            std::int64_t max_tokens);
+  Workspace(const LayerShape& shape, std::int64_t max_inter, std::unique_ptr<PrepareFinalize> prepare);
 
+  // Rows of results and scratch for `rows` rows; grows, and stays.
+  Matrix<float> results(std::int64_t rows);
+
+  const LayerShape shape;
+  const std::int64_t max_inter;
   std::unique_ptr<PrepareFinalize> prepare;
   std::vector<float> logits;
   std::vector<std::int32_t> ids;
   std::vector<float> weights;
-  std::vector<std::int32_t> row_token;
-  std::vector<std::int32_t> slots;
-  std::vector<float> slot_weights;
+  std::vector<std::int32_t> row_token;  // those of the experts, then the shared expert's
   std::vector<ops::MlpGroup> groups;
   Buffer rows;
   Buffer scratch;
+  Buffer shared_rows;  // the shared expert's, where tokens travel
+  std::vector<std::int32_t> own_rows;  // 0, 1, 2, ...
+  std::vector<float> ones;
 };
 
 class Layer {
@@ -53,14 +62,18 @@ class Layer {
     std::span<const float> weights;
   };
 
-  // hidden += moe(x). `exact` is x in float32, for the router.
-  Result<Observed> forward(const Activations& x, Matrix<const float> exact, Matrix<float> hidden, Workspace& w,
-                   Stream& stream) const;
+  // hidden += moe(x). `exact` is x in float32, for the router. `most_tokens`: the largest number of
+  // tokens that any rank brings to this layer in this step, x.rows when alone.
+  Result<Observed> forward(const Activations& x, Matrix<const float> exact, Matrix<float> hidden,
+                           std::int64_t most_tokens, Workspace& w, Stream& stream) const;
   const Parts& parts() const { return parts_; }
   std::size_t bytes() const;
 
  private:
-  std::int64_t gather_groups(const Dispatched& dispatched, std::int64_t tokens, Workspace& w) const;
+  Status run_chunk(const Activations& x, const Routing& routing, Matrix<float> hidden, Workspace& w, Stream& stream) const;
+  std::int64_t gather_groups(const Dispatched& dispatched, std::int64_t own_tokens, Workspace& w) const;
+  void run_shared(const Activations& x, Workspace& w, Stream& stream) const;
+  void add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const;
 
   Parts parts_;
 };

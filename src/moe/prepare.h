@@ -1,40 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0
-// Brings tokens to their experts and the results back. send/receive deliver what the experts work
-// on; return_rows/collect bring each (token, expert) row home. With one rank nothing moves: tokens
-// are only sorted by expert. Thread rules: one thread; used once per MoE layer and step.
+// Brings tokens to their experts and the results home: the PrepareFinalize half of a MoE layer.
+// Four halves in this order, once per layer and chunk of tokens:
+//   send, receive           what the local experts work on arrives
+//   send_back, collect      their results return to the tokens
+// Other work (the shared expert, another micro-batch) may run between send and receive and between
+// send_back and collect. All ranks of a group make the same calls, a rank without tokens too.
+// Thread rules: one thread.
 #pragma once
 
 #include <cstdint>
 #include <span>
-#include <vector>
+#include <string_view>
 
+#include "base/result.h"
+#include "moe/placement/placement.h"
 #include "tensor/tensor.h"
 
 namespace braid::moe {
 
-// Which experts each token goes to, and with what weight. ids and weights are [tokens, top_k].
+// Which experts each token goes to, and with what weight. ids and weights are [tokens, top_k];
+// they stay valid until collect().
 struct Routing {
   std::int64_t tokens = 0;
   int top_k = 0;
   const std::int32_t* ids = nullptr;
   const float* weights = nullptr;
+  const Placement* placement = nullptr;  // of this layer
 };
 
-// Rows sorted by local expert ("ragged" format): expert e owns rows
-// [offsets[e], offsets[e + 1]); row r is token row_token[r] of x.
+// Rows sorted by local slot ("ragged" format): slot s owns rows [offsets[s], offsets[s + 1]); row r
+// is row row_token[r] of x. Valid until send_back().
 struct Dispatched {
   Activations x;
-  std::span<const std::int32_t> offsets;    // [local experts + 1]
+  std::span<const std::int32_t> offsets;    // [local slots + 1]
   std::span<const std::int32_t> row_token;  // [rows]
 };
 
 class PrepareFinalize {
  public:
   virtual ~PrepareFinalize() = default;
-  virtual void send(const Activations& x, const Routing& routing) = 0;
-  virtual Dispatched receive() = 0;
-  // slots[t * top_k + j]: which expert output row belongs to choice j of token t.
-  virtual std::span<const std::int32_t> slots() const = 0;
+  virtual std::string_view name() const = 0;
+  // Most tokens of one send(); a layer splits what is more into chunks, all ranks equally many.
+  virtual std::int64_t max_tokens() const = 0;
+  // Nothing travels: receive() gives back what send() got, so the shared expert may be one more
+  // group of it.
+  virtual bool local() const = 0;
+
+  virtual Status send(const Activations& x, const Routing& routing, int layer) = 0;
+  virtual Result<Dispatched> receive() = 0;
+  // results [rows, hidden], one row per row of Dispatched; valid until collect(). When local() the
+  // shared expert's rows, one a token, follow from row `shared_first` on (-1: there are none).
+  virtual Status send_back(Matrix<const float> results, std::int64_t shared_first) = 0;
+  // hidden[t] += sum over choices of weight * result, in the order of choices where the backend can.
+  virtual Status collect(Matrix<float> hidden) = 0;
 };
 
 }  // namespace braid::moe

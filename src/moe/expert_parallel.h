@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a model's experts are spread over a group of ranks, and which all-to-all backend carries the
+// tokens. Names follow vLLM's --all2all-backend.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fabric/group.h"
+#include "moe/prepare.h"
+#include "ops/kernel.h"
+#include "ops/routing.h"
+
+namespace braid::moe {
+
+enum class All2All { kAuto, kAllGatherReduceScatter, kLowLatency };
+
+// "auto", "low_latency", "deepep_low_latency", ...; an unknown name is an error that lists all.
+Result<All2All> parse_all2all(const std::string& name);
+std::string_view name_of(All2All backend);
+
+// Outlives the models built with it.
+struct ExpertParallel {
+  fabric::Bootstrap* bootstrap = nullptr;
+  fabric::Transport* transport = nullptr;
+  All2All backend = All2All::kAuto;
+  std::int64_t buffer_tokens = 0;  // most tokens that one dispatch carries; more go in chunks
+  bool deterministic = false;      // bit for bit what one rank computes
+  int redundant_experts = 0;
+  Duration timeout = std::chrono::seconds(60);
+};
+
+// What a model's MoE layers have in common.
+struct LayerShape {
+  int experts = 0;
+  int top_k = 0;
+  bool shared = false;
+  std::int64_t hidden = 0;
+  std::int64_t max_tokens = 0;
+  DType x = DType::kBF16;
+};
+
+// Collective when `parallel` is given. Logs the backend, why, and the bytes of its buffers before it
+// allocates them.
+Result<std::unique_ptr<PrepareFinalize>> make_prepare(const LayerShape& shape, const ExpertParallel* parallel,
+                                                      const ops::Kernel<ops::Combine>* combine, Stream& stream);
+
+}  // namespace braid::moe

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole models with their experts spread over ranks: the logits of every token are those of one rank,
+// bit for bit with `deterministic`, whatever the number of ranks, the backend and the share of tokens.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "backend/cpu/backend.h"
+#include "fabric/testing/local_bootstrap.h"
+#include "model/model.h"
+#include "moe/expert_parallel.h"
+#include "transport/shm/shm.h"
+#include "weights/checkpoint.h"
+
+namespace braid {
+namespace {
+
+constexpr int kBlock = 16, kBlocks = 16;
+
+struct Subject {
+  std::unique_ptr<cpu::Stream> stream = cpu::make_stream({.threads = 1});
+  std::unique_ptr<model::Model> model;
+  std::optional<kv::Cache> cache;
+  std::vector<std::int32_t> table = std::vector<std::int32_t>(kBlocks);
+
+  Subject(const std::string& name, const moe::ExpertParallel* experts) {
+    const std::string folder = name == "lexicon-30m" ? std::string(BRAID_SOURCE_DIR) + "/models/lexicon-30m"
+                                                     : std::string(BRAID_BINARY_DIR) + "/golden/models/" + name;
+    const auto checkpoint = weights::open_checkpoint(folder);
+    model::Options options;
+    options.max_model_len = options.max_batched_tokens = 64;
+    options.max_sequences = 8;
+    options.experts = experts;
+    auto built = model::build(**checkpoint, options, {&cpu::kernels(), stream.get(), {}});
+    EXPECT_TRUE(built.ok()) << built.error().message;
+    model = std::move(built).value();
+    cache.emplace(model->cache_layout(), kBlocks, kBlock);
+    std::iota(table.begin(), table.end(), 0);
+  }
+
+  // A prompt of `count` tokens and then one decode step; logits of the last row of each.
+  std::vector<float> run(int count, std::int64_t most_prompt, std::int64_t most_decode) {
+    std::vector<float> logits;
+    for (const bool decode : {false, true}) {
+      model::Batch b;
+      const int first = decode ? count : 0, end = decode && count > 0 ? count + 1 : count;
+      for (int p = first; p < end; ++p) {
+        b.token_ids.push_back((p * 7 + count) % model->config().vocab_size);
+        b.positions.push_back(p);
+        b.slots.push_back(p);
+      }
+      if (decode && count > 0) b.decode.push_back({first, table.data()});
+      if (!decode && count > 0) b.prefill.push_back({0, count, 0, table.data()});
+      if (count > 0) b.logit_rows.push_back(end - first - 1);
+      b.most_tokens = decode ? most_decode : most_prompt;
+      const auto out = model->forward(b, *cache);
+      EXPECT_TRUE(out.ok()) << out.error().message;
+      if (out.ok()) logits.insert(logits.end(), out->data, out->data + out->rows * out->cols);
+    }
+    return logits;
+  }
+};
+
+struct Case {
+  const char* model;
+  int ranks;
+  moe::All2All backend;
+  bool deterministic;
+  std::int64_t buffer_tokens;
+};
+
+class ExpertParallelModel : public ::testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(
+    All, ExpertParallelModel,
+    ::testing::Values(Case{"deepseek-v3", 2, moe::All2All::kLowLatency, true, 64}, Case{"deepseek-v3", 3, moe::All2All::kLowLatency, true, 5},
+                      Case{"deepseek-v3", 4, moe::All2All::kAllGatherReduceScatter, true, 64},
+                      Case{"deepseek-v2", 2, moe::All2All::kLowLatency, true, 64}, Case{"qwen3-moe", 8, moe::All2All::kLowLatency, true, 64},
+                      Case{"qwen3-moe", 3, moe::All2All::kAllGatherReduceScatter, false, 7},
+                      Case{"lexicon-30m", 2, moe::All2All::kLowLatency, true, 64}, Case{"lexicon-30m", 4, moe::All2All::kLowLatency, false, 16}),
+    [](const auto& info) {
+      std::string name = std::string(info.param.model) + "_" + std::to_string(info.param.ranks) + "_" +
+                         std::string(moe::name_of(info.param.backend)) + (info.param.deterministic ? "_deterministic" : "");
+      std::replace(name.begin(), name.end(), '-', '_');
+      return name;
+    });
+
+int tokens_of(int rank) { return rank % 3 == 1 ? 0 : 11 + 13 * (rank % 4); }  // some ranks have none
+
+TEST_P(ExpertParallelModel, ComputesWhatOneRankComputes) {
+  const Case& c = GetParam();
+  std::int64_t most = 0;
+  for (int r = 0; r < c.ranks; ++r) most = std::max<std::int64_t>(most, tokens_of(r));
+  Subject alone(c.model, nullptr);
+  fabric::testing::run_ranks(c.ranks, [&](fabric::Bootstrap& b) {
+    const auto transport = transport::shm::transport({.spin = Duration::zero()});
+    const moe::ExpertParallel experts{&b, transport.get(), c.backend, c.buffer_tokens, c.deterministic, c.ranks};
+    Subject subject(c.model, &experts);
+    const auto logits = subject.run(tokens_of(b.rank()), most, 1);
+    ASSERT_TRUE(b.all_gather("done").ok());
+    for (int turn = 0; turn < c.ranks; ++turn) {  // `alone` serves one rank at a time
+      ASSERT_TRUE(b.all_gather("turn").ok());
+      if (turn != b.rank()) continue;
+      const auto expected = alone.run(tokens_of(b.rank()), 0, 0);
+      ASSERT_EQ(logits.size(), expected.size());
+      for (std::size_t i = 0; i < logits.size(); ++i) {
+        if (c.deterministic) ASSERT_EQ(logits[i], expected[i]) << "logit " << i;
+        else ASSERT_NEAR(logits[i], expected[i], 0.25f) << "logit " << i;
+      }
+    }
+    ASSERT_TRUE(b.all_gather("end").ok());
+  });
+}
+
+}  // namespace
+}  // namespace braid
