@@ -20,7 +20,7 @@ set(BRAID_LAYERS
   "kv|ops prefix|Paged block pool, page tables, prefix cache."
   "model|moe kv ops weights|Model configuration, attention and decoder blocks, one file per model family."
   "sample|ops protocol|Logits to tokens: penalties, temperature, top-k/p, seeds, logprobs, grammar masks."
-  "engine|model kv sample text prefix metrics config|Request, Sequence, Scheduler, Batch, Runner and the step loop."
+  "engine|model kv sample text prefix metrics config fabric|Request, Sequence, Scheduler, Batch, Runner and the step loop."
   "serve|engine protocol net text metrics config|The HTTP face: parse, admit, submit, stream, cancel."
-  "app|serve engine model weights backend/cpu transport/shm net config metrics text|main, one file per subcommand, and the only place where parts are listed and wired."
+  "app|serve engine model moe fabric weights backend/cpu transport/shm net config metrics text|main, one file per subcommand, and the only place where parts are listed and wired."
 )

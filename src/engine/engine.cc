@@ -95,12 +95,14 @@ class ThreadedEngine final : public Engine {
                  const Settings& settings,
                  const Plan& plan,
                  Metrics& metrics,
-                 const Clock& clock)
-      : model_(std::move(model)),
+                 const Clock& clock,
+                 Lockstep* lockstep)
+      : lockstep_(lockstep),
+        model_(std::move(model)),
         hasher_(algorithm_of(settings), settings.cache.prefix_caching_hash_seed),
         cache_(model_->cache_layout(), plan.blocks, settings.cache.block_size),
         admission_(plan.admission, std::move(vocabulary), &hasher_, &metrics, &clock),
-        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler}),
+        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, {}, lockstep}),
         stats_(loop_.stats()),
         thread_([this] { run(); }) {}
 
@@ -108,14 +110,17 @@ class ThreadedEngine final : public Engine {
     draining_ = true;
     stopping_ = true;
     inbox_.close();
+    if (lockstep_) lockstep_->wake();
     thread_.join();
   }
 
-  Result<std::unique_ptr<Request>> admit(SubmitMessage message) override {
-    return admission_.admit(std::move(message));
+  Result<std::unique_ptr<Admitted>> admit(SubmitMessage message) override {
+    ASSIGN_OR_RETURN(auto request, admission_.admit(std::move(message)));
+    return std::unique_ptr<Admitted>(std::move(request));
   }
 
-  Result<RequestId> submit(std::unique_ptr<Request> request) override {
+  Result<RequestId> submit(std::unique_ptr<Admitted> admitted) override {
+    std::unique_ptr<Request> request(static_cast<Request*>(admitted.release()));
     if (draining_) return Error{ErrorCode::kUnavailable, "the engine is shutting down", {}};
     if (dead_) return Error{ErrorCode::kUnavailable, "the engine is dead: " + stats().failure, {}};
     RETURN_IF_ERROR(admission_.start_waiting());
@@ -149,6 +154,7 @@ class ThreadedEngine final : public Engine {
   bool send(Command command) {
     const bool sent = inbox_.try_push(std::move(command));
     pending_.store(true, std::memory_order_release);
+    if (lockstep_) lockstep_->wake();
     return sent;
   }
 
@@ -162,7 +168,8 @@ class ThreadedEngine final : public Engine {
     bool blocked = false;
     while (!stopping_) {
       for (Command& command : next_commands(blocked)) handle(command);
-      blocked = !loop_.idle() && !loop_.step();
+      const bool called = lockstep_ && loop_.healthy() && lockstep_->called();
+      blocked = (called || !loop_.idle()) && !loop_.step() && !loop_.idle();
       publish();
     }
     for (Command& command : inbox_.take_all()) handle(command);
@@ -171,11 +178,15 @@ class ThreadedEngine final : public Engine {
   }
 
   std::vector<Command> next_commands(bool blocked) {
-    if (loop_.idle() || blocked) {
-      pending_.store(false, std::memory_order_relaxed);
-      return inbox_.wait_all(loop_.idle() ? kIdleWait : kBlockedWait);
-    }
+    if (loop_.idle() || blocked) return wait_for_commands(loop_.idle() ? kIdleWait : kBlockedWait);
     if (!pending_.exchange(false, std::memory_order_acquire)) return {};
+    return inbox_.take_all();
+  }
+
+  std::vector<Command> wait_for_commands(Duration timeout) {
+    pending_.store(false, std::memory_order_relaxed);
+    if (!lockstep_ || !loop_.healthy()) return inbox_.wait_all(timeout);
+    lockstep_->sleep([this] { return stopping_ || inbox_.size() > 0; }, std::chrono::steady_clock::now() + timeout);
     return inbox_.take_all();
   }
 
@@ -204,6 +215,7 @@ class ThreadedEngine final : public Engine {
     if (idle) changed_.notify_all();
   }
 
+  Lockstep* const lockstep_;
   std::unique_ptr<model::Model> model_;
   prefix::BlockHasher hasher_;
   kv::Cache cache_;
@@ -231,7 +243,8 @@ std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model,
                               Vocabulary vocabulary,
                               const Settings& settings,
                               Metrics& metrics,
-                              const Clock& clock) {
+                              const Clock& clock,
+                              Lockstep* lockstep) {
   const Plan plan = plan_for(settings, model->cache_layout(), available_memory());
   if (plan.admission.max_model_len < settings.scheduler.max_model_len) {
     log_warning("the cache is smaller than max-model-len",
@@ -240,7 +253,7 @@ std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model,
   }
   announce_cache(settings, plan, model->cache_layout(), metrics);
   return std::make_unique<ThreadedEngine>(
-      std::move(model), std::move(vocabulary), settings, plan, metrics, clock);
+      std::move(model), std::move(vocabulary), settings, plan, metrics, clock, lockstep);
 }
 
 }  // namespace braid::engine

@@ -12,9 +12,9 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "engine/lockstep.h"
 #include "engine/messages.h"
 #include "engine/metrics.h"
-#include "engine/request.h"
 #include "engine/settings.h"
 #include "model/model.h"
 #include "text/grammar.h"
@@ -41,17 +41,22 @@ struct Vocabulary {
   std::function<std::vector<std::vector<std::int32_t>>(const std::string&)> encode_bad_word;
 };
 
+// A request that may be submitted to the engine that admitted it.
+struct Admitted {
+  virtual ~Admitted() = default;
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
 
   // Makes a request of what a client wants: refuses what can never be served (kInvalidArgument with
   // the number that would fit) and compiles the grammar, if any. May take milliseconds.
-  virtual Result<std::unique_ptr<Request>> admit(SubmitMessage message) = 0;
+  virtual Result<std::unique_ptr<Admitted>> admit(SubmitMessage message) = 0;
 
   // Hands an admitted request to the engine thread, and returns the id that messages will carry.
   // Refuses with kResourceExhausted when too many wait, kUnavailable while draining or dead. Quick.
-  virtual Result<RequestId> submit(std::unique_ptr<Request> request) = 0;
+  virtual Result<RequestId> submit(std::unique_ptr<Admitted> request) = 0;
 
   // Ends the request: its blocks are free within one step. Unknown or finished ids are ignored.
   // `index` -1 cancels all choices. Cancelled choices get no further message.
@@ -66,9 +71,10 @@ class Engine {
   virtual void drain(Duration timeout) = 0;
 };
 
-// `metrics` and `clock` outlive the engine. The cache is sized as engine/cache_size.h says; ask
+// `metrics` and `clock` outlive the engine, and so does `lockstep`, if the model spans ranks. The cache is sized as engine/cache_size.h says; ask
 // check_cache() there first. Settings::scheduler.max_model_len should be the model's limit or less.
 std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model, Vocabulary vocabulary,
-                              const Settings& settings, Metrics& metrics, const Clock& clock);
+                              const Settings& settings, Metrics& metrics, const Clock& clock,
+                              Lockstep* lockstep = nullptr);
 
 }  // namespace braid::engine

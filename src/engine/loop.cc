@@ -20,7 +20,8 @@ Loop::Loop(const Parts& parts)
       pool_(parts.cache->num_blocks()),
       scheduler_(parts.limits, &pool_),
       runner_(parts.model, parts.cache),
-      trace_(parts.trace) {
+      trace_(parts.trace),
+      lockstep_(parts.lockstep) {
   metrics_->healthy.set(1);
 }
 
@@ -70,12 +71,17 @@ bool Loop::step() {
   scheduler_.plan(plan_);
   if (trace_) trace_(plan_);
   note_plan(start);
-  if (plan_.work.empty()) {
+  const auto agreed = agree();
+  if (!agreed.ok()) {
+    die(agreed.error().message);
+    return true;
+  }
+  if (!agreed->anything()) {
     emit();
     publish();
     return false;
   }
-  const auto logits = runner_.run(plan_);
+  const auto logits = runner_.run(plan_, agreed->most_tokens);
   ++steps_;
   if (!logits.ok()) {
     die(logits.error().message);
@@ -88,6 +94,11 @@ bool Loop::step() {
   emit();
   publish();
   return true;
+}
+
+Result<Agreement> Loop::agree() {
+  if (lockstep_) return lockstep_->agree({plan_.tokens});
+  return Agreement{plan_.tokens, plan_.tokens};
 }
 
 void Loop::expire(TimePoint now) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/admission.h"
+#include "engine/lockstep.h"
 #include "engine/metrics.h"
 #include "engine/request.h"
 #include "engine/runner.h"
@@ -31,6 +32,8 @@ class Loop {
     SchedulerLimits limits;
     // Sees every plan before it runs; may be empty.
     std::function<void(const StepPlan&)> trace = {};
+    // The ranks to step with; null: this one is alone.
+    Lockstep* lockstep = nullptr;
   };
   explicit Loop(const Parts& parts);
 
@@ -41,7 +44,8 @@ class Loop {
   void end_all(protocol::FinishReason reason, const std::string& error);
   void reset_prefix_cache() { pool_.forget_hashes(); }
 
-  // One step; false when there was nothing to compute. Subscribers are called before it returns.
+  // One step; false when there was nothing to compute, on no rank. Subscribers are called before it
+  // returns. With a lockstep it is collective, so a rank steps when it has work or is called.
   bool step();
 
   bool idle() const { return requests_.empty(); }
@@ -52,6 +56,7 @@ class Loop {
 
  private:
   void expire(TimePoint now);
+  Result<Agreement> agree();
   void note_plan(TimePoint now);
   void note_admitted(Choice& choice, TimePoint now);
   void commit(const PlannedWork& work, const LogitRows& rows, Matrix<const float> logits, TimePoint now);
@@ -82,6 +87,7 @@ class Loop {
   Scheduler scheduler_;
   Runner runner_;
   const std::function<void(const StepPlan&)> trace_;
+  Lockstep* const lockstep_;
   sample::Scratch scratch_;
   StepPlan plan_;
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;

@@ -54,6 +54,7 @@ struct SubmitMessage {
   std::string cache_salt;
   std::optional<TimePoint> deadline;  // finished with kAbort when it passes
   std::string request_id;             // the client's, for logs
+  std::optional<int> rank;            // the data-parallel rank it must run on
   std::shared_ptr<Subscriber> subscriber;
 };
 

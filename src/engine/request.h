@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/engine.h"
 #include "engine/messages.h"
 #include "engine/sequence.h"
 #include "sample/row_sampler.h"
@@ -43,7 +44,7 @@ struct Choice : Sequence {
   bool spoke = false;  // its subscriber heard of it
 };
 
-struct Request {
+struct Request final : Admitted {
   RequestId id = 0;
   protocol::SamplingParams params;
   std::int32_t prompt_length = 0;

@@ -6,13 +6,9 @@
 
 namespace braid::engine {
 
-Result<Matrix<const float>> Runner::run(const StepPlan& plan) {
-  batch_.token_ids.clear();
-  batch_.positions.clear();
-  batch_.slots.clear();
-  batch_.prefill.clear();
-  batch_.decode.clear();
-  batch_.logit_rows.clear();
+Result<Matrix<const float>> Runner::run(const StepPlan& plan, std::int64_t most_tokens) {
+  batch_.clear();
+  batch_.most_tokens = most_tokens;
   rows_.assign(plan.work.size(), {});
   for (std::size_t i = 0; i < plan.work.size(); ++i) add_prompt_rows(plan.work[i], rows_[i]);
   for (std::size_t i = 0; i < plan.work.size(); ++i) add_generated_rows(plan.work[i], rows_[i]);

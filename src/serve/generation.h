@@ -103,7 +103,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   Context& context_;
   protocol::CommonRequest request_;
   std::vector<std::vector<std::int32_t>> prompts_;
-  std::vector<std::unique_ptr<engine::Request>> admitted_;  // one per prompt, until submitted
+  std::vector<std::unique_ptr<engine::Admitted>> admitted_;  // one per prompt, until submitted
   std::unique_ptr<Format> format_;
   Writer writer_;
   std::string id_;

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// One Engine in front of several ranks: every request goes to the rank that will get to it soonest.
+// Thread safety: every method from any thread.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace braid::engine {
+
+// What is known of a rank when a request is placed. Work that was placed and not yet reported back
+// is counted here, so that a burst does not all go to one rank.
+struct RankLoad {
+  std::int64_t queued_tokens = 0;   // prompt tokens placed there whose first token has not come
+  std::int64_t running_tokens = 0;  // tokens still to be generated, at most, of unfinished requests
+  double cache_use = 0;             // share of cache blocks in use
+  bool healthy = true;
+};
+
+// The rank with the least queued prompt tokens, generation and cache use; ties go to the first from
+// `start` on. -1 when none is healthy. One queued prompt token weighs as much as a sixteenth of a
+// token to be generated, because prompts are computed in large batches; a rank whose cache is more
+// than half used is charged up to four times.
+int choose_rank(const std::vector<RankLoad>& ranks, std::size_t start);
+
+// The engines outlive it. SubmitMessage::rank pins a request.
+std::unique_ptr<Engine> balanced_engine(std::vector<Engine*> ranks);
+
+}  // namespace braid::engine

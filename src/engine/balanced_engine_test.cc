@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/balanced_engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+namespace braid::engine {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(ChooseRank, TakesTheOneWithTheLeastWork) {
+  EXPECT_EQ(choose_rank({{0, 100}, {0, 50}, {0, 70}}, 0), 1);
+  EXPECT_EQ(choose_rank({{1600, 0}, {0, 90}}, 0), 1) << "a prompt token weighs a sixteenth";
+  EXPECT_EQ(choose_rank({{0, 100, 0.9}, {0, 200, 0.1}}, 0), 1) << "a full cache counts";
+}
+
+TEST(ChooseRank, TiesGoRoundAndSickRanksGetNothing) {
+  const std::vector<RankLoad> equal(3);
+  EXPECT_EQ(choose_rank(equal, 0), 0);
+  EXPECT_EQ(choose_rank(equal, 4), 1);
+  EXPECT_EQ(choose_rank({{0, 0, 0, false}, {9, 9}}, 0), 1);
+  EXPECT_EQ(choose_rank({{0, 0, 0, false}}, 0), -1);
+}
+
+// Accepts everything; tests say what it answers.
+class FakeEngine final : public Engine {
+ public:
+  struct Message final : Admitted {
+    std::shared_ptr<Subscriber> subscriber;
+  };
+  Result<std::unique_ptr<Admitted>> admit(SubmitMessage message) override {
+    auto admitted = std::make_unique<Message>();
+    admitted->subscriber = message.subscriber;
+    return std::unique_ptr<Admitted>(std::move(admitted));
+  }
+  Result<RequestId> submit(std::unique_ptr<Admitted> admitted) override {
+    if (full) return Error{ErrorCode::kResourceExhausted, "the queue is full", {}};
+    requests[next] = static_cast<Message&>(*admitted).subscriber;
+    return next++;
+  }
+  void cancel(RequestId request, int) override { cancelled.push_back(request); }
+  Stats stats() const override { return now; }
+  std::int32_t max_model_len() const override { return 100; }
+  void reset_prefix_cache() override {}
+  void drain(Duration) override {}
+
+  void say(RequestId request, int tokens, protocol::FinishReason finish = protocol::FinishReason::kNone) {
+    TokenMessage m;
+    m.request = request;
+    m.tokens.assign(static_cast<std::size_t>(tokens), 1);
+    m.finish = finish;
+    std::vector<TokenMessage> messages{m};
+    requests[request]->on_tokens(std::move(messages));
+  }
+
+  bool full = false;
+  Stats now;
+  RequestId next = 1;
+  std::map<RequestId, std::shared_ptr<Subscriber>> requests;
+  std::vector<RequestId> cancelled;
+};
+
+struct Heard final : Subscriber {
+  void on_tokens(std::vector<TokenMessage>&& messages) override {
+    for (const auto& m : messages) ids.push_back(m.request);
+  }
+  std::vector<RequestId> ids;
+};
+
+struct BalancedEngineTest : ::testing::Test {
+  RequestId submit(int prompt, int max_tokens, std::optional<int> rank = {}) {
+    SubmitMessage m;
+    m.prompt.assign(static_cast<std::size_t>(prompt), 1);
+    m.params.max_tokens = max_tokens;
+    m.subscriber = heard;
+    m.rank = rank;
+    return take(std::move(m)).value();
+  }
+  Result<RequestId> take(SubmitMessage m) {
+    ASSIGN_OR_RETURN(auto admitted, balanced->admit(std::move(m)));
+    return balanced->submit(std::move(admitted));
+  }
+  FakeEngine a, b;
+  std::shared_ptr<Heard> heard = std::make_shared<Heard>();
+  std::unique_ptr<Engine> balanced = balanced_engine({&a, &b});
+};
+
+TEST_F(BalancedEngineTest, ABurstIsSpreadByTokensAndNotByRequests) {
+  submit(16, 1000);
+  for (int i = 0; i < 4; ++i) submit(16, 100);
+  EXPECT_EQ(a.requests.size() == 1 ? b.requests.size() : a.requests.size(), 4u);
+}
+
+TEST_F(BalancedEngineTest, MessagesAndCancellationsFindTheirRequest) {
+  const RequestId on_b = submit(1, 10, 1), on_a = submit(1, 10, 0);
+  EXPECT_NE(on_a, on_b);
+  a.say(1, 1);
+  b.say(1, 1);
+  EXPECT_THAT(heard->ids, ElementsAre(on_a, on_b));
+  balanced->cancel(on_b, -1);
+  EXPECT_THAT(b.cancelled, ElementsAre(1));
+  EXPECT_TRUE(a.cancelled.empty());
+}
+
+TEST_F(BalancedEngineTest, WorkThatEndedOrWasCancelledOrRefusedIsForgotten) {
+  const RequestId big = submit(1, 5000, 0);
+  balanced->cancel(big, -1);
+  submit(1, 5000, 0);
+  a.say(2, 3, protocol::FinishReason::kStop);
+  a.full = true;
+  SubmitMessage m;
+  m.rank = 0;
+  m.params.max_tokens = 9000;
+  m.subscriber = heard;
+  EXPECT_EQ(take(std::move(m)).error().code, ErrorCode::kResourceExhausted);
+  a.full = false;
+  submit(1, 10, 1);
+  submit(1, 10);
+  EXPECT_EQ(a.requests.size(), 3u) << "the next goes to the idle rank";
+}
+
+TEST_F(BalancedEngineTest, APinnedRankMustExist) {
+  SubmitMessage m;
+  m.rank = 2;
+  EXPECT_THAT(take(std::move(m)).error().message, HasSubstr("data_parallel_rank 2 does not exist; there are ranks 0 to 1"));
+}
+
+TEST_F(BalancedEngineTest, OneSickRankMakesTheWholeUnhealthyButStillServes) {
+  a.now.healthy = false;
+  a.now.failure = "rank 0 is gone";
+  EXPECT_FALSE(balanced->stats().healthy);
+  submit(1, 1);
+  EXPECT_EQ(b.requests.size(), 1u);
+}
+
+}  // namespace
+}  // namespace braid::engine

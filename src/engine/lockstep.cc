@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/lockstep.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace braid::engine {
+
+Result<std::unique_ptr<Lockstep>> Lockstep::create(fabric::Bootstrap& bootstrap, fabric::Transport& transport,
+                                                   Duration timeout) {
+  ASSIGN_OR_RETURN(auto messages, fabric::AllGather::create(bootstrap, transport, sizeof(StepMessage), timeout));
+  return std::unique_ptr<Lockstep>(new Lockstep(std::move(messages)));
+}
+
+Result<Agreement> Lockstep::agree(const StepMessage& mine) {
+  RETURN_IF_ERROR(messages_->post(std::as_bytes(std::span(&mine, 1))));
+  ASSIGN_OR_RETURN(const std::span<const std::byte> all, messages_->collect({"agreement on a step"}));
+  const std::size_t stride = all.size() / static_cast<std::size_t>(messages_->size());
+  Agreement agreed;
+  for (std::size_t r = 0; r * stride < all.size(); ++r) {
+    StepMessage message;
+    std::memcpy(&message, all.data() + r * stride, sizeof message);
+    agreed.most_tokens = std::max(agreed.most_tokens, message.tokens);
+    agreed.all_tokens += message.tokens;
+  }
+  return agreed;
+}
+
+}  // namespace braid::engine

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/remote/remote_engine.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+
+#include "base/log.h"
+#include "engine/remote/wire.h"
+#include "engine/unfinished.h"
+
+namespace braid::engine {
+namespace {
+
+constexpr Duration kAnswerTime = std::chrono::seconds(30);
+constexpr Duration kPoll = std::chrono::hours(1);
+
+TimePoint now() { return std::chrono::steady_clock::now(); }
+
+class Remote final : public RemoteEngine {
+ public:
+  Remote(std::string name, std::unique_ptr<fabric::Connection> connection, std::int32_t max_model_len,
+         std::function<void()> on_lost)
+      : name_(std::move(name)), connection_(std::move(connection)), max_model_len_(max_model_len),
+        on_lost_(std::move(on_lost)), thread_([this] { listen(); }) {}
+
+  ~Remote() override {
+    closing_ = true;
+    connection_->close();
+    thread_.join();
+  }
+
+  Result<std::unique_ptr<Admitted>> admit(SubmitMessage message) override {
+    auto request = std::make_unique<Message>();
+    request->message = std::move(message);
+    return std::unique_ptr<Admitted>(std::move(request));
+  }
+
+  Result<RequestId> submit(std::unique_ptr<Admitted> admitted) override {
+    Submit submit{next_id_++, std::move(static_cast<Message&>(*admitted).message), std::nullopt};
+    if (submit.message.deadline) submit.nanoseconds_left = (*submit.message.deadline - now()).count();
+    const RequestId id = submit.request;
+    {
+      std::lock_guard lock(mutex_);
+      if (!failure_.empty()) return Error{ErrorCode::kUnavailable, failure_, {}};
+      requests_[id] = {std::move(submit.message.subscriber), Unfinished(submit.message.params.n), std::nullopt};
+    }
+    if (!send(FrameType::kSubmit, to_bytes(submit))) return Error{ErrorCode::kUnavailable, name_ + " is gone", {}};
+    std::unique_lock lock(mutex_);
+    const bool answered = changed_.wait_for(lock, kAnswerTime, [&] {
+      const auto found = requests_.find(id);
+      return found == requests_.end() || found->second.answer.has_value();
+    });
+    const auto found = requests_.find(id);
+    if (found == requests_.end()) return id;  // already ended
+    if (!answered) {
+      requests_.erase(found);
+      return Error{ErrorCode::kDeadlineExceeded, name_ + " did not take a request in time", {}};
+    }
+    const Answer answer = *found->second.answer;
+    if (answer.accepted) return id;
+    requests_.erase(found);
+    return Error{answer.code, answer.message, answer.param};
+  }
+
+  void cancel(RequestId request, int index) override {
+    {
+      std::lock_guard lock(mutex_);
+      const auto found = requests_.find(request);
+      if (found == requests_.end()) return;
+      if (found->second.unfinished.end(index)) requests_.erase(found);
+    }
+    send(FrameType::kCancel, to_bytes(CancelMessage{request, index}));
+  }
+
+  Stats stats() const override {
+    std::lock_guard lock(mutex_);
+    return stats_;
+  }
+  std::int32_t max_model_len() const override { return max_model_len_; }
+  void reset_prefix_cache() override { send(FrameType::kResetPrefixCache, {}); }
+
+  void drain(Duration timeout) override {
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count();
+    if (!send(FrameType::kDrain, to_bytes(std::int64_t{ms}))) return;
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, timeout + std::chrono::seconds(5), [&] { return drained_ || !failure_.empty(); });
+  }
+
+  std::string metrics_text() override {
+    std::unique_lock lock(mutex_);
+    if (!failure_.empty()) return {};
+    const std::uint64_t before = metrics_answers_;
+    lock.unlock();
+    if (!send(FrameType::kMetrics, {})) return {};
+    lock.lock();
+    changed_.wait_for(lock, std::chrono::seconds(5), [&] { return metrics_answers_ > before || !failure_.empty(); });
+    return metrics_;
+  }
+
+  void exit() override {
+    closing_ = true;
+    send(FrameType::kExit, {});
+  }
+
+ private:
+  struct Message final : Admitted {
+    SubmitMessage message;
+  };
+  struct Pending {
+    std::shared_ptr<Subscriber> subscriber;
+    Unfinished unfinished;
+    std::optional<Answer> answer;
+  };
+
+  bool send(FrameType type, const std::string& payload) {
+    return connection_->send(static_cast<std::uint8_t>(type), payload).ok();
+  }
+
+  void listen() {
+    for (;;) {
+      const auto frame = connection_->receive(now() + kPoll);
+      if (!frame.ok()) {
+        if (frame.error().code == ErrorCode::kDeadlineExceeded) continue;
+        return lose(frame.error().message);
+      }
+      if (!handle(*frame)) return lose("it sent a message of type " + std::to_string(frame->type) + " that cannot be read");
+    }
+  }
+
+  bool handle(const fabric::Frame& frame) {
+    switch (static_cast<FrameType>(frame.type)) {
+      case FrameType::kTokens: return deliver(frame.payload);
+      case FrameType::kAnswer: {
+        Answer answer;
+        if (!from_bytes(frame.payload, answer)) return false;
+        std::lock_guard lock(mutex_);
+        if (const auto found = requests_.find(answer.request); found != requests_.end()) found->second.answer = std::move(answer);
+        break;
+      }
+      case FrameType::kStats: {
+        Stats stats;
+        if (!from_bytes(frame.payload, stats)) return false;
+        std::lock_guard lock(mutex_);
+        stats_ = std::move(stats);
+        break;
+      }
+      case FrameType::kMetrics: {
+        std::lock_guard lock(mutex_);
+        metrics_ = frame.payload;
+        ++metrics_answers_;
+        break;
+      }
+      case FrameType::kDrained: {
+        std::lock_guard lock(mutex_);
+        drained_ = true;
+        break;
+      }
+      default: return false;
+    }
+    changed_.notify_all();
+    return true;
+  }
+
+  bool deliver(const std::string& payload) {
+    std::vector<TokenMessage> messages;
+    if (!from_bytes(payload, messages)) return false;
+    std::unordered_map<std::shared_ptr<Subscriber>, std::vector<TokenMessage>> by_subscriber;
+    {
+      std::lock_guard lock(mutex_);
+      for (TokenMessage& message : messages) {
+        const auto found = requests_.find(message.request);
+        if (found == requests_.end()) continue;
+        auto subscriber = found->second.subscriber;
+        const bool ended = message.finish != protocol::FinishReason::kNone;
+        if (ended && found->second.unfinished.end(message.index)) requests_.erase(found);
+        by_subscriber[std::move(subscriber)].push_back(std::move(message));
+      }
+    }
+    for (auto& [subscriber, theirs] : by_subscriber) subscriber->on_tokens(std::move(theirs));
+    changed_.notify_all();
+    return true;
+  }
+
+  void lose(const std::string& reason) {
+    std::unordered_map<RequestId, Pending> orphans;
+    {
+      std::lock_guard lock(mutex_);
+      failure_ = name_ + " is gone: " + reason;
+      stats_.healthy = false;
+      stats_.failure = failure_;
+      stats_.running = stats_.waiting = stats_.blocks_used = 0;
+      orphans.swap(requests_);
+    }
+    changed_.notify_all();
+    if (closing_) return;
+    log_error("rank lost", {{"rank", name_}, {"reason", reason}, {"requests", orphans.size()}});
+    for (auto& [id, pending] : orphans) {
+      std::vector<TokenMessage> last;
+      const auto& open = pending.unfinished.open();
+      for (int i = 0; i < static_cast<int>(open.size()); ++i) {
+        if (!open[static_cast<std::size_t>(i)]) continue;
+        last.emplace_back();
+        last.back().request = id;
+        last.back().index = i;
+        last.back().finish = protocol::FinishReason::kError;
+        last.back().error = failure_;
+      }
+      pending.subscriber->on_tokens(std::move(last));
+    }
+    if (on_lost_) on_lost_();
+  }
+
+  const std::string name_;
+  const std::unique_ptr<fabric::Connection> connection_;
+  const std::int32_t max_model_len_;
+  const std::function<void()> on_lost_;
+  std::atomic<RequestId> next_id_{1};
+  std::atomic<bool> closing_{false};
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::unordered_map<RequestId, Pending> requests_;
+  Stats stats_;
+  std::string metrics_;
+  std::uint64_t metrics_answers_ = 0;
+  bool drained_ = false;
+  std::string failure_;
+
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace
+
+std::unique_ptr<RemoteEngine> remote_engine(std::string name, std::unique_ptr<fabric::Connection> connection,
+                                            std::int32_t max_model_len, std::function<void()> on_lost) {
+  return std::make_unique<Remote>(std::move(name), std::move(connection), max_model_len, std::move(on_lost));
+}
+
+}  // namespace braid::engine

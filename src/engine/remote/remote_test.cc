@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "engine/remote/remote_engine.h"
+#include "engine/remote/wire.h"
+#include "engine/testing/fake_model.h"
+
+namespace braid::engine {
+namespace {
+
+using protocol::FinishReason;
+using ::testing::HasSubstr;
+constexpr Duration kLong = std::chrono::seconds(60);
+
+TimePoint in(Duration d) { return std::chrono::steady_clock::now() + d; }
+
+TokenMessage sample_message() {
+  TokenMessage m;
+  m.request = 77;
+  m.index = 2;
+  m.tokens = {5, 6};
+  m.logprobs = {{{5, -0.5f, 1}, {9, -1.5f, 2}}, {}};
+  m.prompt_logprobs = {std::nullopt, PositionLogprobs{{1, -2.0f, 3}}};
+  m.finish = FinishReason::kStop;
+  m.stop_token = 6;
+  m.cached_tokens = 16;
+  return m;
+}
+
+TEST(Wire, MessagesComeBackAsTheyWere) {
+  TokenMessage back;
+  ASSERT_TRUE(from_bytes(to_bytes(sample_message()), back));
+  EXPECT_EQ(to_bytes(back), to_bytes(sample_message()));
+  EXPECT_EQ(back.prompt_logprobs[1]->front().rank, 3);
+  Submit submit;
+  submit.message.prompt = {1, 2, 3};
+  submit.message.params.logit_bias = {{4, 1.5f}};
+  submit.message.params.stop = {"end", ""};
+  submit.message.params.structured = {protocol::StructuredOutput::Kind::kChoice, "", {"a", "b"}};
+  submit.nanoseconds_left = 12;
+  Submit other;
+  ASSERT_TRUE(from_bytes(to_bytes(submit), other));
+  EXPECT_EQ(to_bytes(other), to_bytes(submit));
+  EXPECT_EQ(other.message.params.structured.choices.back(), "b");
+}
+
+TEST(Wire, CutOrForeignBytesAreRefusedAndNeverOverread) {
+  const std::string whole = to_bytes(std::vector<TokenMessage>{sample_message(), sample_message()});
+  std::vector<TokenMessage> out;
+  for (std::size_t n = 0; n < whole.size(); ++n) EXPECT_FALSE(from_bytes(whole.substr(0, n), out)) << n;
+  for (std::size_t n = 0; n < whole.size(); ++n) {
+    std::string bad = whole;
+    bad[n] = static_cast<char>(0xff);
+    from_bytes(bad, out);
+  }
+  EXPECT_FALSE(from_bytes(whole + "x", out));
+}
+
+class Listener final : public Subscriber {
+ public:
+  void on_tokens(std::vector<TokenMessage>&& messages) override {
+    std::lock_guard lock(mutex_);
+    for (auto& m : messages) {
+      tokens.insert(tokens.end(), m.tokens.begin(), m.tokens.end());
+      if (m.finish != FinishReason::kNone) {
+        finish = m.finish;
+        error = m.error;
+      }
+    }
+    changed_.notify_all();
+  }
+  void wait_for_end() {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(changed_.wait_for(lock, kLong, [&] { return finish != FinishReason::kNone; }));
+  }
+  void wait_for_token() {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(changed_.wait_for(lock, kLong, [&] { return !tokens.empty(); }));
+  }
+  std::vector<std::int32_t> tokens;
+  FinishReason finish = FinishReason::kNone;
+  std::string error;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
+Result<RequestId> submit(Engine& engine, SubmitMessage message) {
+  ASSIGN_OR_RETURN(auto admitted, engine.admit(std::move(message)));
+  return engine.submit(std::move(admitted));
+}
+
+// An engine behind a connection, as in a rank's process, and the serving end of it.
+struct Pair {
+  explicit Pair(bool history = false) {
+    Settings settings;
+    settings.cache.num_blocks_override = 4000;
+    settings.scheduler.max_model_len = 60000;
+    Vocabulary vocabulary;
+    vocabulary.size = 64;
+    engine = start(std::make_unique<testing::FakeModel>(testing::FakeModelOptions{.history = history}), vocabulary, settings, metrics, clock);
+    auto listener = fabric::Listener::open("127.0.0.1", 0, "s").value();
+    auto far = fabric::Connection::connect("127.0.0.1", listener->port(), "s", "", in(kLong)).value();
+    near = std::move(listener->accept(in(kLong)).value().connection);
+    remote = remote_engine("rank 3", std::move(far), 60000, [this] { lost = true; });
+    service = std::thread([this] { ended = serve_remote(*engine, *near, [] { return std::string("x 1\n"); }); });
+  }
+  ~Pair() {
+    remote->exit();
+    service.join();
+  }
+  SubmitMessage message(std::shared_ptr<Subscriber> subscriber, int max_tokens, int prompt = 20) {
+    SubmitMessage m;
+    for (int i = 0; i < prompt; ++i) m.prompt.push_back(i % 50);
+    m.params.max_tokens = max_tokens;
+    m.params.seed = 3;
+    m.subscriber = std::move(subscriber);
+    return m;
+  }
+  Metrics metrics;
+  SteadyClock clock;
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<fabric::Connection> near;
+  std::unique_ptr<RemoteEngine> remote;
+  std::thread service;
+  Status ended;
+  std::atomic<bool> lost{false};
+};
+
+TEST(RemoteEngine, AnswersAsTheEngineItself) {
+  Pair p(true);
+  auto there = std::make_shared<Listener>(), here = std::make_shared<Listener>();
+  ASSERT_TRUE(submit(*p.engine, p.message(here, 30)).ok());
+  ASSERT_TRUE(submit(*p.remote, p.message(there, 30)).ok());
+  here->wait_for_end();
+  there->wait_for_end();
+  EXPECT_EQ(there->tokens, here->tokens);
+  EXPECT_EQ(there->finish, FinishReason::kLength);
+  EXPECT_EQ(p.remote->metrics_text(), "x 1\n");
+  p.remote->drain(kLong);
+  EXPECT_EQ(p.engine->stats().blocks_used, 0);
+}
+
+TEST(RemoteEngine, RefusalsArriveWithTheirReason) {
+  Pair p;
+  const auto refused = submit(*p.remote, p.message(std::make_shared<Listener>(), 10, 100000));
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(refused.error().message, HasSubstr("60000"));
+}
+
+TEST(RemoteEngine, CancellingFreesTheBlocks) {
+  Pair p;
+  auto listener = std::make_shared<Listener>();
+  const auto id = submit(*p.remote, p.message(listener, 50000));
+  ASSERT_TRUE(id.ok());
+  listener->wait_for_token();
+  p.remote->cancel(*id, -1);
+  p.remote->drain(kLong);
+  EXPECT_EQ(p.engine->stats().blocks_used, 0);
+  EXPECT_EQ(listener->finish, FinishReason::kNone);
+}
+
+TEST(RemoteEngine, ALostRankEndsItsRequestsWithAnErrorThatNamesIt) {
+  Pair p;
+  auto listener = std::make_shared<Listener>();
+  ASSERT_TRUE(submit(*p.remote, p.message(listener, 50000)).ok());
+  listener->wait_for_token();
+  p.near->close();
+  listener->wait_for_end();
+  EXPECT_THAT(listener->error, HasSubstr("rank 3 is gone"));
+  EXPECT_THAT(submit(*p.remote, p.message(listener, 5)).error().message, HasSubstr("rank 3 is gone"));
+  EXPECT_FALSE(p.remote->stats().healthy);
+}
+
+}  // namespace
+}  // namespace braid::engine

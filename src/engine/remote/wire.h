@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the serving process and the engine of a rank say to each other over a control connection
+// (fabric/connection.h). The serving process numbers requests; the rank uses its numbers.
+//
+//   to the rank                              from the rank
+//   kSubmit   Submit                         kAnswer   Answer, once a submit
+//   kCancel   Cancel                         kTokens   list of TokenMessage
+//   kMetrics  (empty)                        kMetrics  Prometheus text
+//   kDrain    milliseconds as int64          kDrained  (empty)
+//   kResetPrefixCache (empty)                kStats    Stats, when they change
+//   kExit     (empty): leave now             kReady    Ready, once
+//   kGathered list of texts                  kGather   the rank's text of a collective
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/remote/archive.h"
+
+namespace braid::engine {
+
+enum class FrameType : std::uint8_t {
+  kSubmit = 1, kCancel, kMetrics, kDrain, kResetPrefixCache, kExit, kGathered,
+  kAnswer = 101, kTokens, kDrained, kStats, kReady, kGather,
+};
+
+// SubmitMessage without its subscriber; the deadline as what is left of it.
+struct Submit {
+  RequestId request = 0;
+  SubmitMessage message;
+  std::optional<std::int64_t> nanoseconds_left;
+};
+
+struct Answer {
+  RequestId request = 0;
+  bool accepted = true;
+  ErrorCode code = ErrorCode::kInternal;
+  std::string message, param;
+};
+
+struct CancelMessage {
+  RequestId request = 0;
+  std::int32_t index = -1;
+};
+
+struct Ready {
+  std::int32_t max_model_len = 0;
+  std::string error;  // why it is not ready; empty: it is
+};
+
+template <class Archive>
+void fields(Archive& a, protocol::StructuredOutput& v) {
+  a.all(v.kind, v.text, v.choices);
+}
+
+template <class Archive>
+void fields(Archive& a, protocol::SamplingParams& v) {
+  a.all(v.n, v.max_tokens, v.min_tokens, v.temperature, v.top_p, v.top_k, v.min_p, v.presence_penalty,
+        v.frequency_penalty, v.repetition_penalty, v.seed, v.logit_bias, v.allowed_token_ids, v.bad_words, v.stop,
+        v.stop_token_ids, v.include_stop_str_in_output, v.ignore_eos, v.logprobs, v.prompt_logprobs,
+        v.skip_special_tokens, v.spaces_between_special_tokens, v.structured);
+}
+
+template <class Archive>
+void fields(Archive& a, Submit& v) {
+  a.all(v.request, v.message.prompt, v.message.params, v.message.priority, v.message.cache_salt,
+        v.message.request_id, v.nanoseconds_left);
+}
+
+template <class Archive>
+void fields(Archive& a, Answer& v) {
+  a.all(v.request, v.accepted, v.code, v.message, v.param);
+}
+
+template <class Archive>
+void fields(Archive& a, CancelMessage& v) {
+  a.all(v.request, v.index);
+}
+
+template <class Archive>
+void fields(Archive& a, Ready& v) {
+  a.all(v.max_model_len, v.error);
+}
+
+template <class Archive>
+void fields(Archive& a, Stats& v) {
+  a.all(v.running, v.waiting, v.blocks_total, v.blocks_used, v.blocks_cached, v.steps, v.healthy, v.failure);
+}
+
+}  // namespace braid::engine
+
+namespace braid::sample {
+
+template <class Archive>
+void fields(Archive& a, TokenLogprob& v) {
+  a.all(v.token, v.logprob, v.rank);
+}
+
+}  // namespace braid::sample
+
+namespace braid::engine {
+
+template <class Archive>
+void fields(Archive& a, TokenMessage& v) {
+  a.all(v.request, v.index, v.tokens, v.logprobs, v.prompt_logprobs, v.finish, v.stop_token, v.error, v.cached_tokens);
+}
+
+}  // namespace braid::engine
