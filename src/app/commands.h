@@ -13,6 +13,7 @@ namespace braid::app {
 using Words = std::span<const std::string>;
 
 int serve(Words words);
+int rank(Words words);
 int render(Words words);
 int kernels(Words words);
 int config(Words words);

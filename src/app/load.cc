@@ -76,9 +76,13 @@ std::vector<std::vector<std::int32_t>> bad_word(const text::Tokenizer& tokenizer
 
 }  // namespace
 
-Result<int> model_length(int setting, const std::string& folder) {
+Result<model::Config> model_config(const std::string& folder) {
   ASSIGN_OR_RETURN(const std::string json, text::read_file(folder + "/config.json"));
-  ASSIGN_OR_RETURN(const model::Config config, model::parse_config(json, folder + "/config.json"));
+  return model::parse_config(json, folder + "/config.json");
+}
+
+Result<int> model_length(int setting, const std::string& folder) {
+  ASSIGN_OR_RETURN(const model::Config config, model_config(folder));
   const auto limit = static_cast<int>(std::min<std::int64_t>(config.max_positions, 1 << 30));
   if (setting > limit) {
     return invalid_argument("--max-model-len " + std::to_string(setting) + " is beyond the model's " + std::to_string(limit) +

@@ -33,6 +33,9 @@ struct LoadedText {
 
 Result<LoadedText> load_text(const ModelSettings& settings, const model::Config& config);
 
+// The folder's config.json.
+Result<model::Config> model_config(const std::string& folder);
+
 // The longest sequence to serve: the setting, or the model's limit.
 Result<int> model_length(int setting, const std::string& folder);
 

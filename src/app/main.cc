@@ -26,11 +26,13 @@ constexpr Command kCommands[] = {
     {"metrics", "every metric of /metrics and what it means", metrics},
     {"doctor", "check this machine and a model folder", doctor},
     {"render", "render chat templates: JSON lines in, JSON lines out", render},
+    {"rank", "", rank},  // started by serve
 };
 
 int usage(std::FILE* out, int status) {
   std::fprintf(out, "usage: braid COMMAND [arguments]\n\n");
   for (const auto& command : kCommands) {
+    if (command.help.empty()) continue;
     std::fprintf(out, "  %-8.*s %.*s\n", static_cast<int>(command.name.size()), command.name.data(),
                  static_cast<int>(command.help.size()), command.help.data());
   }

@@ -4,13 +4,12 @@
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/engine_host.h"
 #include "app/load.h"
 #include "app/parse.h"
+#include "app/ranks.h"
 #include "base/log.h"
 #include "config/reference.h"
-#include "engine/cache_size.h"
-#include "engine/metrics.h"
-#include "metrics/registry.h"
 #include "serve/server.h"
 
 namespace braid::app {
@@ -18,12 +17,6 @@ namespace {
 
 constexpr const char* kSummary =
     "Serves a mixture-of-experts model over an OpenAI-compatible HTTP API. Flags have vLLM's names.";
-
-LogLevel level_of(const std::string& name) {
-  if (name == "debug") return LogLevel::kDebug;
-  if (name == "warning") return LogLevel::kWarning;
-  return name == "error" ? LogLevel::kError : LogLevel::kInfo;
-}
 
 sigset_t stop_signals() {
   sigset_t set;
@@ -43,38 +36,24 @@ void print_first_request(const std::string& url, const ServeSettings& settings, 
                chat ? "chat/completions" : "completions", key.c_str(), body.c_str());
 }
 
-Status run(ServeSettings settings) {
+Status run(ServeSettings settings, Words words) {
   const sigset_t signals = stop_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before any thread starts
   signal(SIGPIPE, SIG_IGN);
   ASSIGN_OR_RETURN(const int length, model_length(settings.engine.scheduler.max_model_len, settings.model.model));
   settings.engine.scheduler.max_model_len = length;
-  model::Options options;
-  options.max_model_len = length;
-  options.max_batched_tokens = settings.engine.scheduler.max_num_batched_tokens;
-  options.max_sequences = settings.engine.scheduler.max_num_seqs;
-  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, true));
-  log_info("model loaded", {{"model", settings.model.model}, {"seconds", loaded.seconds},
-                            {"weight_mib", loaded.model->weight_bytes() >> 20}, {"threads", loaded.stream->workers()}});
-  RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory()));
-  ASSIGN_OR_RETURN(LoadedText text, load_text(settings.model, loaded.model->config()));
-
-  const SteadyClock clock;
-  engine::Metrics metrics(length);
-  metrics::Registry registry;
-  const std::string name = settings.serve.served_model_name.empty() ? settings.model.model : settings.serve.served_model_name.front();
-  registry.add(metrics, {{"model_name", name}, {"engine", "0"}});
-  const auto eos = text.vocabulary.eos_ids;
-  const auto engine = engine::start(std::move(loaded.model), std::move(text.vocabulary), settings.engine, metrics, clock);
-
+  if (settings.parallel.headless) return run_headless(settings, words);
+  ASSIGN_OR_RETURN(const model::Config config, model_config(settings.model.model));
+  ASSIGN_OR_RETURN(LoadedText text, load_text(settings.model, config));
+  ASSIGN_OR_RETURN(const auto host_of_engine, start_engine(settings, words, text.vocabulary));
   serve::Parts parts;
-  parts.engine = engine.get();
+  parts.engine = &host_of_engine->engine();
   parts.tokenizer = text.tokenizer;
   parts.chat_template = text.chat_template;
   parts.model_path = settings.model.model;
   parts.generation_defaults = text.generation_defaults;
-  parts.eos_ids = eos;
-  parts.metrics_text = [&registry] { return registry.text(); };
+  parts.eos_ids = text.vocabulary.eos_ids;
+  parts.metrics_text = [&host_of_engine] { return host_of_engine->metrics_text(); };
   ASSIGN_OR_RETURN(const auto server, serve::Server::start(std::move(parts), settings.serve));
   const std::string host = settings.serve.host == "0.0.0.0" ? "localhost" : settings.serve.host;
   const std::string url = "http://" + host + ":" + std::to_string(server->port());
@@ -100,8 +79,8 @@ int serve(Words words) {
     return 0;
   }
   if (settings.model.model.empty()) return fail(invalid_argument("serve needs a model folder: braid serve models/lexicon-30m"));
-  configure_log(level_of(settings.log_level), settings.log_format == "json" ? LogFormat::kJson : LogFormat::kHuman);
-  const Status status = run(std::move(settings));
+  configure_serve_log(settings, false);
+  const Status status = run(std::move(settings), words);
   return status.ok() ? 0 : fail(status.error());
 }
 

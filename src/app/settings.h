@@ -45,8 +45,52 @@ struct ModelSettings {
   }
 };
 
+struct ParallelSettings {
+  int size = 1;
+  std::optional<int> size_local;
+  int start_rank = 0;
+  std::string address = "127.0.0.1";
+  int rpc_port = 29550;
+  std::string secret;
+  bool headless = false;
+  bool enable_expert_parallel = false;
+  std::string all2all_backend = "auto";
+  bool deterministic = false;
+  int moe_buffer_tokens = 1024;
+  int rank_timeout_seconds = 60;
+
+  int local_size() const { return size_local.value_or(size - start_rank); }
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.field("data-parallel-size", self.size,
+            {.help = "Ranks: each is a process with its own requests and cache", .min = 1, .max = 512});
+    v.field("data-parallel-size-local", self.size_local,
+            {.help = "Ranks on this host; unset: all from data-parallel-start-rank on", .min = 1, .max = 512});
+    v.field("data-parallel-start-rank", self.start_rank, {.help = "First rank on this host", .min = 0, .max = 511});
+    v.field("data-parallel-address", self.address,
+            {.help = "Address of the leading host, where its serving process listens for ranks"});
+    v.field("data-parallel-rpc-port", self.rpc_port, {.help = "Port there, when there are other hosts", .min = 1, .max = 65535});
+    v.field("data-parallel-secret", self.secret,
+            {.help = "Word that ranks of other hosts must know; unset: a new one, for ranks of this host only",
+             .secret = true});
+    v.field("headless", self.headless, {.help = "Only ranks for the leading host, no HTTP server"});
+    v.field("enable-expert-parallel", self.enable_expert_parallel,
+            {.help = "Spread the experts over the ranks; otherwise every rank holds all"});
+    v.field("all2all-backend", self.all2all_backend,
+            {.help = "How tokens travel to their experts: auto, low_latency, allgather_reducescatter, or a vLLM name of these"});
+    v.field("deterministic", self.deterministic,
+            {.help = "With expert parallelism: results are bit for bit those of one rank, at the cost of more bytes"});
+    v.field("moe-buffer-tokens", self.moe_buffer_tokens,
+            {.help = "Most tokens that a rank dispatches at once; larger steps go in chunks", .unit = "tokens", .min = 1, .max = 1000000});
+    v.field("rank-timeout", self.rank_timeout_seconds,
+            {.help = "Longest wait for another rank inside a step", .unit = "seconds", .min = 1, .max = 86400});
+  }
+};
+
 struct ServeSettings {
   ModelSettings model;
+  ParallelSettings parallel;
   engine::Settings engine;
   serve::Settings serve;
   std::string log_level = "info";
@@ -55,6 +99,7 @@ struct ServeSettings {
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
     v.group("Model", self.model);
+    v.group("Parallelism", self.parallel);
     v.group("Engine", self.engine);
     v.group("HTTP", self.serve);
     v.field("log-level", self.log_level, {.help = "Least level logged", .choices = {"debug", "info", "warning", "error"}});

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real server for a test. The script's first words are BRAID MODEL."""
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -15,16 +17,47 @@ BRAID, MODEL = sys.argv[1:3]
 DEADLINE_S = 60
 
 
+def wait_until(condition, what):
+    """Polls until condition() is true; the one place where a test waits for another process's state."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("waited in vain until " + what)
+        time.sleep(0.01)
+
+
+def process_fields(pid):
+    """State and parent of a process, or None when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[:2]
+    except OSError:
+        return None
+
+
+def alive(pid):
+    fields = process_fields(pid)
+    return fields is not None and fields[0] != "Z"
+
+
+def children_of(pid):
+    return [int(p) for p in os.listdir("/proc") if p.isdigit() and alive(p) and process_fields(p)[1] == str(pid)]
+
+
 class Server:
-    def __init__(self, *flags):
+    def __init__(self, *flags, env=None, wait=True):
         self.process = subprocess.Popen([BRAID, "serve", MODEL, "--host", "127.0.0.1", "--port", "0", *flags],
-                                        stderr=subprocess.PIPE, text=True)
-        watchdog = threading.Timer(DEADLINE_S, self.process.kill)
-        watchdog.start()
+                                        stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self.log = []
         self.logged = threading.Condition()
         self.reader = threading.Thread(target=self.read_log, daemon=True)
         self.reader.start()
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self):
+        watchdog = threading.Timer(DEADLINE_S, self.process.kill)
+        watchdog.start()
         self.port = int(self.wait_for_log(r"url=http://\S+:(\d+)").group(1))
         watchdog.cancel()
         self.url = f"http://127.0.0.1:{self.port}"

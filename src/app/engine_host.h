@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// What answers requests behind the HTTP face: an engine in this process, or the ranks of a
+// deployment, each a process of its own.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "app/commands.h"
+#include "app/load.h"
+#include "app/settings.h"
+#include "engine/engine.h"
+
+namespace braid::app {
+
+class EngineHost {
+ public:
+  virtual ~EngineHost() = default;
+  virtual engine::Engine& engine() = 0;
+  virtual std::string metrics_text() = 0;
+};
+
+// By the settings; `words` are those of the command line, for the ranks' processes. Returns when
+// the model is loaded everywhere.
+Result<std::unique_ptr<EngineHost>> start_engine(const ServeSettings& settings, Words words,
+                                                 const engine::Vocabulary& vocabulary);
+Result<std::unique_ptr<EngineHost>> start_local_engine(const ServeSettings& settings, const engine::Vocabulary& vocabulary);
+// With --data-parallel-size: starts this host's ranks and waits for those of other hosts.
+Result<std::unique_ptr<EngineHost>> start_ranks(const ServeSettings& settings, Words words);
+
+// --headless: this host's ranks only; returns when they have ended.
+Status run_headless(const ServeSettings& settings, Words words);
+
+// Options of a model of `length` positions, as the settings want it.
+model::Options model_options(const ServeSettings& settings, int length);
+// The labels' model_name.
+std::string served_name(const ServeSettings& settings);
+
+}  // namespace braid::app

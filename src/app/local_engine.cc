@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/engine_host.h"
+#include "base/log.h"
+#include "engine/cache_size.h"
+#include "engine/metrics.h"
+#include "metrics/registry.h"
+
+namespace braid::app {
+namespace {
+
+class LocalEngine final : public EngineHost {
+ public:
+  LocalEngine(const ServeSettings& settings, LoadedModel loaded, const engine::Vocabulary& vocabulary)
+      : stream_(std::move(loaded.stream)), metrics_(settings.engine.scheduler.max_model_len) {
+    registry_.add(metrics_, {{"model_name", served_name(settings)}, {"engine", "0"}});
+    engine_ = engine::start(std::move(loaded.model), vocabulary, settings.engine, metrics_, clock_);
+  }
+  engine::Engine& engine() override { return *engine_; }
+  std::string metrics_text() override { return registry_.text(); }
+
+ private:
+  const SteadyClock clock_;
+  std::unique_ptr<cpu::Stream> stream_;
+  engine::Metrics metrics_;
+  metrics::Registry registry_;
+  std::unique_ptr<engine::Engine> engine_;
+};
+
+}  // namespace
+
+model::Options model_options(const ServeSettings& settings, int length) {
+  model::Options options;
+  options.max_model_len = length;
+  options.max_batched_tokens = settings.engine.scheduler.max_num_batched_tokens;
+  options.max_sequences = settings.engine.scheduler.max_num_seqs;
+  return options;
+}
+
+std::string served_name(const ServeSettings& settings) {
+  return settings.serve.served_model_name.empty() ? settings.model.model : settings.serve.served_model_name.front();
+}
+
+Result<std::unique_ptr<EngineHost>> start_engine(const ServeSettings& settings, Words words,
+                                                 const engine::Vocabulary& vocabulary) {
+  return settings.parallel.size > 1 ? start_ranks(settings, words) : start_local_engine(settings, vocabulary);
+}
+
+Result<std::unique_ptr<EngineHost>> start_local_engine(const ServeSettings& settings, const engine::Vocabulary& vocabulary) {
+  const int length = settings.engine.scheduler.max_model_len;
+  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, model_options(settings, length), true));
+  log_info("model loaded", {{"model", settings.model.model}, {"seconds", loaded.seconds},
+                            {"weight_mib", loaded.model->weight_bytes() >> 20}, {"threads", loaded.stream->workers()}});
+  RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory()));
+  return std::unique_ptr<EngineHost>(new LocalEngine(settings, std::move(loaded), vocabulary));
+}
+
+}  // namespace braid::app

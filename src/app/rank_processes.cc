@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <sstream>
+#include <thread>
+
+#include "app/ranks.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/field.h"
+
+extern char** environ;
+
+namespace braid::app {
+namespace {
+
+std::string describe(int rank, int status) {
+  const std::string who = "rank " + std::to_string(rank);
+  if (WIFSIGNALED(status)) return who + " was killed by signal " + std::to_string(WTERMSIG(status));
+  return who + " ended with status " + std::to_string(WEXITSTATUS(status));
+}
+
+LogLevel level_of(const std::string& name) {
+  if (name == "debug") return LogLevel::kDebug;
+  if (name == "warning") return LogLevel::kWarning;
+  return name == "error" ? LogLevel::kError : LogLevel::kInfo;
+}
+
+// name=value of every setting that all ranks must share.
+std::string shared_settings(const ServeSettings& settings) {
+  std::string text;
+  const auto add = [&](auto& group) {
+    for (const config::Field& field : config::table_of(group).fields) text += "--" + field.name + " " + config::print_value(field) + "\n";
+  };
+  ModelSettings model = settings.model;
+  model.model.clear();  // hosts may keep it in different folders
+  model.tokenizer.reset();
+  model.cpu_threads = 0;
+  add(model);
+  engine::Settings engine = settings.engine;
+  add(engine);
+  ParallelSettings parallel = settings.parallel;
+  parallel.size_local.reset();
+  parallel.start_rank = 0;
+  parallel.headless = false;
+  parallel.address.clear();
+  parallel.secret.clear();
+  add(parallel);
+  return text;
+}
+
+}  // namespace
+
+void configure_serve_log(const ServeSettings& settings, bool quiet) {
+  const LogLevel level = level_of(settings.log_level);
+  configure_log(quiet && level == LogLevel::kInfo ? LogLevel::kWarning : level,
+                settings.log_format == "json" ? LogFormat::kJson : LogFormat::kHuman);
+}
+
+std::string hello_of(const ServeSettings& settings, int rank) { return std::to_string(rank) + "\n" + shared_settings(settings); }
+
+Result<int> rank_of(const std::string& hello, const ServeSettings& settings) {
+  std::istringstream theirs(hello), ours(shared_settings(settings));
+  std::string number, their_line, our_line;
+  std::getline(theirs, number);
+  const int rank = std::atoi(number.c_str());
+  while (std::getline(ours, our_line)) {
+    std::getline(theirs, their_line);
+    if (their_line == our_line) continue;
+    return invalid_argument("rank " + number + " was started with " + their_line + ", the serving process with " + our_line +
+                            "; all hosts need the same flags");
+  }
+  if (rank < 0 || rank >= settings.parallel.size) {
+    return invalid_argument("rank " + number + " does not exist with --data-parallel-size " + std::to_string(settings.parallel.size));
+  }
+  return rank;
+}
+
+RankProcesses::~RankProcesses() { wait(Duration::zero()); }
+
+Status RankProcesses::start(int rank, const std::string& host, int port, const std::string& secret, Words words) {
+  std::vector<std::string> arguments{"braid", "rank", std::to_string(rank), host, std::to_string(port)};
+  arguments.insert(arguments.end(), words.begin(), words.end());
+  std::vector<char*> argv;
+  for (auto& a : arguments) argv.push_back(a.data());
+  argv.push_back(nullptr);
+  const std::string variable = std::string(kSecretVariable) + "=" + secret;
+  std::vector<char*> environment{const_cast<char*>(variable.c_str())};
+  for (char** e = environ; *e; ++e) {
+    if (std::strncmp(*e, variable.c_str(), std::strlen(kSecretVariable) + 1) != 0) environment.push_back(*e);
+  }
+  environment.push_back(nullptr);
+  pid_t pid = 0;
+  const int error = posix_spawn(&pid, "/proc/self/exe", nullptr, nullptr, argv.data(), environment.data());
+  if (error != 0) return internal_error("cannot start the process of rank " + std::to_string(rank) + ": " + std::strerror(error));
+  children_.push_back({rank, pid});
+  return Status::success();
+}
+
+std::string RankProcesses::ended() {
+  for (auto child = children_.begin(); child != children_.end(); ++child) {
+    int status = 0;
+    if (waitpid(child->pid, &status, WNOHANG) != child->pid) continue;
+    const std::string text = describe(child->rank, status);
+    children_.erase(child);
+    return text;
+  }
+  return {};
+}
+
+void RankProcesses::wait_a_little() { std::this_thread::sleep_for(std::chrono::milliseconds(100)); }
+
+void RankProcesses::wait(Duration timeout) {
+  const TimePoint deadline = std::chrono::steady_clock::now() + timeout;
+  while (any() && std::chrono::steady_clock::now() < deadline) {
+    if (ended().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  for (const Child& child : children_) {
+    kill(child.pid, SIGKILL);
+    waitpid(child.pid, nullptr, 0);
+  }
+  children_.clear();
+}
+
+}  // namespace braid::app

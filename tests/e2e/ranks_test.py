@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data-parallel ranks with expert parallelism, as real processes. usage: ranks_test.py BRAID MODEL"""
+import concurrent.futures
+import signal
+import socket
+import subprocess
+import sys
+import unittest
+
+from server import BRAID, DEADLINE_S, MODEL, Server, alive, children_of, wait_until
+
+QUESTIONS = ["What is a river?", "Define dog.", "What is a KV cache?", "What is expert parallelism?"]
+
+
+def ask(client, question, **kw):
+    kw = {"temperature": 0, "max_tokens": 80, **kw}
+    return client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": question}], **kw)
+
+
+def answers(server):
+    """Of all questions at once, so that every rank has work and some have none."""
+    client = server.client()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda q: ask(client, q).choices[0].message.content, QUESTIONS * 3))
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Ranks(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        alone = Server()
+        cls.expected = answers(alone)
+        assert alone.stop() == 0
+
+    def check(self, *flags):
+        server = Server(*flags)
+        ranks = children_of(server.process.pid)
+        try:
+            self.assertEqual(answers(server), self.expected)
+            return server.get("/metrics"), server.log
+        finally:
+            self.assertEqual(server.stop(), 0)
+            self.assertFalse([p for p in ranks if alive(p)])
+
+    def test_four_ranks_answer_as_one(self):
+        metrics, _ = self.check("--data-parallel-size", "4", "--enable-expert-parallel")
+        self.assertEqual(metrics.count("# TYPE vllm:generation_tokens_total "), 1)
+        for rank in range(4):
+            self.assertIn(f'engine="{rank}"', metrics)
+
+    def test_every_backend_and_an_odd_number_of_ranks(self):
+        for backend in "low_latency", "allgather_reducescatter", "deepep_low_latency":
+            _, log = self.check("--data-parallel-size", "3", "--enable-expert-parallel", "--all2all-backend", backend,
+                                "--moe-buffer-tokens", "7")
+            self.assertIn("all2all=" + backend.replace("deepep_", ""), "".join(log))
+
+    def test_replicas_without_expert_parallelism(self):
+        self.check("--data-parallel-size", "2")
+
+    def test_deterministic_logprobs_are_those_of_one_rank(self):
+        def logprobs(*flags):
+            server = Server(*flags)
+            try:
+                answer = ask(server.client(), QUESTIONS[0], logprobs=True, top_logprobs=3)
+                return [(t.token, t.logprob) for t in answer.choices[0].logprobs.content]
+            finally:
+                server.stop()
+        one = logprobs("--cpu-threads", "1")
+        self.assertEqual(logprobs("--data-parallel-size", "4", "--enable-expert-parallel", "--deterministic"), one)
+
+    def test_sixteen_ranks_on_few_processors(self):
+        self.check("--data-parallel-size", "16", "--enable-expert-parallel", "--kv-cache-memory-bytes", "16MiB")
+
+    def test_a_killed_server_leaves_no_process_behind(self):
+        server = Server("--data-parallel-size", "3", "--enable-expert-parallel")
+        ranks = children_of(server.process.pid)
+        self.assertEqual(len(ranks), 3)
+        server.process.send_signal(signal.SIGKILL)
+        server.wait()
+        wait_until(lambda: not any(alive(p) for p in ranks), "the ranks ended")
+
+    def test_ranks_of_another_host_join_in_any_order(self):
+        flags = ["--data-parallel-size", "4", "--data-parallel-rpc-port", str(free_port()), "--enable-expert-parallel"]
+        env = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
+        second = Server(*flags, "--headless", "--data-parallel-start-rank", "2", env=env, wait=False)
+        leader = Server(*flags, "--data-parallel-size-local", "2", env=env)
+        self.assertEqual(answers(leader), self.expected)
+        self.assertEqual(leader.stop(), 0)
+        self.assertEqual(second.wait(), 0)
+
+    def test_a_missing_host_is_named_while_waiting_and_other_flags_are_refused(self):
+        flags = ["--data-parallel-size", "2", "--data-parallel-rpc-port", str(free_port())]
+        env = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
+        leader = Server(*flags, "--data-parallel-size-local", "1", env=env, wait=False)
+        leader.wait_for_log(r'waiting +for="rank 1"')
+        other = Server(*flags, "--headless", "--data-parallel-start-rank", "1", "--block-size", "32", env=env, wait=False)
+        leader.wait_for_log("rank 1 was started with --block-size 32, the serving process with --block-size 16")
+        self.assertNotEqual(leader.wait(), 0)
+        other.wait()
+
+    def test_a_headless_host_needs_the_secret(self):
+        done = subprocess.run([BRAID, "serve", MODEL, "--data-parallel-size", "2", "--headless", "--data-parallel-start-rank", "1"],
+                              capture_output=True, text=True, timeout=DEADLINE_S)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--headless needs the secret of the deployment in BRAID_DATA_PARALLEL_SECRET", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
