@@ -18,6 +18,7 @@ text::GrammarKind kind_of(StructuredOutput::Kind kind) {
     case StructuredOutput::Kind::kChoice: return text::GrammarKind::kChoice;
     case StructuredOutput::Kind::kGrammar: return text::GrammarKind::kGrammar;
     case StructuredOutput::Kind::kNone:
+    case StructuredOutput::Kind::kStructuralTag:
     case StructuredOutput::Kind::kJsonObject: break;
   }
   return text::GrammarKind::kJsonObject;
@@ -89,15 +90,22 @@ Status Admission::check_length(const SubmitMessage& message) const {
 }
 
 Status Admission::check_tokens(const SubmitMessage& message) const {
-  for (const std::int32_t token : message.prompt) {
-    if (token < 0 || token >= vocabulary_.size) {
-      return invalid_argument("token id " + number(token) +
-                                  " is outside the vocabulary; ids go from 0 to " +
+  const auto check = [&](const std::vector<std::int32_t>& tokens, const char* name) -> Status {
+    for (const std::int32_t token : tokens) {
+      if (token >= 0 && token < vocabulary_.size) continue;
+      return invalid_argument(std::string(name) + " has token id " + number(token) +
+                                  ", which is outside the vocabulary; ids go from 0 to " +
                                   number(vocabulary_.size - 1),
-                              "prompt");
+                              name);
     }
-  }
-  return {};
+    return {};
+  };
+  std::vector<std::int32_t> biased;
+  for (const auto& [token, bias] : message.params.logit_bias) biased.push_back(token);
+  RETURN_IF_ERROR(check(message.prompt, "prompt"));
+  RETURN_IF_ERROR(check(message.params.stop_token_ids, "stop_token_ids"));
+  RETURN_IF_ERROR(check(message.params.allowed_token_ids, "allowed_token_ids"));
+  return check(biased, "logit_bias");
 }
 
 Status Admission::check_params(const protocol::SamplingParams& params) const {
@@ -123,6 +131,10 @@ Result<std::unique_ptr<text::GrammarMatcher>> Admission::compile_grammar(
     const StructuredOutput& structured) const {
   if (structured.kind == StructuredOutput::Kind::kNone) {
     return std::unique_ptr<text::GrammarMatcher>();
+  }
+  if (structured.kind == StructuredOutput::Kind::kStructuralTag) {
+    return invalid_argument("structural tags are not supported; use a JSON schema, regex, choice or grammar",
+                            "structured_outputs");
   }
   if (vocabulary_.grammars == nullptr) {
     return invalid_argument("structured output needs a tokenizer, and this server runs without one",

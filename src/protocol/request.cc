@@ -1,342 +1,355 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocol/request.h"
 
-#include "protocol/reader.h"
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "protocol/loose.h"
+#include "protocol/messages.h"
+#include "protocol/request_shapes.h"
+#include "protocol/rules.h"
 
 namespace braid::protocol {
 namespace {
 
-constexpr int kDeepest = 128;
-constexpr int kMostChoices = 16384;
+// Knows only where JSON ends to be JSON.
+struct FirstFault : nlohmann::json_sax<Json> {
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(std::int64_t) override { return true; }
+  bool number_unsigned(std::uint64_t) override { return true; }
+  bool number_float(double, const std::string&) override { return true; }
+  bool string(std::string&) override { return true; }
+  bool binary(Json::binary_t&) override { return true; }
+  bool start_object(std::size_t) override { return true; }
+  bool key(std::string&) override { return true; }
+  bool end_object() override { return true; }
+  bool start_array(std::size_t) override { return true; }
+  bool end_array() override { return true; }
+  bool parse_error(std::size_t position, const std::string&, const Json::exception&) override {
+    byte = position == 0 ? 0 : position - 1;
+    return false;
+  }
+  std::optional<std::size_t> byte;
+};
 
-// Parts of what is nested deeper than kDeepest are missing.
-Json parse_shallow(std::string_view text, bool& too_deep) {
-  const auto watch = [&](int depth, Json::parse_event_t, Json&) {
-    too_deep |= depth > kDeepest;
-    return depth <= kDeepest;
-  };
-  return Json::parse(text.begin(), text.end(), watch, false);
+Result<Json> parse_body(std::string_view body) {
+  if (auto json = parse_shallow(body)) return *json;
+  FirstFault fault;
+  Json::sax_parse(body.begin(), body.end(), &fault);
+  if (!fault.byte) return invalid_argument("the body is nested more than " + std::to_string(kDeepest) + " levels deep", "body");
+  const std::string at = std::to_string(*fault.byte);
+  return invalid_argument("the body is not JSON: error at byte " + at, body.empty() ? "body" : "body." + at);
 }
 
-Result<Json> parse_object(std::string_view body) {
-  bool too_deep = false;
-  Json json = parse_shallow(body, too_deep);
-  if (too_deep) return invalid_argument("the body is nested more than " + std::to_string(kDeepest) + " levels deep");
-  if (!json.is_object()) return invalid_argument("the body is not a JSON object");
+Result<Json> read_body(std::string_view body, const Shape& shape, Status (*rule)(const Json&)) {
+  ASSIGN_OR_RETURN(Json json, parse_body(body));
+  if (json.is_object()) RETURN_IF_ERROR(rule(json));
+  RETURN_IF_ERROR(fit(shape, json));
   return json;
 }
 
-void read_logit_bias(Reader& r, SamplingParams& s) {
-  const Json* bias = r.find("logit_bias");
-  if (!bias) return;
-  if (!bias->is_object()) return r.fail("logit_bias", "expected an object of token id to bias");
+Status no_rule(const Json&) { return {}; }
+
+// Fields of a body that fits its shape.
+class Fields {
+ public:
+  explicit Fields(const Json& json) : json_(json) {}
+
+  const Json* find(const char* key) const {
+    const auto found = json_.find(key);
+    return found == json_.end() || found->is_null() ? nullptr : &*found;
+  }
+  void read(const char* key, int& to) const {
+    if (const Json* v = find(key)) to = clamped(*v);
+  }
+  void read(const char* key, std::optional<int>& to) const {
+    if (const Json* v = find(key)) to = clamped(*v);
+  }
+  void read(const char* key, std::vector<std::int32_t>& to) const {
+    const Json* v = find(key);
+    if (!v) return;
+    to.clear();
+    for (const auto& id : *v) to.push_back(clamped(id));
+  }
+  void read(const char* key, std::vector<std::string>& to) const {
+    const Json* v = find(key);
+    if (v) to = v->is_string() ? std::vector{v->get<std::string>()} : v->get<std::vector<std::string>>();
+  }
+  void read(const char* key, float& to) const {
+    constexpr double kMost = std::numeric_limits<float>::max();
+    if (const Json* v = find(key)) to = static_cast<float>(std::isfinite(v->get<double>()) ? std::clamp(v->get<double>(), -kMost, kMost) : v->get<double>());
+  }
+  template <class T>
+  void read(const char* key, T& to) const {
+    if (const Json* v = find(key)) to = v->get<T>();
+  }
+  void read_json(const char* key, std::string& to) const {
+    if (const Json* v = find(key)) to = v->dump(-1, ' ', false, Json::error_handler_t::replace);
+  }
+
+ private:
+  static int clamped(const Json& v) {
+    constexpr std::int64_t kLow = std::numeric_limits<int>::min(), kHigh = std::numeric_limits<int>::max();
+    return static_cast<int>(std::clamp(v.get<std::int64_t>(), kLow, kHigh));
+  }
+
+  const Json& json_;
+};
+
+void read_constraint(const Json& object, StructuredOutput& out) {
+  using Kind = StructuredOutput::Kind;
+  const Fields f(object);
+  if (const Json* schema = f.find("json")) {
+    out = {Kind::kJsonSchema, schema->is_string() ? schema->get<std::string>() : schema->dump(), {}};
+  } else if (f.find("regex")) {
+    out = {Kind::kRegex, object["regex"], {}};
+  } else if (f.find("choice")) {
+    out = {Kind::kChoice, {}, object["choice"]};
+  } else if (f.find("grammar")) {
+    out = {Kind::kGrammar, object["grammar"], {}};
+  } else if (f.find("structural_tag")) {
+    out = {Kind::kStructuralTag, object["structural_tag"], {}};
+  } else if (const Json* any = f.find("json_object"); any && any->get<bool>()) {
+    out = {Kind::kJsonObject, {}, {}};
+  }
+}
+
+// What response_format adds to structured_outputs; both together must be one constraint.
+Json constraints(const Fields& f) {
+  Json all = f.find("structured_outputs") ? *f.find("structured_outputs") : Json::object();
+  const Json* format = f.find("response_format");
+  if (!format) return all;
+  const std::string type = (*format)["type"];
+  if (type == "json_object") all["json_object"] = true;
+  if (type == "json_schema") all["json"] = (*format)["json_schema"].value("schema", Json());
+  if (type == "structural_tag") all["structural_tag"] = format->dump();
+  return all;
+}
+
+Status read_structured(const Fields& f, StructuredOutput& out) {
+  const Json all = constraints(f);
+  if (all.empty()) return {};
+  RETURN_IF_ERROR(rules::one_constraint(all));
+  read_constraint(all, out);
+  return {};
+}
+
+Status read_logit_bias(const Fields& f, SamplingParams& s) {
+  const Json* bias = f.find("logit_bias");
+  if (!bias) return {};
   for (const auto& [key, value] : bias->items()) {
-    const bool id = !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == std::string::npos;
-    if (!id || !value.is_number()) return r.fail("logit_bias", "expected token ids and numbers, found " + key + ": " + value.dump());
-    s.logit_bias[std::stoi(key)] = std::clamp(value.get<float>(), -100.0f, 100.0f);
+    const auto token = key.find('.') == key.npos ? integer_from(key) : std::nullopt;
+    if (!token) return invalid_argument("logit_bias has the key \"" + key + "\"; expected token ids", "logit_bias");
+    const auto id = std::clamp<std::int64_t>(token->value, INT32_MIN, INT32_MAX);
+    s.logit_bias[static_cast<std::int32_t>(id)] = std::clamp(value.get<float>(), -100.0f, 100.0f);
   }
+  return {};
 }
 
-std::string schema_text(const Json& schema) { return schema.is_string() ? schema.get<std::string>() : schema.dump(); }
-
-void read_structured_object(Reader& r, const char* field, const Json& object, StructuredOutput& out) {
-  using Kind = StructuredOutput::Kind;
-  if (!object.is_object()) return r.fail(field, "expected an object");
-  int given = 0;
-  for (const auto& [key, value] : object.items()) {
-    if (value.is_null() || (value.is_boolean() && !value.get<bool>())) continue;
-    if (key == "json") out.kind = Kind::kJsonSchema, out.text = schema_text(value), ++given;
-    else if (key == "json_object") out.kind = Kind::kJsonObject, ++given;
-    else if (key == "regex" && value.is_string()) out.kind = Kind::kRegex, out.text = value.get<std::string>(), ++given;
-    else if (key == "grammar" && value.is_string()) out.kind = Kind::kGrammar, out.text = value.get<std::string>(), ++given;
-    else if (key == "choice" && value.is_array()) {
-      out.kind = Kind::kChoice, ++given;
-      for (const auto& choice : value) out.choices.push_back(choice.is_string() ? choice.get<std::string>() : choice.dump());
-    } else if (key == "regex" || key == "grammar" || key == "choice" || key == "structural_tag") {
-      return r.fail(field, key + " is not supported in this form");
-    }
-  }
-  if (given != 1) r.fail(field, "expected exactly one of json, regex, choice, grammar, json_object");
+void read_sampling(const Fields& f, SamplingParams& s) {
+  f.read("temperature", s.temperature);
+  f.read("top_p", s.top_p);
+  f.read("top_k", s.top_k);
+  f.read("min_p", s.min_p);
+  f.read("presence_penalty", s.presence_penalty);
+  f.read("frequency_penalty", s.frequency_penalty);
+  f.read("repetition_penalty", s.repetition_penalty);
+  f.read("n", s.n);
+  f.read("min_tokens", s.min_tokens);
+  if (const Json* seed = f.find("seed"); seed && *seed != -1) s.seed = seed->get<std::int64_t>();
+  f.read("stop", s.stop);
+  f.read("stop_token_ids", s.stop_token_ids);
+  f.read("allowed_token_ids", s.allowed_token_ids);
+  f.read("bad_words", s.bad_words);
+  f.read("ignore_eos", s.ignore_eos);
+  f.read("include_stop_str_in_output", s.include_stop_str_in_output);
+  f.read("skip_special_tokens", s.skip_special_tokens);
+  f.read("spaces_between_special_tokens", s.spaces_between_special_tokens);
+  f.read("prompt_logprobs", s.prompt_logprobs);
 }
 
-void read_structured(Reader& r, StructuredOutput& out) {
-  using Kind = StructuredOutput::Kind;
-  if (const Json* format = r.find("response_format")) {
-    std::string type;
-    if (format->is_object()) Reader(*format).read("type", type);
-    if (type == "json_object") out.kind = Kind::kJsonObject;
-    else if (type == "json_schema") {
-      const auto schema = format->find("json_schema");
-      if (schema == format->end() || !schema->is_object() || !schema->contains("schema")) {
-        return r.fail("response_format", "json_schema needs {\"name\", \"schema\"}");
-      }
-      out.kind = Kind::kJsonSchema;
-      out.text = schema_text((*schema)["schema"]);
-    } else if (type != "text") {
-      return r.fail("response_format", "expected type text, json_object or json_schema, found " + format->dump());
-    }
-  }
-  if (const Json* object = r.find("structured_outputs")) read_structured_object(r, "structured_outputs", *object, out);
-  Json old = Json::object();
-  for (const char* name : {"json", "regex", "choice", "grammar"}) {
-    if (const Json* v = r.find((std::string("guided_") + name).c_str())) old[name] = *v;
-  }
-  if (!old.empty()) read_structured_object(r, "guided_*", old, out);
-}
-
-void read_sampling(Reader& r, SamplingParams& s) {
-  r.read("temperature", s.temperature, 0, 2);
-  r.read("top_p", s.top_p, 0, 1);
-  if (s.top_p <= 0) r.fail("top_p", "expected a number above 0 and at most 1");
-  r.read("top_k", s.top_k, -1, INT32_MAX);
-  s.top_k = std::max(s.top_k, 0);
-  r.read("min_p", s.min_p, 0, 1);
-  r.read("presence_penalty", s.presence_penalty, -2, 2);
-  r.read("frequency_penalty", s.frequency_penalty, -2, 2);
-  r.read("repetition_penalty", s.repetition_penalty, 1e-9, 1e6);
-  r.read("n", s.n, 1, kMostChoices);
-  r.read("min_tokens", s.min_tokens, 0, INT32_MAX);
-  r.read("seed", s.seed, INT64_MIN, INT64_MAX);
-  r.read("stop", s.stop);
-  r.read("stop_token_ids", s.stop_token_ids);
-  r.read("allowed_token_ids", s.allowed_token_ids);
-  r.read("bad_words", s.bad_words);
-  r.read("ignore_eos", s.ignore_eos);
-  r.read("include_stop_str_in_output", s.include_stop_str_in_output);
-  r.read("skip_special_tokens", s.skip_special_tokens);
-  r.read("spaces_between_special_tokens", s.spaces_between_special_tokens);
-  r.read("prompt_logprobs", s.prompt_logprobs, -1, INT32_MAX);
-  read_logit_bias(r, s);
-  if (s.stop.size() > 4) r.fail("stop", "at most 4 stop strings, found " + std::to_string(s.stop.size()));
-  for (const auto& stop : s.stop) {
-    if (stop.empty()) r.fail("stop", "a stop string can't be empty");
-  }
-}
-
-// After defaults and request were read.
-void check_sampling(Reader& r, CommonRequest& c) {
-  SamplingParams& s = c.sampling;
-  if (s.temperature == 0) {
-    s.top_p = 1;
-    s.top_k = 0;
-    s.min_p = 0;
-    if (s.n > 1) r.fail("n", "must be 1 when temperature is 0 (greedy), found " + std::to_string(s.n));
-  }
-  if (c.max_tokens && s.min_tokens > *c.max_tokens) {
-    r.fail("min_tokens", "must be at most max_tokens " + std::to_string(*c.max_tokens) + ", found " + std::to_string(s.min_tokens));
-  }
-  if (c.stream && s.prompt_logprobs && *s.prompt_logprobs != 0) r.fail("prompt_logprobs", "is not available with stream");
-}
-
-void read_common(Reader& r, const std::string& defaults, CommonRequest& c) {
+// generation_config.json, which is not a request: what does not fit is not used.
+void read_defaults(const std::string& defaults, CommonRequest& c) {
   const Json given = Json::parse(defaults.empty() ? "{}" : defaults, nullptr, false);
-  if (given.is_object()) {
-    Reader d(given);
-    for (auto [name, to] : {std::pair{"temperature", &c.sampling.temperature}, {"top_p", &c.sampling.top_p},
-                            {"min_p", &c.sampling.min_p}, {"repetition_penalty", &c.sampling.repetition_penalty}}) {
-      d.read(name, *to, 0, 1e6);
-    }
-    d.read("top_k", c.sampling.top_k, 0, INT32_MAX);
-    if (given.contains("max_new_tokens")) d.read("max_new_tokens", c.max_tokens, 1, INT32_MAX);
+  if (!given.is_object()) return;
+  for (auto [name, to] : {std::pair{"temperature", &c.sampling.temperature}, {"top_p", &c.sampling.top_p},
+                          {"min_p", &c.sampling.min_p}, {"repetition_penalty", &c.sampling.repetition_penalty}}) {
+    if (const auto v = given.find(name); v != given.end() && v->is_number()) *to = v->get<float>();
   }
-  r.read("model", c.model);
-  read_sampling(r, c.sampling);
-  r.read("stream", c.stream);
-  r.read("echo", c.echo);
-  r.read("return_token_ids", c.return_token_ids);
-  r.read("return_tokens_as_token_ids", c.return_tokens_as_token_ids);
-  r.read("add_special_tokens", c.add_special_tokens);
-  r.read("priority", c.priority, INT32_MIN, INT32_MAX);
-  r.read("cache_salt", c.cache_salt);
-  r.read("request_id", c.request_id);
-  if (r.find("cache_salt") && (c.cache_salt.empty() || c.cache_salt.size() > 1024)) r.fail("cache_salt", "expected 1 to 1024 characters");
-  if (const Json* options = r.find("stream_options")) {
-    if (!options->is_object()) return r.fail("stream_options", "expected an object");
-    if (!c.stream) return r.fail("stream_options", "is only allowed with stream: true");
-    Reader o(*options);
-    o.read("include_usage", c.include_usage);
-    o.read("continuous_usage_stats", c.continuous_usage);
-    if (o.error()) r.fail("stream_options", o.error()->message);
-  }
-  read_structured(r, c.sampling.structured);
+  const auto read = [&](const char* name, auto& to) {
+    if (const auto v = given.find(name); v != given.end() && v->is_number_integer()) to = v->get<int>();
+  };
+  read("top_k", c.sampling.top_k);
+  read("max_new_tokens", c.max_tokens);
 }
 
-// Message contents: null becomes "", parts become one text when the template wants texts; the
-// arguments of tool calls, JSON text on the wire, become objects.
-void prepare_message(Json& message, bool join_parts) {
-  auto content = message.find("content");
-  if (content == message.end() || content->is_null()) {
-    message["content"] = "";
-  } else if (content->is_array() && join_parts) {
-    std::string text;
-    for (const auto& part : *content) {
-      if (!part.is_object() || !part.contains("text") || !part["text"].is_string()) continue;
-      text += (text.empty() ? "" : "\n") + part["text"].get<std::string>();
-    }
-    message["content"] = text;
-  } else if (content->is_string() && !join_parts) {
-    message["content"] = Json::array({{{"type", "text"}, {"text", *content}}});
-  }
-  const auto calls = message.find("tool_calls");
-  if (calls == message.end() || !calls->is_array()) return;
-  for (auto& call : *calls) {
-    if (!call.is_object() || !call.contains("function") || !call["function"].is_object()) continue;
-    auto& function = call["function"];
-    if (!function.contains("arguments") || !function["arguments"].is_string()) continue;
-    bool too_deep = false;
-    Json parsed = parse_shallow(function["arguments"].get<std::string>(), too_deep);
-    if (parsed.is_object() && !too_deep) function["arguments"] = std::move(parsed);
-  }
+void read_stream(const Fields& f, CommonRequest& c) {
+  f.read("stream", c.stream);
+  const Json* options = f.find("stream_options");
+  if (!options || !c.stream) return;
+  Fields(*options).read("include_usage", c.include_usage);
+  Fields(*options).read("continuous_usage_stats", c.continuous_usage);
+  c.continuous_usage &= c.include_usage;
 }
 
-void read_messages(Reader& r, ChatRequest& c, bool join_parts) {
-  const Json* found = r.find("messages");
-  if (!found || !found->is_array()) return r.fail("messages", "expected a list of messages");
-  Json messages = *found;
-  for (auto& message : messages) {
-    if (!message.is_object() || !message.contains("role") || !message["role"].is_string()) {
-      return r.fail("messages", "expected objects with a role, found " + message.dump());
-    }
-    const auto content = message.find("content");
-    const bool known = content == message.end() || content->is_null() || content->is_string() || content->is_array();
-    if (!known) return r.fail("messages", "content: expected text or a list of parts, found " + content->dump());
-    prepare_message(message, join_parts);
-  }
-  c.messages = messages.dump();
+void read_plumbing(const Fields& f, CommonRequest& c) {
+  f.read("model", c.model);
+  f.read("return_token_ids", c.return_token_ids);
+  f.read("priority", c.priority);
+  f.read("cache_salt", c.cache_salt);
+  f.read("request_id", c.request_id);
+  read_stream(f, c);
 }
 
-void read_chat_logprobs(Reader& r, SamplingParams& s) {
+Status read_common(const Fields& f, CommonRequest& c) {
+  read_plumbing(f, c);
+  f.read("echo", c.echo);
+  f.read("return_tokens_as_token_ids", c.return_tokens_as_token_ids);
+  f.read("add_special_tokens", c.add_special_tokens);
+  f.read("truncate_prompt_tokens", c.truncate_prompt_tokens);
+  if (const Json* side = f.find("truncation_side")) c.truncate_left = *side == "left";
+  read_sampling(f, c.sampling);
+  RETURN_IF_ERROR(read_structured(f, c.sampling.structured));
+  return read_logit_bias(f, c.sampling);
+}
+
+void read_template_kwargs(const Fields& f, ChatRequest& c) {
+  Json kwargs = f.find("chat_template_kwargs") ? *f.find("chat_template_kwargs") : Json::object();
+  if (const Json* effort = f.find("reasoning_effort")) {
+    kwargs["reasoning_effort"] = *effort;
+    if (!kwargs.contains("enable_thinking")) kwargs["enable_thinking"] = *effort != "none";
+  }
+  c.template_kwargs = kwargs.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Status read_conversation(const Fields& f, ChatRequest& c, bool join_parts) {
+  Json messages = *f.find("messages");
+  RETURN_IF_ERROR(check_tool_calls(messages));
+  if (!messages.empty()) {
+    c.last_role = messages.back().value("role", "");
+    if (messages.back().contains("content")) c.last_content = content_text(messages.back()["content"]);
+  }
+  prepare_messages(messages, join_parts);
+  c.messages = messages.dump(-1, ' ', false, Json::error_handler_t::replace);
+  f.read_json("tools", c.tools);
+  f.read_json("documents", c.documents);
+  read_template_kwargs(f, c);
+  f.read("chat_template", c.chat_template);
+  f.read("add_generation_prompt", c.add_generation_prompt);
+  f.read("continue_final_message", c.continue_final_message);
+  return {};
+}
+
+// Log-probabilities of named tokens, instead of the likeliest, are not to be had.
+void read_named_logprobs(const Fields& f, CommonRequest& c) {
+  const Json* named = f.find("logprob_token_ids");
+  if (!named || named->empty()) return;
+  c.sampling.logprobs.reset();
+  c.unsupported = "logprob_token_ids";
+}
+
+// 0 top_logprobs is the chosen token alone.
+void read_chat_logprobs(const Fields& f, ChatRequest& c) {
   bool wanted = false;
   int top = 0;
-  r.read("logprobs", wanted);
-  r.read("top_logprobs", top, -1, INT32_MAX);
-  if (r.find("top_logprobs") && !wanted && top != 0) r.fail("top_logprobs", "needs logprobs: true");
-  if (wanted) s.logprobs = top;
+  f.read("logprobs", wanted);
+  f.read("top_logprobs", top);
+  if (wanted) c.sampling.logprobs = top;
+  if (c.echo && !c.sampling.prompt_logprobs) c.sampling.prompt_logprobs = top;
+  read_named_logprobs(f, c);
 }
 
-void read_prompt(Reader& r, const Json& json, std::vector<Prompt>& prompts) {
+Prompt ids_of(const Json& list) {
   Prompt prompt;
-  if (json.is_string()) {
-    prompt.text = json.get<std::string>();
-    return prompts.push_back(std::move(prompt));
-  }
-  if (!json.is_array() || json.empty()) return r.fail("prompt", "expected text, token ids, or a list of these");
-  if (!json[0].is_number()) {
-    for (const auto& item : json) {
-      if (!item.is_string() && !item.is_array()) return r.fail("prompt", "expected text or token ids, found " + item.dump());
-      read_prompt(r, item, prompts);
-    }
-    return;
-  }
   prompt.is_ids = true;
-  for (const auto& id : json) {
-    if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() > INT32_MAX) {
-      return r.fail("prompt", "expected token ids, found " + id.dump());
-    }
-    prompt.ids.push_back(id.get<std::int32_t>());
-  }
-  prompts.push_back(std::move(prompt));
+  for (const auto& id : list) prompt.ids.push_back(static_cast<std::int32_t>(std::min<std::int64_t>(id.get<std::int64_t>(), INT32_MAX)));
+  return prompt;
 }
 
-void read_chat(Reader& r, ChatRequest& c, bool join_parts) {
-  read_messages(r, c, join_parts);
-  r.read_json("tools", c.tools);
-  r.read_json("documents", c.documents);
-  r.read_json("chat_template_kwargs", c.template_kwargs);
-  r.read("chat_template", c.chat_template);
-  r.read("add_generation_prompt", c.add_generation_prompt);
-  r.read("continue_final_message", c.continue_final_message);
-  if (c.tools == "[]") c.tools = "null";
-  if (!c.template_kwargs.starts_with('{')) r.fail("chat_template_kwargs", "expected an object");
-  if (c.continue_final_message && c.add_generation_prompt && r.find("add_generation_prompt")) {
-    r.fail("continue_final_message", "excludes add_generation_prompt");
-  }
+void read_prompts(const Json& json, std::vector<Prompt>& prompts) {
+  if (json.is_string()) return prompts.push_back({json.get<std::string>(), {}, false});
+  if (json.empty() || json[0].is_number()) return prompts.push_back(ids_of(json));
+  for (const auto& item : json) read_prompts(item, prompts);
 }
 
 }  // namespace
 
 Result<ChatRequest> parse_chat(std::string_view body, const std::string& defaults, bool join_parts) {
-  ASSIGN_OR_RETURN(const Json json, parse_object(body));
-  Reader r(json);
+  ASSIGN_OR_RETURN(const Json json, read_body(body, shapes::kChat, rules::chat));
+  const Fields f(json);
   ChatRequest c;
-  read_common(r, defaults, c);
-  read_chat(r, c, join_parts);
-  read_chat_logprobs(r, c.sampling);
-  r.read("max_tokens", c.max_tokens, 1, INT32_MAX);
-  r.read("max_completion_tokens", c.max_tokens, 1, INT32_MAX);
-  check_sampling(r, c);
-  if (r.error()) return *r.error();
+  read_defaults(defaults, c);
+  RETURN_IF_ERROR(read_conversation(f, c, join_parts));
+  RETURN_IF_ERROR(read_common(f, c));
+  read_chat_logprobs(f, c);
+  f.read("max_tokens", c.max_tokens);
+  f.read("max_completion_tokens", c.max_tokens);
+  f.read("return_prompt_text", c.return_prompt_text);
   return c;
 }
 
 Result<CompletionRequest> parse_completion(std::string_view body, const std::string& defaults) {
-  ASSIGN_OR_RETURN(const Json json, parse_object(body));
-  Reader r(json);
+  ASSIGN_OR_RETURN(const Json json, read_body(body, shapes::kCompletion, rules::completion));
+  const Fields f(json);
   CompletionRequest c;
+  read_defaults(defaults, c);
   c.add_special_tokens = true;
+  RETURN_IF_ERROR(read_common(f, c));
   c.max_tokens = 16;
-  read_common(r, defaults, c);
-  r.read("max_tokens", c.max_tokens, c.echo ? 0 : 1, INT32_MAX);
-  r.read("logprobs", c.sampling.logprobs, -1, INT32_MAX);
-  if (const Json* prompt = r.find("prompt")) read_prompt(r, *prompt, c.prompts);
-  else r.fail("prompt", "is missing");
-  check_sampling(r, c);
-  if (r.error()) return *r.error();
+  f.read("max_tokens", c.max_tokens);
+  f.read("logprobs", c.sampling.logprobs);
+  if (c.echo && !c.sampling.prompt_logprobs) c.sampling.prompt_logprobs = c.sampling.logprobs;
+  read_named_logprobs(f, c);
+  c.echo_only = c.echo && c.max_tokens == 0;
+  if (c.echo_only) c.max_tokens = 1;
+  if (const Json* embeds = f.find("prompt_embeds"); embeds && *embeds != Json::array()) c.unsupported = "prompt_embeds";
+  if (const Json* prompt = f.find("prompt")) read_prompts(*prompt, c.prompts);
   return c;
 }
 
-Result<TokenizeRequest> parse_tokenize(std::string_view body) {
-  ASSIGN_OR_RETURN(const Json json, parse_object(body));
-  Reader r(json);
+Result<CompletionRequest> parse_generate(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, read_body(body, shapes::kGenerate, no_rule));
+  const Fields f(json), sampling(json["sampling_params"]);
+  CompletionRequest c;
+  read_plumbing(f, c);
+  read_sampling(sampling, c.sampling);
+  RETURN_IF_ERROR(read_structured(sampling, c.sampling.structured));
+  RETURN_IF_ERROR(read_logit_bias(sampling, c.sampling));
+  sampling.read("logprobs", c.sampling.logprobs);
+  const auto max_tokens = json["sampling_params"].find("max_tokens");
+  if (max_tokens == json["sampling_params"].end()) c.max_tokens = SamplingParams().max_tokens;
+  sampling.read("max_tokens", c.max_tokens);
+  c.prompts.push_back(ids_of(json["token_ids"]));
+  return c;
+}
+
+Result<TokenizeRequest> parse_tokenize(std::string_view body, bool join_parts) {
+  ASSIGN_OR_RETURN(Json json, parse_body(body));
   TokenizeRequest t;
-  if (r.find("messages")) {
-    t.chat.emplace();
-    read_chat(r, *t.chat, true);
+  const Status as_text = fit(shapes::kTokenizeText, json);
+  if (!as_text.ok()) {
+    if (!json.is_object() || !json.contains("messages")) return as_text.error();
+    RETURN_IF_ERROR(rules::generation_prompt(json));
+    if (!fit(shapes::kTokenizeChat, json).ok()) return as_text.error();
     t.add_special_tokens = false;
-  } else {
-    r.read("prompt", t.prompt.text);
-    if (!r.find("prompt")) r.fail("prompt", "is missing");
+    RETURN_IF_ERROR(read_conversation(Fields(json), t.chat.emplace(), join_parts));
   }
-  r.read("add_special_tokens", t.add_special_tokens);
-  r.read("return_token_strs", t.return_token_strs);
-  if (r.error()) return *r.error();
+  const Fields f(json);
+  f.read("prompt", t.prompt.text);
+  f.read("model", t.model);
+  f.read("add_special_tokens", t.add_special_tokens);
+  f.read("return_token_strs", t.return_token_strs);
   return t;
 }
 
-Result<std::vector<std::int32_t>> parse_detokenize(std::string_view body) {
-  ASSIGN_OR_RETURN(const Json json, parse_object(body));
-  Reader r(json);
-  std::vector<std::int32_t> tokens;
-  r.read("tokens", tokens);
-  if (!r.find("tokens")) r.fail("tokens", "is missing");
-  if (r.error()) return *r.error();
-  return tokens;
-}
-
-int status_of(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kInvalidArgument: return 400;
-    case ErrorCode::kUnauthorized: return 401;
-    case ErrorCode::kNotFound: return 404;
-    case ErrorCode::kResourceExhausted: return 429;
-    case ErrorCode::kUnimplemented: return 501;
-    case ErrorCode::kUnavailable: return 503;
-    case ErrorCode::kDeadlineExceeded: return 504;
-    default: return 500;
-  }
-}
-
-std::string error_body(const Error& error, int status) {
-  const char* type = status == 404   ? "NotFoundError"
-                     : status == 401 ? "AuthenticationError"
-                     : status == 429 ? "RateLimitError"
-                     : status == 501 ? "NotImplementedError"
-                     : status == 503 ? "ServiceUnavailableError"
-                     : status >= 500 ? "InternalServerError"
-                                     : "BadRequestError";
-  const Json body = {{"error", {{"message", error.message}, {"type", type},
-                                {"param", error.param.empty() ? Json() : Json(error.param)}, {"code", status}}}};
-  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+Result<DetokenizeRequest> parse_detokenize(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, read_body(body, shapes::kDetokenize, no_rule));
+  DetokenizeRequest d;
+  Fields(json).read("model", d.model);
+  Fields(json).read("tokens", d.tokens);
+  return d;
 }
 
 }  // namespace braid::protocol

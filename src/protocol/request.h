@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// OpenAI requests as plain structs. Unknown fields are ignored, as OpenAI-compatible servers do;
-// an error names the field in Error::param. JSON parts that only a chat template reads stay text.
+// Requests as plain structs. Unknown fields are ignored, as OpenAI-compatible servers do. JSON
+// parts that only a chat template reads stay text.
+// An error names its field in Error::param: "body.messages.0.role" where the body is misshapen,
+// "top_logprobs" where a rule about fields is broken.
 #pragma once
 
 #include <optional>
@@ -13,11 +15,11 @@
 
 namespace braid::protocol {
 
-// What both kinds of requests have.
+// What all kinds of requests have.
 struct CommonRequest {
   std::string model;
-  SamplingParams sampling;
-  std::optional<int> max_tokens;  // unset: what the context leaves (chat) or 16 (completions)
+  SamplingParams sampling;        // as asked for; sampling_for() checks and completes it
+  std::optional<int> max_tokens;  // unset: what the context leaves
   bool stream = false;
   bool include_usage = false;
   bool continuous_usage = false;
@@ -25,10 +27,16 @@ struct CommonRequest {
   bool return_token_ids = false;
   bool return_tokens_as_token_ids = false;
   bool add_special_tokens = false;
+  std::optional<int> truncate_prompt_tokens;  // -1: to the longest possible
+  bool truncate_left = true;                  // keeps the last tokens
   int priority = 0;
   std::string cache_salt;
   std::string request_id;
+  std::string unsupported;  // a field that asks for what Braid does not have
 };
+
+// The parameters for a prompt after which the context leaves `room` tokens.
+Result<SamplingParams> sampling_for(const CommonRequest& request, std::int64_t room);
 
 struct ChatRequest : CommonRequest {
   std::string messages = "[]";
@@ -38,6 +46,9 @@ struct ChatRequest : CommonRequest {
   std::string chat_template;
   bool add_generation_prompt = true;
   bool continue_final_message = false;
+  bool return_prompt_text = false;
+  std::string last_role;  // and content of the last message, for echo
+  std::string last_content;
 };
 
 struct Prompt {
@@ -46,7 +57,9 @@ struct Prompt {
   bool is_ids = false;
 };
 
+// With echo and max_tokens 0 nothing but the prompt is wanted: one token is generated and not shown.
 struct CompletionRequest : CommonRequest {
+  bool echo_only = false;
   std::vector<Prompt> prompts;
 };
 
@@ -54,18 +67,22 @@ struct CompletionRequest : CommonRequest {
 // `join_parts`: message contents given as parts become one text, joined by newlines.
 Result<ChatRequest> parse_chat(std::string_view body, const std::string& defaults, bool join_parts);
 Result<CompletionRequest> parse_completion(std::string_view body, const std::string& defaults);
+// Token ids and sampling parameters, of which nothing is taken from the server's defaults.
+Result<CompletionRequest> parse_generate(std::string_view body);
 
 struct TokenizeRequest {
+  std::string model;
   Prompt prompt;
   bool add_special_tokens = true;
   bool return_token_strs = false;
   std::optional<ChatRequest> chat;  // when "messages" is given
 };
-Result<TokenizeRequest> parse_tokenize(std::string_view body);
-Result<std::vector<std::int32_t>> parse_detokenize(std::string_view body);
+Result<TokenizeRequest> parse_tokenize(std::string_view body, bool join_parts);
 
-// {"error": {...}} and its HTTP status.
-int status_of(ErrorCode code);
-std::string error_body(const Error& error, int status);
+struct DetokenizeRequest {
+  std::string model;
+  std::vector<std::int32_t> tokens;
+};
+Result<DetokenizeRequest> parse_detokenize(std::string_view body);
 
 }  // namespace braid::protocol

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How one request wants its tokens chosen; the names and meanings are those of the OpenAI API and
-// its usual extensions. Plain data, valid after protocol::validate().
+// its usual extensions. Plain data, valid when it comes from protocol::sampling_for().
 #pragma once
 
 #include <cstdint>
@@ -13,19 +13,19 @@ namespace braid::protocol {
 
 // At most one is set: what the output must match.
 struct StructuredOutput {
-  enum class Kind { kNone, kJsonSchema, kJsonObject, kRegex, kChoice, kGrammar };
+  enum class Kind { kNone, kJsonSchema, kJsonObject, kRegex, kChoice, kGrammar, kStructuralTag };
   Kind kind = Kind::kNone;
-  std::string text;                  // schema as JSON, regex or grammar (Lark or EBNF)
+  std::string text;                  // schema or tag as JSON, regex or grammar (Lark or EBNF)
   std::vector<std::string> choices;  // kChoice
 };
 
 struct SamplingParams {
   int n = 1;
-  int max_tokens = 16;  // generated tokens per choice; 0 only with prompt_logprobs or echo
+  int max_tokens = 16;  // generated tokens per choice
   int min_tokens = 0;   // end-of-sequence and stop ids are not sampled before
   float temperature = 1.0f;  // 0: greedy
   float top_p = 1.0f;
-  int top_k = 0;  // 0: all
+  int top_k = 0;  // 0 or -1: all
   float min_p = 0.0f;
   float presence_penalty = 0.0f;
   float frequency_penalty = 0.0f;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// POST /v1/completions, its render, and /inference/v1/generate (tokens in, tokens out).
-#include <nlohmann/json.hpp>
-
+// POST /v1/completions and its render.
 #include "protocol/json_text.h"
 #include "serve/generation.h"
 #include "serve/logprobs_json.h"
+#include "serve/render_json.h"
 
 namespace braid::serve {
 namespace {
@@ -13,53 +12,72 @@ using protocol::json_string;
 
 class CompletionFormat final : public Format {
  public:
-  explicit CompletionFormat(std::vector<std::string> echoes) : echoes_(std::move(echoes)) {}
+  CompletionFormat(std::vector<std::string> echoes, bool echo_only) : echoes_(std::move(echoes)), echo_only_(echo_only) {}
 
   std::string id_prefix() const override { return "cmpl-"; }
-
   std::string stream_start(const Generation& g) override {
-    std::string events;
-    if (!g.request().echo) return events;
-    for (const auto& c : g.choices()) {
-      events += "data: " + stream_opening(g) + "[{\"index\":" + std::to_string(c.index) + ",\"text\":" +
-                json_string(echoes_[static_cast<std::size_t>(c.prompt)]) + ",\"logprobs\":null,\"finish_reason\":null}]}\n\n";
-    }
-    return events;
+    streams_.resize(g.choices().size());
+    return {};
   }
 
   std::string stream_piece(const Generation& g, const Choice& c, const Piece& piece) override {
-    const std::size_t offset = c.text.size() - piece.text.size();
-    std::string event = "data: " + stream_opening(g) + "[" + choice_json(g, c, piece.text, piece.logprobs, offset, piece.tokens) + "]";
-    if (g.request().continuous_usage) event += ",\"usage\":" + g.usage_json();
-    return event + "}\n\n";
+    Stream& stream = streams_[static_cast<std::size_t>(c.index)];
+    const Part part = part_of(g, c, piece.text, scores(piece.tokens, piece.logprobs), g.request().echo && !stream.begun);
+    std::string event = "data: " + stream_opening(g) + "[" + choice_json(g, c, part, stream.offset);
+    if (g.request().return_token_ids) {
+      event += ",\"token_ids\":" + id_list(piece.tokens);
+      if (!stream.begun) event += ",\"prompt_token_ids\":" + prompt_ids(g, c);
+    }
+    stream.begun = true;
+    return event + "}]" + stream_end(g, c);
   }
 
   std::string whole(const Generation& g) override {
-    std::string body = stream_opening(g) + "[";
+    std::string body = opening(g, stream_object()) + "[";
     for (const auto& c : g.choices()) {
-      const std::string text = (g.request().echo ? echoes_[static_cast<std::size_t>(c.prompt)] : "") + c.text;
-      body += (c.index ? "," : "") + choice_json(g, c, text, c.logprobs, text.size() - c.text.size(), c.tokens);
+      std::size_t offset = 0;
+      const bool ids = g.request().return_token_ids;
+      const Part part = part_of(g, c, c.text, scores(c.tokens, c.logprobs), g.request().echo);
+      body += (c.index ? "," : "") + choice_json(g, c, part, offset) + ",\"token_ids\":" + (ids ? id_list(c.tokens) : "null") +
+              ",\"prompt_logprobs\":" + prompt_logprobs(g, c) + ",\"prompt_token_ids\":" + (ids ? prompt_ids(g, c) : "null") +
+              ",\"routed_experts\":null,\"weight_versions\":null}";
     }
-    return body + "],\"usage\":" + g.usage_json() + ",\"system_fingerprint\":null,\"kv_transfer_params\":null}";
+    return body + "],\"service_tier\":null,\"system_fingerprint\":null,\"usage\":" + g.usage_json() + ",\"kv_transfer_params\":null,\"ec_transfer_params\":null,\"metrics\":null}";
   }
 
  private:
+  struct Stream {
+    bool begun = false;
+    std::size_t offset = 0;  // characters of the tokens that were told
+  };
+  struct Part {
+    std::string text;
+    std::vector<ScoredToken> tokens;
+  };
+
   std::string_view stream_object() const override { return "text_completion"; }
 
-  std::string choice_json(const Generation& g, const Choice& c, const std::string& text,
-                          std::span<const engine::PositionLogprobs> logprobs, std::size_t offset,
-                          std::span<const std::int32_t> tokens) const {
-    std::string json = "{\"index\":" + std::to_string(c.index) + ",\"text\":" + json_string(text) + ",\"logprobs\":";
-    json += g.request().sampling.logprobs ? completion_logprobs(g, logprobs, offset) : "null";
-    json += ",\"finish_reason\":" + finish_json(c) + ",\"stop_reason\":" + stop_reason_json(c);
-    if (g.request().return_token_ids) {
-      json += ",\"token_ids\":" + id_list(tokens) + ",\"prompt_token_ids\":" + id_list(g.prompts()[static_cast<std::size_t>(c.prompt)]);
-    }
-    if (!g.request().stream) json += ",\"prompt_logprobs\":" + prompt_logprobs(g, c.prompt_logprobs);
-    return json + "}";
+  Part part_of(const Generation& g, const Choice& c, const std::string& text, const std::vector<ScoredToken>& tokens, bool echo) const {
+    Part part;
+    if (echo) part = {echoes_[static_cast<std::size_t>(c.prompt)], prompt_scores(g, c)};
+    if (echo_only_) return part;
+    part.text += text;
+    part.tokens.insert(part.tokens.end(), tokens.begin(), tokens.end());
+    return part;
   }
 
-  std::vector<std::string> echoes_;
+  // Without its closing brace.
+  static std::string choice_json(const Generation& g, const Choice& c, const Part& part, std::size_t& offset) {
+    return "{\"index\":" + std::to_string(c.index) + ",\"text\":" + json_string(part.text) + ",\"logprobs\":" +
+           (g.request().sampling.logprobs ? completion_logprobs(g, part.tokens, offset) : "null") +
+           ",\"finish_reason\":" + finish_json(c) + ",\"stop_reason\":" + stop_reason_json(c);
+  }
+
+  static std::string prompt_ids(const Generation& g, const Choice& c) { return id_list(g.prompts()[static_cast<std::size_t>(c.prompt)]); }
+
+  std::vector<std::string> echoes_;  // by prompt
+  bool echo_only_;
+  std::vector<Stream> streams_;  // by choice
 };
 
 struct Parsed {
@@ -70,9 +88,9 @@ struct Parsed {
 Result<Parsed> read(const Context& context, std::string_view body) {
   Parsed parsed;
   ASSIGN_OR_RETURN(parsed.request, protocol::parse_completion(body, context.parts.generation_defaults));
-  RETURN_IF_ERROR(context.check_model(parsed.request.model));
+  RETURN_IF_ERROR(context.check(parsed.request));
   for (const auto& prompt : parsed.request.prompts) {
-    ASSIGN_OR_RETURN(auto tokens, tokens_of(context, prompt, parsed.request.add_special_tokens));
+    ASSIGN_OR_RETURN(auto tokens, tokens_of(context, prompt, parsed.request));
     parsed.prompts.push_back(std::move(tokens));
   }
   return parsed;
@@ -89,37 +107,13 @@ std::vector<std::string> echo_texts(const Context& context, const Parsed& parsed
   return echoes;
 }
 
-void generate(Context& context, Result<Parsed> parsed, Writer writer) {
-  if (!parsed.ok()) return send_error(writer, parsed.error());
-  auto echoes = echo_texts(context, *parsed);
-  std::make_shared<Generation>(context, std::move(parsed->request), std::move(parsed->prompts),
-                               std::make_unique<CompletionFormat>(std::move(echoes)), std::move(writer))->start();
-}
-
-// {"token_ids": [...], "sampling_params": {...}, ...} as a completions body.
-Result<std::string> as_completion(const std::string& body) {
-  using Json = nlohmann::ordered_json;
-  Json json = Json::parse(body, nullptr, false);
-  if (!json.is_object() || !json.contains("token_ids")) return invalid_argument("token_ids: is missing", "token_ids");
-  Json out = json.contains("sampling_params") && json["sampling_params"].is_object() ? json["sampling_params"] : Json::object();
-  for (const auto& [key, value] : json.items()) {
-    if (key != "token_ids" && key != "sampling_params") out[key] = value;
-  }
-  out["prompt"] = json["token_ids"];
-  out["return_token_ids"] = true;
-  return out.dump();
-}
-
 }  // namespace
 
 void handle_completion(Context& context, net::Request&& request, Writer writer) {
-  generate(context, read(context, request.body), std::move(writer));
-}
-
-void handle_generate(Context& context, net::Request&& request, Writer writer) {
-  const auto body = as_completion(request.body);
-  if (!body.ok()) return send_error(writer, body.error());
-  generate(context, read(context, *body), std::move(writer));
+  auto parsed = read(context, request.body);
+  if (!parsed.ok()) return send_error(writer, parsed.error());
+  auto format = std::make_unique<CompletionFormat>(echo_texts(context, *parsed), parsed->request.echo_only);
+  std::make_shared<Generation>(context, std::move(parsed->request), std::move(parsed->prompts), std::move(format), std::move(writer))->start();
 }
 
 void handle_completion_render(Context& context, net::Request&& request, Writer writer) {
@@ -127,8 +121,9 @@ void handle_completion_render(Context& context, net::Request&& request, Writer w
   if (!parsed.ok()) return send_error(writer, parsed.error());
   std::string body = "[";
   for (std::size_t i = 0; i < parsed->prompts.size(); ++i) {
-    body += (i ? ",{\"prompt\":" : "{\"prompt\":") + json_string(parsed->request.prompts[i].text) +
-            ",\"prompt_token_ids\":" + id_list(parsed->prompts[i]) + "}";
+    const auto rendered = rendered_json(context, parsed->request, parsed->prompts[i], "cmpl-");
+    if (!rendered.ok()) return send_error(writer, rendered.error());
+    body += (i ? "," : "") + *rendered;
   }
   send_json(writer, 200, body + "]");
 }

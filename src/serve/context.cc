@@ -27,6 +27,12 @@ Status Context::check_model(const std::string& name) const {
   return Error{ErrorCode::kNotFound, "The model `" + name + "` does not exist; served here: " + model_names.front(), "model"};
 }
 
+Status Context::check(const protocol::CommonRequest& request) const {
+  RETURN_IF_ERROR(check_model(request.model));
+  if (request.unsupported.empty()) return {};
+  return invalid_argument(request.unsupported + " is not supported; leave it out", request.unsupported);
+}
+
 void send_json(const Writer& writer, int status, std::string body) {
   net::Response response;
   response.status = status;
@@ -46,12 +52,20 @@ void send_text_queue_full(const Writer& writer) {
   send_error(writer, {ErrorCode::kResourceExhausted, "too many prompts wait to be tokenised; try again later", {}});
 }
 
-Result<std::vector<std::int32_t>> tokens_of(const Context& context, const protocol::Prompt& prompt, bool special) {
-  if (prompt.is_ids) return prompt.ids;
-  if (!context.parts.tokenizer) {
+Result<std::vector<std::int32_t>> tokens_of(const Context& context, const protocol::Prompt& prompt,
+                                            const protocol::CommonRequest& request) {
+  if (!prompt.is_ids && !context.parts.tokenizer) {
     return invalid_argument("this server has no tokenizer (--skip-tokenizer-init); send token ids", "prompt");
   }
-  return context.parts.tokenizer->encode(prompt.text, special);
+  auto tokens = prompt.is_ids ? prompt.ids : context.parts.tokenizer->encode(prompt.text, request.add_special_tokens);
+  const int truncate = request.truncate_prompt_tokens.value_or(INT32_MAX);
+  const int longest = std::max(1, context.parts.engine->max_model_len() - request.max_tokens.value_or(1));
+  const auto most = static_cast<std::size_t>(truncate < 0 ? longest : truncate);
+  if (tokens.size() <= most) return tokens;
+  const auto drop = static_cast<std::ptrdiff_t>(tokens.size() - most);
+  if (request.truncate_left) tokens.erase(tokens.begin(), tokens.begin() + drop);
+  else tokens.resize(most);
+  return tokens;
 }
 
 Result<std::string> render_chat(const Context& context, const protocol::ChatRequest& request) {

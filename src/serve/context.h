@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "net/http_server.h"
+#include "protocol/error_json.h"
 #include "protocol/request.h"
 #include "serve/cors.h"
 #include "serve/in_flight.h"
@@ -38,14 +39,17 @@ struct Context {
   std::int64_t now_seconds() const;
   // An error when the request names a model that is not served.
   Status check_model(const std::string& name) const;
+  // The same, or asks for what this server does not have.
+  Status check(const protocol::CommonRequest& request) const;
 };
 
 void send_json(const Writer& writer, int status, std::string body);
 void send_error(const Writer& writer, const Error& error);
 void send_text_queue_full(const Writer& writer);
 
-// Prompt tokens of a request; errors when there is no tokenizer or template.
-Result<std::vector<std::int32_t>> tokens_of(const Context& context, const protocol::Prompt& prompt, bool special);
+// Prompt tokens of a request, truncated as it asks; errors when there is no tokenizer or template.
+Result<std::vector<std::int32_t>> tokens_of(const Context& context, const protocol::Prompt& prompt,
+                                            const protocol::CommonRequest& request);
 Result<std::string> render_chat(const Context& context, const protocol::ChatRequest& request);
 
 // Handlers. Each answers its request, now or later; those that read a body run on the text queue's

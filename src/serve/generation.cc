@@ -20,8 +20,20 @@ const std::string& Format::stream_opening(const Generation& g) {
   return stream_opening_;
 }
 
+std::string Format::stream_end(const Generation& g, const Choice& c) {
+  if (!g.request().continuous_usage) return "}\n\n";
+  Usage usage;
+  usage.prompt = static_cast<std::int64_t>(g.prompts()[static_cast<std::size_t>(c.prompt)].size());
+  usage.completion = static_cast<std::int64_t>(c.tokens.size());
+  return ",\"usage\":" + g.usage_json(usage) + "}\n\n";
+}
+
 std::string Format::stream_usage(const Generation& g) {
   return "data: " + stream_opening(g) + "[],\"usage\":" + g.usage_json() + "}\n\n";
+}
+
+bool Format::needs_every_token(const Generation& g) const {
+  return g.request().return_token_ids || g.request().sampling.logprobs.has_value();
 }
 
 std::string Format::finish_json(const Choice& c) {
@@ -37,7 +49,9 @@ Generation::Generation(Context& context, protocol::CommonRequest request,
                        std::vector<std::vector<std::int32_t>> prompts, std::unique_ptr<Format> format, Writer writer)
     : context_(context), request_(std::move(request)), prompts_(std::move(prompts)), format_(std::move(format)),
       writer_(std::move(writer)), model_(request_.model.empty() ? context.model_names.front() : request_.model),
-      created_(context.now_seconds()) {}
+      created_(context.now_seconds()) {
+  if (context_.settings.enable_force_include_usage) request_.include_usage = request_.continuous_usage = true;
+}
 
 void Generation::make_choices() {
   const int n = request_.sampling.n;
@@ -57,6 +71,11 @@ void Generation::make_choices() {
 void Generation::start() {
   id_ = request_.request_id.empty() ? context_.new_id(format_->id_prefix())
                                     : format_->id_prefix() + request_.request_id;
+  for (const auto& prompt : prompts_) {
+    auto sampling = protocol::sampling_for(request_, context_.parts.engine->max_model_len() - static_cast<std::int64_t>(prompt.size()));
+    if (!sampling.ok()) return send_error(writer_, sampling.error());
+    sampling_.push_back(std::move(*sampling));
+  }
   make_choices();
   const auto& sampling = request_.sampling;
   const bool quick = sampling.structured.kind == protocol::StructuredOutput::Kind::kNone && sampling.bad_words.empty();
@@ -65,20 +84,18 @@ void Generation::start() {
 }
 
 void Generation::admit() {
-  for (const auto& prompt : prompts_) {
-    auto request = context_.parts.engine->admit(message_for(prompt));
+  for (std::size_t p = 0; p < prompts_.size(); ++p) {
+    auto request = context_.parts.engine->admit(message_for(p));
     if (!request.ok()) return send_error(writer_, request.error());
     admitted_.push_back(std::move(*request));
   }
   context_.http->post([self = shared_from_this()] { self->open(); });
 }
 
-engine::SubmitMessage Generation::message_for(const std::vector<std::int32_t>& prompt) const {
+engine::SubmitMessage Generation::message_for(std::size_t prompt) const {
   engine::SubmitMessage message;
-  message.prompt = prompt;
-  message.params = request_.sampling;
-  const auto left = context_.parts.engine->max_model_len() - static_cast<std::int64_t>(prompt.size());
-  message.params.max_tokens = request_.max_tokens.value_or(static_cast<int>(std::max<std::int64_t>(1, left)));
+  message.prompt = prompts_[prompt];
+  message.params = sampling_[prompt];
   message.priority = request_.priority;
   message.cache_salt = request_.cache_salt;
   message.request_id = id_;
@@ -122,12 +139,18 @@ void Generation::receive(engine::TokenMessage&& message) {
   Choice& choice = choices_[static_cast<std::size_t>(prompt * request_.sampling.n + message.index)];
   if (choice.done()) return;
   const Piece piece = advance(choice, message);
-  if (request_.stream && (choice.done() || !piece.text.empty() || (!piece.tokens.empty() && request_.return_token_ids))) {
-    writer_->write(choice.finish == FinishReason::kError
-                       ? "data: " + protocol::error_body(internal_error(choice.error), 500) + "\n\n"
-                       : format_->stream_piece(*this, choice, piece));
+  if (choice.finish == FinishReason::kError) return fail(internal_error(choice.error));
+  if (request_.stream && (choice.done() || !piece.text.empty() || (!piece.tokens.empty() && format_->needs_every_token(*this)))) {
+    writer_->write(format_->stream_piece(*this, choice, piece));
   }
   if (done_ == choices_.size()) finish();
+}
+
+void Generation::fail(const Error& error) {
+  cancel_all();
+  if (!request_.stream) return send_error(writer_, error);
+  writer_->write("data: " + protocol::error_body(error, protocol::status_of(error.code)) + "\n\ndata: [DONE]\n\n");
+  writer_->end();
 }
 
 Piece Generation::advance(Choice& choice, engine::TokenMessage& message) {
@@ -168,14 +191,11 @@ void Generation::finish() {
   for (const auto& [id, prompt] : submitted_) context_.mailbox->remove(id);
   if (request_.stream) {
     std::string tail;
-    if (request_.include_usage || context_.settings.enable_force_include_usage) tail += format_->stream_usage(*this);
+    if (request_.include_usage) tail += format_->stream_usage(*this);
     tail += "data: [DONE]\n\n";
     writer_->write(tail);
     writer_->end();
     return;
-  }
-  for (const auto& choice : choices_) {
-    if (choice.finish == FinishReason::kError) return send_error(writer_, internal_error(choice.error));
   }
   send_json(writer_, 200, format_->whole(*this));
 }
@@ -187,11 +207,11 @@ void Generation::cancel_all() {
   }
 }
 
-std::string Generation::usage_json() const {
-  std::string json = "{\"prompt_tokens\":" + std::to_string(usage_.prompt) +
-                     ",\"total_tokens\":" + std::to_string(usage_.prompt + usage_.completion) +
-                     ",\"completion_tokens\":" + std::to_string(usage_.completion) + ",\"prompt_tokens_details\":";
-  if (context_.settings.enable_prompt_tokens_details) json += "{\"cached_tokens\":" + std::to_string(usage_.cached) + "}";
+std::string Generation::usage_json(const Usage& usage) const {
+  std::string json = "{\"prompt_tokens\":" + std::to_string(usage.prompt) +
+                     ",\"total_tokens\":" + std::to_string(usage.prompt + usage.completion) +
+                     ",\"completion_tokens\":" + std::to_string(usage.completion) + ",\"prompt_tokens_details\":";
+  if (context_.settings.enable_prompt_tokens_details) json += "{\"cached_tokens\":" + std::to_string(usage.cached) + "}";
   else json += "null";
   return json + "}";
 }

@@ -48,7 +48,8 @@ struct Usage {
 
 class Generation;
 
-// How an endpoint writes its answer. Pieces are never those of a failed choice.
+// How an endpoint writes its answer. Pieces are never those of a failed choice; they come whenever
+// a choice has new text or has ended, and with every token if needs_every_token().
 class Format {
  public:
   virtual ~Format() = default;
@@ -56,7 +57,8 @@ class Format {
   virtual std::string stream_start(const Generation& g) = 0;  // events before the first token
   virtual std::string stream_piece(const Generation& g, const Choice& choice, const Piece& piece) = 0;
   virtual std::string whole(const Generation& g) = 0;
-  std::string stream_usage(const Generation& g);
+  virtual std::string stream_usage(const Generation& g);
+  virtual bool needs_every_token(const Generation& g) const;
 
  protected:
   // What streamed objects are called, "chat.completion.chunk".
@@ -65,6 +67,8 @@ class Format {
   static std::string opening(const Generation& g, std::string_view object);
   // That of every streamed one, made once.
   const std::string& stream_opening(const Generation& g);
+  // The end of a streamed event about a choice: its usage, if wanted, and the closing brace.
+  static std::string stream_end(const Generation& g, const Choice& choice);
   static std::string finish_json(const Choice& choice);
   static std::string stop_reason_json(const Choice& choice);
 
@@ -88,21 +92,24 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   const std::string& id() const { return id_; }
   std::int64_t created() const { return created_; }
   const std::string& model() const { return model_; }
-  std::string usage_json() const;
+  std::string usage_json() const { return usage_json(usage_); }
+  std::string usage_json(const Usage& usage) const;
 
  private:
   void make_choices();
   void admit();
-  engine::SubmitMessage message_for(const std::vector<std::int32_t>& prompt) const;
+  engine::SubmitMessage message_for(std::size_t prompt) const;
   void open();
   Status submit();
   Piece advance(Choice& choice, engine::TokenMessage& message);
   void finish();
+  void fail(const Error& error);
   void cancel_all();
 
   Context& context_;
   protocol::CommonRequest request_;
   std::vector<std::vector<std::int32_t>> prompts_;
+  std::vector<protocol::SamplingParams> sampling_;  // one per prompt
   std::vector<std::unique_ptr<engine::Admitted>> admitted_;  // one per prompt, until submitted
   std::unique_ptr<Format> format_;
   Writer writer_;

@@ -5,48 +5,62 @@
 #include "serve/logprobs_json.h"
 
 namespace braid::serve {
+namespace {
+
+using protocol::append_json_string;
+using protocol::json_string;
+
+// With the prompt's text in place of the conversation.
+Result<protocol::TokenizeRequest> read(const Context& context, std::string_view body) {
+  ASSIGN_OR_RETURN(auto request, protocol::parse_tokenize(body, context.join_parts));
+  RETURN_IF_ERROR(context.check_model(request.model));
+  if (request.chat) {
+    ASSIGN_OR_RETURN(request.prompt.text, render_chat(context, *request.chat));
+  }
+  return request;
+}
+
+std::string token_texts(const text::Tokenizer& tokenizer, std::span<const std::int32_t> tokens) {
+  std::string texts = "[";
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (i) texts += ',';
+    append_json_string(texts, tokenizer.token(tokens[i]));
+  }
+  return texts + "]";
+}
+
+}  // namespace
 
 void handle_tokenize(Context& context, net::Request&& request, Writer writer) {
-  auto parsed = protocol::parse_tokenize(request.body);
+  const auto parsed = read(context, request.body);
   if (!parsed.ok()) return send_error(writer, parsed.error());
-  if (parsed->chat) {
-    auto text = render_chat(context, *parsed->chat);
-    if (!text.ok()) return send_error(writer, text.error());
-    parsed->prompt.text = std::move(*text);
-  }
-  const auto tokens = tokens_of(context, parsed->prompt, parsed->add_special_tokens);
+  protocol::CommonRequest whole;  // nothing is truncated
+  whole.add_special_tokens = parsed->add_special_tokens;
+  const auto tokens = tokens_of(context, parsed->prompt, whole);
   if (!tokens.ok()) return send_error(writer, tokens.error());
-  std::string texts = "null";
-  if (parsed->return_token_strs) {
-    texts = "[";
-    for (std::size_t i = 0; i < tokens->size(); ++i) {
-      if (i) texts += ',';
-      protocol::append_json_string(texts, context.parts.tokenizer->token((*tokens)[i]));
-    }
-    texts += "]";
-  }
   send_json(writer, 200, "{\"count\":" + std::to_string(tokens->size()) + ",\"max_model_len\":" +
                              std::to_string(context.parts.engine->max_model_len()) + ",\"tokens\":" + id_list(*tokens) +
-                             ",\"token_strs\":" + texts + "}");
+                             ",\"token_strs\":" + (parsed->return_token_strs ? token_texts(*context.parts.tokenizer, *tokens) : "null") + "}");
 }
 
 void handle_detokenize(Context& context, net::Request&& request, Writer writer) {
-  const auto tokens = protocol::parse_detokenize(request.body);
-  if (!tokens.ok()) return send_error(writer, tokens.error());
+  const auto parsed = protocol::parse_detokenize(request.body);
+  if (!parsed.ok()) return send_error(writer, parsed.error());
+  if (const Status status = context.check_model(parsed->model); !status.ok()) return send_error(writer, status.error());
   if (!context.parts.tokenizer) return send_error(writer, invalid_argument("this server has no tokenizer"));
-  std::string body = "{\"prompt\":";
-  protocol::append_json_string(body, context.parts.tokenizer->decode(*tokens, false));
-  send_json(writer, 200, body + "}");
+  send_json(writer, 200, "{\"prompt\":" + json_string(context.parts.tokenizer->decode(parsed->tokens, false)) + "}");
 }
 
 void handle_models(Context& context, net::Request&&, Writer writer) {
+  const std::string created = std::to_string(context.started);
   std::string body = "{\"object\":\"list\",\"data\":[";
   for (const auto& name : context.model_names) {
-    body += &name == &context.model_names.front() ? "{\"id\":" : ",{\"id\":";
-    protocol::append_json_string(body, name);
-    body += ",\"object\":\"model\",\"created\":" + std::to_string(context.started) + ",\"owned_by\":\"braid\",\"root\":";
-    protocol::append_json_string(body, context.parts.model_path);
-    body += ",\"parent\":null,\"max_model_len\":" + std::to_string(context.parts.engine->max_model_len()) + ",\"permission\":[]}";
+    body += (&name == &context.model_names.front() ? "{\"id\":" : ",{\"id\":") + json_string(name) +
+            ",\"object\":\"model\",\"created\":" + created + ",\"owned_by\":\"braid\",\"root\":" + json_string(context.parts.model_path) +
+            ",\"parent\":null,\"max_model_len\":" + std::to_string(context.parts.engine->max_model_len()) +
+            ",\"permission\":[{\"id\":" + json_string("modelperm-" + name) + ",\"object\":\"model_permission\",\"created\":" + created +
+            ",\"allow_create_engine\":false,\"allow_sampling\":true,\"allow_logprobs\":true,\"allow_search_indices\":false,"
+            "\"allow_view\":true,\"allow_fine_tuning\":false,\"organization\":\"*\",\"group\":null,\"is_blocking\":false}]}";
   }
   send_json(writer, 200, body + "]}");
 }

@@ -95,13 +95,13 @@ class Api(unittest.TestCase):
 
     def test_render_and_generate(self):
         _, rendered = self.server.post("/v1/chat/completions/render", {"messages": [{"role": "user", "content": "hi"}]})
-        status, answer = self.server.post("/inference/v1/generate", {"token_ids": rendered["prompt_token_ids"], "sampling_params": {"temperature": 0, "max_tokens": 3}})
+        status, answer = self.server.post("/inference/v1/generate", {**rendered, "sampling_params": {"temperature": 0, "max_tokens": 3}})
         self.assertEqual((status, len(answer["choices"][0]["token_ids"])), (200, 3))
 
     def test_errors_name_the_field(self):
         messages = [{"role": "user", "content": "hi"}]
         for body, status, param in (({"messages": messages, "temperature": -1}, 400, "temperature"), ({"messages": messages, "model": "x"}, 404, "model"),
-                                    ({"messages": messages, "n": 2, "temperature": 0}, 400, "n"), (b"{", 400, None),
+                                    ({"messages": messages, "n": "two"}, 400, "body.n"), (b"{", 400, "body.1"), ({"messages": messages, "n": 2, "temperature": 0}, 400, None),
                                     ({"messages": messages, "max_tokens": 100000}, 400, None)):
             got, answer = self.server.post("/v1/chat/completions", body)
             self.assertEqual((got, answer["error"]["code"]), (status, status))

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "require.h"
+#include "protocol/error_json.h"
 #include "protocol/request.h"
 
 namespace {
@@ -25,14 +26,15 @@ bool answered(const Result<T>& parsed) {
 }
 
 void check(const protocol::CommonRequest& r) {
-  const auto& s = r.sampling;
+  const auto sampling = protocol::sampling_for(r, 100);
+  if (!answered(sampling)) return;
+  const auto& s = *sampling;
   require(s.temperature >= 0 && s.temperature <= 2, "temperature");
-  require(s.top_p > 0 && s.top_p <= 1 && s.min_p >= 0 && s.min_p <= 1 && s.top_k >= 0, "top_p, min_p, top_k");
-  require(s.n >= 1 && s.min_tokens >= 0 && s.repetition_penalty > 0, "n, min_tokens, repetition_penalty");
-  require(!r.max_tokens || *r.max_tokens >= 0, "max_tokens");
+  require(s.top_p > 0 && s.top_p <= 1 && s.min_p >= 0 && s.min_p <= 1 && s.top_k >= -1, "top_p, min_p, top_k");
+  require(s.n >= 1 && s.max_tokens >= 1 && s.min_tokens >= 0 && s.repetition_penalty > 0, "n, min_tokens, repetition_penalty");
   require(!s.logprobs || *s.logprobs >= -1, "logprobs");
   for (const auto& stop : s.stop) require(!stop.empty(), "stop");
-  for (const auto& [id, bias] : s.logit_bias) require(id >= 0 && bias >= -100 && bias <= 100, "logit_bias");
+  for (const auto& [id, bias] : s.logit_bias) require(bias >= -100 && bias <= 100, "logit_bias");
 }
 
 void check(const protocol::ChatRequest& r) {
@@ -51,11 +53,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   if (const auto completion = protocol::parse_completion(body, kDefaults); answered(completion)) {
     check(*completion);
-    require(!completion->prompts.empty(), "there is a prompt");
+    require(!completion->prompts.empty() || !completion->unsupported.empty(), "there is a prompt");
   }
-  if (const auto tokenize = protocol::parse_tokenize(body); answered(tokenize) && tokenize->chat) check(*tokenize->chat);
-  if (const auto tokens = protocol::parse_detokenize(body); answered(tokens)) {
-    for (const auto id : *tokens) require(id >= 0, "token ids are natural numbers");
+  if (const auto generate = protocol::parse_generate(body); answered(generate)) check(*generate);
+  if (const auto tokenize = protocol::parse_tokenize(body, true); answered(tokenize) && tokenize->chat) check(*tokenize->chat);
+  if (const auto detokenize = protocol::parse_detokenize(body); answered(detokenize)) {
+    for (const auto id : detokenize->tokens) require(id >= 0, "token ids are natural numbers");
   }
   return 0;
 }

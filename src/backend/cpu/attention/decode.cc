@@ -157,8 +157,6 @@ std::vector<ops::Kernel<ops::AttentionDecode>> attention_decode_kernels() {
 #if defined(__x86_64__)
         entry<kAvx2, kAvx2Decode>(), entry<kAvx512, kAvx512Decode>(),
         entry<kAvx512Bf16, kAvx512Bf16Decode>(),
-#elif defined(__aarch64__)
-        entry<kNeon, kNeonDecode>(),
 #endif
   };
 }

@@ -41,7 +41,6 @@ struct DecodeTier {
 };
 
 extern const DecodeTier kScalarDecode;
-extern const DecodeTier kNeonDecode;
 #if defined(__x86_64__)
 extern const DecodeTier kAvx2Decode;
 extern const DecodeTier kAvx512Decode;

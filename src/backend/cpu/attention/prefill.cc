@@ -292,8 +292,6 @@ std::vector<ops::Kernel<ops::AttentionPrefill>> attention_prefill_kernels() {
 #if defined(__x86_64__)
         entry<kAvx2, kAvx2Prefill>(), entry<kAvx512, kAvx512Prefill>(),
         entry<kAvx512Bf16, kAvx512Bf16Prefill>(),
-#elif defined(__aarch64__)
-        entry<kNeon, kNeonPrefill>(),
 #endif
   };
 }

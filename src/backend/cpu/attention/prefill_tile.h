@@ -54,7 +54,6 @@ struct PrefillTier {
 };
 
 extern const PrefillTier kScalarPrefill;
-extern const PrefillTier kNeonPrefill;
 #if defined(__x86_64__)
 extern const PrefillTier kAvx2Prefill;
 extern const PrefillTier kAvx512Prefill;

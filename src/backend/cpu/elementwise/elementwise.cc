@@ -207,8 +207,6 @@ ElementwiseKernels elementwise_kernels() {
 #if defined(__x86_64__)
   add<kAvx2, kAvx2Rows>(all);
   add<kAvx512, kAvx512Rows>(all);
-#elif defined(__aarch64__)
-  add<kNeon, kNeonRows>(all);
 #endif
   return all;
 }

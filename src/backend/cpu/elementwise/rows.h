@@ -61,7 +61,6 @@ struct RowKernels {
 };
 
 extern const RowKernels kScalarRows;
-extern const RowKernels kNeonRows;
 #if defined(__x86_64__)
 extern const RowKernels kAvx2Rows;
 extern const RowKernels kAvx512Rows;

@@ -32,8 +32,6 @@ struct MatrixKernels {
         kernel<kAvx512Gemm, kAvx512>(),
         kernel<kAvx512Bf16Gemm, kAvx512Vbmi>(),
         kernel<kAmxGemm, kAmx>(),
-#elif defined(__aarch64__)
-        kernel<kNeonGemm, kNeon>(),
 #endif
         reference,
     };

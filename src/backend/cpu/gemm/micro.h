@@ -74,7 +74,6 @@ extern const MicroTier kAvx2Gemm;
 extern const MicroTier kAvx512Gemm;
 extern const MicroTier kAvx512Bf16Gemm;
 extern const MicroTier kAmxGemm;
-extern const MicroTier kNeonGemm;
 
 // The int8 functions of the AVX-512 VNNI tier, in a file of their own.
 void int8_gemm(const MicroArgs& args);

@@ -21,10 +21,8 @@ extern const PeakLoop kAvx512Bf16Peak;
 extern const PeakLoop kAvx512Int8Peak;
 extern const PeakLoop kAmxBf16Peak;
 extern const PeakLoop kAmxInt8Peak;
-extern const PeakLoop kNeonF32Peak;
 extern const ReadLoop kScalarRead;
 extern const ReadLoop kAvx2Read;
 extern const ReadLoop kAvx512Read;
-extern const ReadLoop kNeonRead;
 
 }  // namespace braid::cpu

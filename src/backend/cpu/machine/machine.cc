@@ -106,8 +106,6 @@ Loops loops_for(const Capabilities& caps) {
     loops.bf16 = kAmxBf16Peak;
     loops.int8 = kAmxInt8Peak;
   }
-#elif defined(__aarch64__)
-  if (caps.has("neon")) loops = {"neon", kNeonF32Peak, {}, {}, kNeonRead};
 #endif
   return loops;
 }

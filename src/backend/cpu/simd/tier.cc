@@ -16,7 +16,6 @@ extern const Tier kAmx{"amx",
                        50,
                        {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512bf16", "avx512vbmi",
                         "avx512vnni", "amx-tile", "amx-bf16", "amx-int8"}};
-extern const Tier kNeon{"neon", 20, {"neon"}};
 
 std::string missing(const Capabilities& caps, const Tier& tier) {
   for (const char* const* feature = tier.features; *feature; ++feature) {

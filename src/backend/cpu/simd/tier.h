@@ -20,7 +20,6 @@ extern const Tier kAvx512;
 extern const Tier kAvx512Bf16;
 extern const Tier kAvx512Vbmi;  // named avx512bf16 too: with byte tables and VNNI
 extern const Tier kAmx;
-extern const Tier kNeon;
 
 // "lacks avx2", or empty when every feature of the tier is there.
 std::string missing(const Capabilities& caps, const Tier& tier);
