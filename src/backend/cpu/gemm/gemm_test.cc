@@ -194,6 +194,28 @@ TEST(LinearKernels, AZeroScaleMakesZeros) {
   }
 }
 
+TEST(LinearKernels, ACodeThatIsNoNumberMakesItsOutputNoNumber) {
+  auto stream = make_stream({.threads = 2});
+  Stored w(DType::kF8E4M3, 70, 200, 5);
+  w.values.as<std::uint8_t>()[3 * 200 + 150] = 0x7f;
+  w.values.as<std::uint8_t>()[69 * 200] = 0xff;
+  for (const DType xt : {DType::kBF16, DType::kF32}) {
+    const ops::Linear::Problem problem{xt, WeightFormat::kF8, 70, 200, 1};
+    for (const auto* kernel : runnable(kernels().linear, problem, stream->capabilities())) {
+      const auto packed = kernel->prepare({&w.weight, 1}, problem, *stream);
+      for (const std::int64_t m : {1, 9}) {
+        TestRows x(xt, m, 200), y(DType::kF32, m, 70);
+        x.fill(11);
+        kernel->run({&packed, x.view, y.view}, *stream);
+        const std::vector<float> got = y.values();
+        for (std::size_t i = 0; i < got.size(); ++i) {
+          EXPECT_EQ(std::isnan(got[i]), i % 70 == 3 || i % 70 == 69) << kernel->name << " output " << i % 70;
+        }
+      }
+    }
+  }
+}
+
 TEST(LinearKernels, ARowIsTheSameInEveryBatchAndWithEveryWorkerCount) {
   for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kF8, WeightFormat::kI8}) {
     auto one = make_stream({.threads = 1});

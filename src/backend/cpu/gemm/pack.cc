@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -55,11 +56,28 @@ bool usual_scales(const Weight& w) {
   return true;
 }
 
-bool fits_f8(std::span<const Weight> parts, Layout layout) {
+bool has_nan(const Weight& w, Stream& stream) {
+  const auto* codes = static_cast<const std::uint8_t*>(w.values.data) + w.stored(0, 0);
+  const std::int64_t rows = w.transposed ? w.cols : w.rows;
+  const std::int64_t length = w.transposed ? w.rows : w.cols;
+  std::atomic<bool> found{false};
+  stream.split(rows, static_cast<double>(length) / 8, [&](std::int64_t begin, std::int64_t end, int) {
+    unsigned any = 0;
+    for (std::int64_t r = begin; r < end; ++r) {
+      const std::uint8_t* row = codes + r * w.values.cols();
+      for (std::int64_t i = 0; i < length; ++i) any |= (row[i] & 0x7f) == 0x7f;
+    }
+    if (any != 0) found.store(true, std::memory_order_relaxed);
+  });
+  return found.load(std::memory_order_relaxed);
+}
+
+bool fits_f8(std::span<const Weight> parts, Layout layout, Stream& stream) {
   const std::int64_t first = first_block_of(parts[0]);
   for (const Weight& w : parts) {
     if (w.values.dtype != DType::kF8E4M3 || first_block_of(w) != first) return false;
     if (w.scaled() != parts[0].scaled() || w.block != parts[0].block || !usual_scales(w)) return false;
+    if (layout == Layout::kRows && has_nan(w, stream)) return false;
   }
   const bool odd = first % 2 != 0 || (parts[0].scaled() && parts[0].block % 2 != 0);
   return layout == Layout::kRows || first == parts[0].cols || !odd;
@@ -276,7 +294,7 @@ PackedWeight pack(std::span<const Weight> parts, WeightFormat format, const Pack
                   Stream& stream) {
   CHECK(!parts.empty() && parts.size() % static_cast<std::size_t>(shape.batch) == 0);
   for (const Weight& part : parts) CHECK(part.cols == shape.k);
-  if (format == WeightFormat::kF8 && !fits_f8(parts, shape.layout)) format = WeightFormat::kBF16;
+  if (format == WeightFormat::kF8 && !fits_f8(parts, shape.layout, stream)) format = WeightFormat::kBF16;
   PackedWeight w;
   w.format = format;
   w.n = shape.n;
