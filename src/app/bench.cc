@@ -206,7 +206,8 @@ Status bench_engine(const EngineBench& bench) {
     std::printf("%-8s %6d %12.0f %12.0f %6.1f%%\n", c.name.c_str(), c.batch, c.tokens_per_s, c.floor_tokens_per_s,
                 100 * c.tokens_per_s / c.floor_tokens_per_s);
     if (json) json << "{\"case\":\"" << c.name << "\",\"batch\":" << c.batch << ",\"tokens_per_s\":" << c.tokens_per_s
-                   << ",\"floor_tokens_per_s\":" << c.floor_tokens_per_s << "}\n";
+                   << ",\"floor_tokens_per_s\":" << c.floor_tokens_per_s
+                   << ",\"share\":" << c.tokens_per_s / c.floor_tokens_per_s << "}\n";
   }
   if (!bench.json.empty() && !json) return internal_error("can't write " + bench.json);
   return {};
