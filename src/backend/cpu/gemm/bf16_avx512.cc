@@ -21,7 +21,13 @@ namespace {
 
 using braid::cpu::Panels;
 
-template <class Source, int M, int P, bool kGated>
+// Panels of at least this size come from memory, and few rows wait for it: one panel at a time is
+// one rising stream, which the processor fetches ahead by itself faster than when told.
+constexpr std::int64_t kStreamBytes = 32 << 10;
+template <class Source>
+constexpr std::int64_t kStreamRows = Source::kPairBytes == 128 ? 4 : 2;
+
+template <class Source, int M, int P, bool kGated, bool kPrefetch = true>
 __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::int64_t panel) {
   const Source source;
   const unsigned char* x[M];
@@ -57,6 +63,7 @@ __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::i
 #pragma GCC unroll 8
       for (int p = 0; p < P; ++p) {
         source.load(wp + p * size, wv[2 * p], wv[2 * p + 1]);
+        if (!kPrefetch) continue;
         _mm_prefetch(reinterpret_cast<const char*>(wp + p * size + ahead), _MM_HINT_T1);
         if (Source::kPairBytes == 128) {
           _mm_prefetch(reinterpret_cast<const char*>(wp + p * size + ahead + 64), _MM_HINT_T1);
@@ -98,12 +105,12 @@ __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::i
   }
 }
 
-template <class Source, int M, bool kGated>
+template <class Source, int M, bool kGated, bool kPrefetch = true>
 void rows_by_one(const MicroArgs& a, std::int64_t row, std::int64_t count, std::int64_t panel) {
   if (count == M) {
-    tile<Source, M, 1, kGated>(a, row, panel);
+    tile<Source, M, 1, kGated, kPrefetch>(a, row, panel);
   } else if constexpr (M > 1) {
-    rows_by_one<Source, M - 1, kGated>(a, row, count, panel);
+    rows_by_one<Source, M - 1, kGated, kPrefetch>(a, row, count, panel);
   }
 }
 
@@ -117,6 +124,9 @@ std::int64_t few_rows(const MicroArgs& a, std::int64_t panel) {
 template <class Source, bool kGated>
 void gemm(const MicroArgs& a) {
   std::int64_t panel = a.panel0;
+  if (a.rows <= kStreamRows<Source> && a.w.panel_bytes >= kStreamBytes) {
+    for (; panel < a.panel1; ++panel) rows_by_one<Source, 4, kGated, false>(a, 0, a.rows, panel);
+  }
   if (a.rows == 1) panel = few_rows<Source, 1, 4, kGated>(a, panel);
   if (a.rows == 2) panel = few_rows<Source, 2, 2, kGated>(a, panel);
   if (a.rows == 3) panel = few_rows<Source, 3, 2, kGated>(a, panel);

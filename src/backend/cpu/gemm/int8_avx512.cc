@@ -2,11 +2,11 @@
 // int8 matrix kernels with AVX-512 VNNI; opt-in, since rounding inputs and weights changes results.
 //
 // Idea: VPDPBUSD multiplies unsigned by signed bytes, so weights are stored plus 128 ([k/4][32][4])
-// and 128 times the sum of a row's codes is taken off after each block of 128 inputs. A block's
+// and a block of 128 inputs starts from minus 128 times the sum of the row's codes. A block's
 // exact int32 sums become float32 times the scale of the row and that of the output, added up in
 // the first-level cache: the registers belong to the int32 tile.
 // Tile: up to 4 rows x 64 outputs (16 sums, 4 weights, 1 broadcast; GCC 12 spills with six rows),
-// 1 x 128 for one row.
+// 1 x 128 for one row, 1 x 32 for one row of weights that lie in memory.
 // Blocks are added in rising order: bit-identical for every tile.
 // Bound: VPDPBUSD from 4 rows on, memory below.
 #include <immintrin.h>
@@ -19,13 +19,14 @@
 namespace {
 
 constexpr std::int64_t kBlock = 128;
+constexpr std::int64_t kStreamBytes = 32 << 10;  // as in bf16_avx512.cc
 
 struct BlockScale {
   float scale;
   std::int32_t offset;
 };
 
-template <int M, int P>
+template <int M, int P, bool kPrefetch>
 __attribute__((noinline)) void multiply(const MicroArgs& a, std::int64_t row, std::int64_t panel,
                                         float* sums) {
   const unsigned char* x[M];
@@ -33,10 +34,14 @@ __attribute__((noinline)) void multiply(const MicroArgs& a, std::int64_t row, st
     x[m] = a.x + (a.index ? a.index[row + m] : row + m) * a.x_stride;
   }
   const std::int64_t scales_at = (a.w.k + 63) / 64 * 64;
+  const auto scale_of = [scales_at](const unsigned char* codes, std::int64_t block) {
+    BlockScale s;
+    __builtin_memcpy(&s, codes + scales_at + block * 8, 8);
+    return s;
+  };
   const unsigned char* w = a.w.data + panel * a.w.panel_bytes;
   const std::int64_t size = a.w.panel_bytes;
   const std::int64_t quads = (a.w.k + 3) / 4;
-  for (int i = 0; i < M * 2 * P; ++i) _mm512_store_ps(sums + i * 16, _mm512_setzero_ps());
   for (std::int64_t b = 0; b < a.w.blocks; ++b) {
     const std::int64_t begin = b * (kBlock / 4);
     const std::int64_t end = b + 1 == a.w.blocks ? quads : begin + kBlock / 4;
@@ -46,7 +51,7 @@ __attribute__((noinline)) void multiply(const MicroArgs& a, std::int64_t row, st
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 8
-      for (int j = 0; j < 2 * P; ++j) c[m][j] = _mm512_setzero_si512();
+      for (int j = 0; j < 2 * P; ++j) c[m][j] = _mm512_set1_epi32(-scale_of(x[m], b).offset);
     }
     for (std::int64_t q = begin; q < end; ++q) {
       __m512i wv[2 * P];
@@ -54,7 +59,7 @@ __attribute__((noinline)) void multiply(const MicroArgs& a, std::int64_t row, st
       for (int j = 0; j < 2 * P; ++j) {
         const unsigned char* from = w + j / 2 * size + q * 128 + j % 2 * 64;
         wv[j] = _mm512_loadu_si512(from);
-        _mm_prefetch(reinterpret_cast<const char*>(from + ahead), _MM_HINT_T1);
+        if (kPrefetch) _mm_prefetch(reinterpret_cast<const char*>(from + ahead), _MM_HINT_T1);
       }
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
@@ -67,26 +72,23 @@ __attribute__((noinline)) void multiply(const MicroArgs& a, std::int64_t row, st
     }
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
-      BlockScale s;
-      __builtin_memcpy(&s, x[m] + scales_at + b * 8, 8);
-      const __m512i offset = _mm512_set1_epi32(s.offset);
-      const __m512 scale = _mm512_set1_ps(s.scale);
+      const __m512 scale = _mm512_set1_ps(scale_of(x[m], b).scale);
 #pragma GCC unroll 8
       for (int j = 0; j < 2 * P; ++j) {
         const float* factors = a.w.factors + ((panel + j / 2) * a.w.blocks + b) * 32 + j % 2 * 16;
         const __m512 f = _mm512_mul_ps(scale, _mm512_loadu_ps(factors));
-        const __m512 v = _mm512_cvtepi32_ps(_mm512_sub_epi32(c[m][j], offset));
+        const __m512 v = _mm512_cvtepi32_ps(c[m][j]);
         float* sum = sums + (m * 2 * P + j) * 16;
-        _mm512_store_ps(sum, _mm512_fmadd_ps(v, f, _mm512_load_ps(sum)));
+        _mm512_store_ps(sum, b == 0 ? _mm512_mul_ps(v, f) : _mm512_fmadd_ps(v, f, _mm512_load_ps(sum)));
       }
     }
   }
 }
 
-template <int M, int P, bool kGated>
+template <int M, int P, bool kGated, bool kPrefetch = true>
 void tile(const MicroArgs& a, std::int64_t row, std::int64_t panel) {
   alignas(64) float sums[M * P * 32];
-  multiply<M, P>(a, row, panel, sums);
+  multiply<M, P, kPrefetch>(a, row, panel, sums);
   for (int m = 0; m < M; ++m) {
     for (int p = 0; p < P; ++p) {
       const __m512 v0 = _mm512_load_ps(sums + (m * P + p) * 32);
@@ -114,6 +116,9 @@ void rows_by(const MicroArgs& a, std::int64_t row, std::int64_t count, std::int6
 template <bool kGated>
 void gemm(const MicroArgs& a) {
   std::int64_t panel = a.panel0;
+  if (a.rows == 1 && a.w.panel_bytes >= kStreamBytes) {
+    for (; panel < a.panel1; ++panel) tile<1, 1, kGated, false>(a, 0, panel);
+  }
   if (a.rows == 1) {
     for (; panel + 4 <= a.panel1; panel += 4) tile<1, 4, kGated>(a, 0, panel);
   }
@@ -129,6 +134,44 @@ void gemm(const MicroArgs& a) {
   }
 }
 
+// One block of up to 128 inputs: codes of the nearest multiples of its largest magnitude / 127.
+template <bool kBf16>
+BlockScale quantise_block(const void* row, std::int64_t begin, std::int64_t count, signed char* codes) {
+  const auto left = [count](int i) { return static_cast<int>(count) - 16 * i; };
+  __m512 v[8];
+  __m512 largest = _mm512_setzero_ps();
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    const std::int64_t at = begin + 16 * i;
+    v[i] = kBf16 ? Avx512::load_bf16(static_cast<const std::uint16_t*>(row) + at, left(i))
+                 : Avx512::load(static_cast<const float*>(row) + at, left(i));
+    largest = _mm512_max_ps(largest, _mm512_abs_ps(v[i]));
+  }
+  const float peak = Avx512::max(largest);
+  const __m512 inverse = _mm512_set1_ps(peak > 0 ? 127.0f / peak : 0.0f);
+  __m512i sum = _mm512_setzero_si512();
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(v[i], inverse));
+    sum = _mm512_add_epi32(sum, q);
+    _mm_mask_storeu_epi8(codes + 16 * i, Avx512::lanes(left(i)), _mm512_cvtsepi32_epi8(q));
+  }
+  return {peak / 127, 128 * _mm512_reduce_add_epi32(sum)};
+}
+
+template <bool kBf16>
+void quantise_row(const void* row, std::int64_t k, void* out) {
+  auto* codes = static_cast<signed char*>(out);
+  auto* scales = codes + (k + 63) / 64 * 64;
+  for (std::int64_t begin = 0; begin < k; begin += kBlock, scales += 8) {
+    const bool full = begin + kBlock <= k;
+    const BlockScale s = full ? quantise_block<kBf16>(row, begin, kBlock, codes + begin)
+                              : quantise_block<kBf16>(row, begin, k - begin, codes + begin);
+    __builtin_memcpy(scales, &s, sizeof(s));
+  }
+  for (std::int64_t i = k; i % 4; ++i) codes[i] = 0;
+}
+
 }  // namespace
 
 namespace braid::cpu {
@@ -137,27 +180,7 @@ void int8_gemm(const MicroArgs& args) { gemm<false>(args); }
 void int8_gate_up(const MicroArgs& args) { gemm<true>(args); }
 
 void int8_load_row(const void* row, bool bf16, std::int64_t k, void* out) {
-  auto* codes = static_cast<signed char*>(out);
-  auto* scales = codes + (k + 63) / 64 * 64;
-  for (std::int64_t begin = 0; begin < k; begin += kBlock, scales += 8) {
-    const std::int64_t end = begin + kBlock < k ? begin + kBlock : k;
-    __m512 largest = _mm512_setzero_ps();
-    for (std::int64_t i = begin; i < end; i += 16) {
-      largest = _mm512_max_ps(largest, _mm512_abs_ps(load_row<Avx512>(row, bf16, i, part<Avx512>(end, i))));
-    }
-    const float peak = Avx512::max(largest);
-    const __m512 inverse = _mm512_set1_ps(peak > 0 ? 127.0f / peak : 0.0f);
-    __m512i sum = _mm512_setzero_si512();
-    for (std::int64_t i = begin; i < end; i += 16) {
-      const int n = part<Avx512>(end, i);
-      const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(load_row<Avx512>(row, bf16, i, n), inverse));
-      sum = _mm512_add_epi32(sum, q);
-      _mm_mask_storeu_epi8(codes + i, Avx512::lanes(n), _mm512_cvtsepi32_epi8(q));
-    }
-    const BlockScale s{peak / 127, 128 * _mm512_reduce_add_epi32(sum)};
-    __builtin_memcpy(scales, &s, sizeof(s));
-  }
-  for (std::int64_t i = k; i % 4; ++i) codes[i] = 0;
+  bf16 ? quantise_row<true>(row, k, out) : quantise_row<false>(row, k, out);
 }
 
 }  // namespace braid::cpu
