@@ -337,7 +337,7 @@ Result<TokenizeRequest> parse_tokenize(std::string_view body, bool join_parts) {
     RETURN_IF_ERROR(read_conversation(Fields(json), t.chat.emplace(), join_parts));
   }
   const Fields f(json);
-  f.read("prompt", t.prompt.text);
+  if (!t.chat) f.read("prompt", t.prompt.text);  // with messages it may be anything
   f.read("model", t.model);
   f.read("add_special_tokens", t.add_special_tokens);
   f.read("return_token_strs", t.return_token_strs);
