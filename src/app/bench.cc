@@ -7,11 +7,13 @@
 #include <numeric>
 #include <sstream>
 
+#include "app/bench_speculation.h"
 #include "app/commands.h"
 #include "app/load.h"
 #include "app/parse.h"
 #include "backend/cpu/machine/machine.h"
 #include "config/reference.h"
+#include "engine/speculation/make.h"
 
 namespace braid::app {
 namespace {
@@ -23,6 +25,7 @@ struct EngineBench {
   int context = 32;
   double seconds = 1.0;
   std::string json;
+  engine::SpeculativeSettings speculation;
 
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
@@ -32,6 +35,7 @@ struct EngineBench {
     v.field("context", self.context, {.help = "Tokens in the cache when decoding begins", .unit = "tokens", .min = 0});
     v.field("seconds", self.seconds, {.help = "Time spent on each case", .unit = "seconds", .min = 0.001, .max = 60});
     v.field("json", self.json, {.help = "File for one JSON line a case"});
+    v.section("speculative-config", self.speculation, "Measures also decoding of chats with so many drafted tokens");
   }
 };
 
@@ -175,10 +179,12 @@ Result<std::vector<int>> batches_of(const std::string& text) {
 Status bench_engine(const EngineBench& bench) {
   ASSIGN_OR_RETURN(const auto batches, batches_of(bench.batch));
   const int most = batches.empty() ? 1 : *std::max_element(batches.begin(), batches.end());
+  RETURN_IF_ERROR(engine::check_speculation(bench.speculation));
   model::Options options;
-  options.max_model_len = std::max(bench.prompt, bench.context + 1);
-  options.max_batched_tokens = std::max({bench.prompt, most, bench.context});
-  options.max_sequences = most;
+  options.max_model_len = std::max({bench.prompt, bench.context + 1, kChatTokens});
+  options.max_sequences = most * (1 + bench.speculation.tokens());
+  options.max_batched_tokens = std::max({bench.prompt, options.max_sequences, bench.context, kChatTokens});
+  options.draft_module = bench.speculation.uses_draft_module();
   ASSIGN_OR_RETURN(LoadedModel loaded, load_model(bench.model, options, true));
   const auto limits = cpu::measure_machine(*loaded.stream);
   const bool int8 = bench.model.cpu_activations == "int8", f32 = bench.model.dtype == "float32";
@@ -210,7 +216,8 @@ Status bench_engine(const EngineBench& bench) {
                    << ",\"share\":" << c.tokens_per_s / c.floor_tokens_per_s << "}\n";
   }
   if (!bench.json.empty() && !json) return internal_error("can't write " + bench.json);
-  return {};
+  if (!bench.speculation.enabled()) return {};
+  return bench_speculation(loaded, bench.model, bench.speculation, batches, bench.seconds);
 }
 
 int bench_machine() {

@@ -32,7 +32,8 @@ model::Options model_options(const ServeSettings& settings, int length) {
   model::Options options;
   options.max_model_len = length;
   options.max_batched_tokens = settings.engine.scheduler.max_num_batched_tokens;
-  options.max_sequences = settings.engine.scheduler.max_num_seqs;
+  options.max_sequences = settings.engine.scheduler.max_num_seqs * (1 + settings.engine.speculation.tokens());
+  options.draft_module = settings.engine.speculation.uses_draft_module();
   return options;
 }
 

@@ -10,6 +10,7 @@
 #include "app/ranks.h"
 #include "base/log.h"
 #include "config/reference.h"
+#include "engine/speculation/make.h"
 #include "serve/server.h"
 
 namespace braid::app {
@@ -40,6 +41,10 @@ Status run(ServeSettings settings, Words words) {
   const sigset_t signals = stop_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before any thread starts
   signal(SIGPIPE, SIG_IGN);
+  RETURN_IF_ERROR(engine::check_speculation(settings.engine.speculation));
+  if (settings.engine.speculation.tokens() > 0 && settings.parallel.enable_expert_parallel && settings.parallel.size > 1) {
+    return invalid_argument("--speculative-config does not go with --enable-expert-parallel yet; leave one of them out", "speculative-config");
+  }
   ASSIGN_OR_RETURN(const int length, model_length(settings.engine.scheduler.max_model_len, settings.model.model));
   settings.engine.scheduler.max_model_len = length;
   if (settings.parallel.headless) return run_headless(settings, words);

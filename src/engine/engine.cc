@@ -15,6 +15,7 @@
 #include "engine/admission.h"
 #include "engine/cache_size.h"
 #include "engine/loop.h"
+#include "engine/speculation/make.h"
 
 namespace braid::engine {
 namespace {
@@ -53,6 +54,7 @@ Plan plan_for(const Settings& settings, const kv::Layout& layout, std::int64_t a
   plan.admission.seed = static_cast<std::uint64_t>(settings.seed);
   plan.scheduler.max_batched_tokens = s.max_num_batched_tokens;
   plan.scheduler.max_sequences = s.max_num_seqs;
+  plan.scheduler.max_drafts = settings.speculation.tokens();
   plan.scheduler.long_prefill_threshold = s.long_prefill_token_threshold;
   plan.scheduler.chunked_prefill = s.enable_chunked_prefill;
   plan.scheduler.prefix_caching = settings.cache.enable_prefix_caching;
@@ -88,6 +90,14 @@ void announce_cache(const Settings& settings,
       .set(1);
 }
 
+// Without it when the model cannot even be timed: its first step will say why.
+std::unique_ptr<Speculation> speculation_for(const Settings& settings, const SpeculationParts& parts) {
+  auto speculation = make_speculation(settings, parts);
+  if (speculation.ok()) return std::move(speculation).value();
+  log_warning("speculative decoding is off", {{"reason", speculation.error().message}});
+  return nullptr;
+}
+
 class ThreadedEngine final : public Engine {
  public:
   ThreadedEngine(std::unique_ptr<model::Model> model,
@@ -102,7 +112,8 @@ class ThreadedEngine final : public Engine {
         hasher_(algorithm_of(settings), settings.cache.prefix_caching_hash_seed),
         cache_(model_->cache_layout(), plan.blocks, settings.cache.block_size),
         admission_(plan.admission, std::move(vocabulary), &hasher_, &metrics, &clock),
-        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, {}, lockstep}),
+        speculation_(speculation_for(settings, {model_.get(), &cache_, plan.admission.max_model_len, &metrics, &clock})),
+        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep}),
         stats_(loop_.stats()),
         thread_([this] { run(); }) {}
 
@@ -220,6 +231,7 @@ class ThreadedEngine final : public Engine {
   prefix::BlockHasher hasher_;
   kv::Cache cache_;
   Admission admission_;
+  std::unique_ptr<Speculation> speculation_;
   Loop loop_;
 
   BoundedQueue<Command> inbox_{std::numeric_limits<std::size_t>::max()};

@@ -20,6 +20,7 @@ Loop::Loop(const Parts& parts)
       pool_(parts.cache->num_blocks()),
       scheduler_(parts.limits, &pool_),
       runner_(parts.model, parts.cache),
+      speculation_(parts.speculation),
       trace_(parts.trace),
       lockstep_(parts.lockstep) {
   metrics_->healthy.set(1);
@@ -38,6 +39,7 @@ void Loop::receive(std::unique_ptr<Request> owned) {
   if (!healthy()) {
     for (auto& choice : request.choices) end_with_message(*choice, FinishReason::kError, failure_);
     emit();
+    retired_.clear();
     return;
   }
   scheduler_.add(*request.choices.front());
@@ -62,6 +64,7 @@ void Loop::end_all(FinishReason reason, const std::string& error) {
     for (auto& choice : request->choices) end_with_message(*choice, reason, error);
   }
   emit();
+  retired_.clear();
   publish();
 }
 
@@ -78,9 +81,11 @@ bool Loop::step() {
   }
   if (!agreed->anything()) {
     emit();
+    retired_.clear();
     publish();
     return false;
   }
+  const int drafts = speculation_ == nullptr ? 0 : speculation_->decide(plan_);
   const auto logits = runner_.run(plan_, agreed->most_tokens);
   ++steps_;
   if (!logits.ok()) {
@@ -92,6 +97,9 @@ bool Loop::step() {
     commit(plan_.work[i], runner_.rows()[i], logits.value(), now);
   }
   emit();
+  const Status drafted = drafts > 0 ? speculation_->draft(plan_, runner_.rows(), drafts, scheduler_) : Status();
+  retired_.clear();
+  if (!drafted.ok()) die(drafted.error().message);
   publish();
   return true;
 }
@@ -149,18 +157,34 @@ void Loop::note_admitted(Choice& choice, TimePoint now) {
 }
 
 void Loop::commit(const PlannedWork& work,
-                  const LogitRows& rows,
+                  const ItemRows& rows,
                   Matrix<const float> logits,
                   TimePoint now) {
   auto& choice = *static_cast<Choice*>(work.sequence);
   if (choice.wants_prompt_rows) collect_prompt_logprobs(choice, rows, logits);
   scheduler_.commit(choice, work.count);
   if (rows.next < 0) return;
-  const auto columns = std::min<std::int64_t>(logits.cols, admission_->vocabulary().size);
-  take_token(choice, {logits.row(rows.next), static_cast<std::size_t>(columns)}, now);
+  const int accepted = verify(choice, work.drafts, rows.next, logits, now);
+  if (work.drafts > 0) speculation_->observe(work.drafts, accepted);
+  choice.drafts.clear();
 }
 
-void Loop::collect_prompt_logprobs(Choice& choice, const LogitRows& rows, Matrix<const float> logits) {
+// Samples token after token, from logits that presume the drafts before them, while those come true.
+int Loop::verify(Choice& choice, int drafts, std::int32_t row, Matrix<const float> logits, TimePoint now) {
+  const auto columns = static_cast<std::size_t>(
+      std::min<std::int64_t>(logits.cols, admission_->vocabulary().size));
+  int accepted = 0;
+  while (true) {
+    const bool goes_on = take_token(choice, {logits.row(row + accepted), columns}, now);
+    const auto next = static_cast<std::size_t>(accepted);
+    if (accepted == drafts || choice.tokens.back() != choice.drafts[next]) return accepted;
+    ++accepted;
+    if (!goes_on) return accepted;
+    scheduler_.commit(choice, 1);
+  }
+}
+
+void Loop::collect_prompt_logprobs(Choice& choice, const ItemRows& rows, Matrix<const float> logits) {
   if (choice.prompt_logprobs.empty()) choice.prompt_logprobs.emplace_back(std::nullopt);
   const auto columns = static_cast<std::size_t>(
       std::min<std::int64_t>(logits.cols, admission_->vocabulary().size));
@@ -174,7 +198,7 @@ void Loop::collect_prompt_logprobs(Choice& choice, const LogitRows& rows, Matrix
   }
 }
 
-void Loop::take_token(Choice& choice, std::span<const float> logits, TimePoint now) {
+bool Loop::take_token(Choice& choice, std::span<const float> logits, TimePoint now) {
   TokenMessage message = message_for(choice);
   if (choice.request->params.max_tokens == 0) {
     message.finish = FinishReason::kLength;
@@ -191,7 +215,9 @@ void Loop::take_token(Choice& choice, std::span<const float> logits, TimePoint n
   if (choice.index == 0 && !choice.spoke) release_siblings(*choice.request);
   choice.spoke = true;
   choice.wants_prompt_rows = false;
-  if (finish != FinishReason::kNone) end_choice(choice, finish);
+  if (finish == FinishReason::kNone) return true;
+  end_choice(choice, finish);
+  return false;
 }
 
 void Loop::append_token(Choice& choice,
@@ -309,7 +335,6 @@ void Loop::emit() {
     if (outbox->requests == 0) outboxes_.erase(outbox->subscriber.get());
   }
   filled_.clear();
-  retired_.clear();
 }
 
 void Loop::publish() {

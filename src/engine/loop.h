@@ -15,6 +15,7 @@
 #include "engine/request.h"
 #include "engine/runner.h"
 #include "engine/scheduler.h"
+#include "engine/speculation/speculation.h"
 #include "kv/block_pool.h"
 #include "kv/cache.h"
 
@@ -30,6 +31,7 @@ class Loop {
     Metrics* metrics = nullptr;
     const Clock* clock = nullptr;
     SchedulerLimits limits;
+    Speculation* speculation = nullptr;  // null: off
     // Sees every plan before it runs; may be empty.
     std::function<void(const StepPlan&)> trace = {};
     // The ranks to step with; null: this one is alone.
@@ -59,9 +61,10 @@ class Loop {
   Result<Agreement> agree();
   void note_plan(TimePoint now);
   void note_admitted(Choice& choice, TimePoint now);
-  void commit(const PlannedWork& work, const LogitRows& rows, Matrix<const float> logits, TimePoint now);
-  void collect_prompt_logprobs(Choice& choice, const LogitRows& rows, Matrix<const float> logits);
-  void take_token(Choice& choice, std::span<const float> logits, TimePoint now);
+  void commit(const PlannedWork& work, const ItemRows& rows, Matrix<const float> logits, TimePoint now);
+  int verify(Choice& choice, int drafts, std::int32_t row, Matrix<const float> logits, TimePoint now);
+  void collect_prompt_logprobs(Choice& choice, const ItemRows& rows, Matrix<const float> logits);
+  bool take_token(Choice& choice, std::span<const float> logits, TimePoint now);
   void append_token(Choice& choice,
                     std::int32_t token,
                     std::span<const float> logits,
@@ -86,6 +89,7 @@ class Loop {
   kv::BlockPool pool_;
   Scheduler scheduler_;
   Runner runner_;
+  Speculation* const speculation_;
   const std::function<void(const StepPlan&)> trace_;
   Lockstep* const lockstep_;
   sample::Scratch scratch_;

@@ -25,7 +25,7 @@ using sample::TokenLogprob;  // token, logprob, rank (1 = most likely)
 // again among them).
 using PositionLogprobs = std::vector<TokenLogprob>;
 
-// What one choice (0 <= index < n) gained in one step.
+// What one choice (0 <= index < n) gained: a token, or how it ended. One step may bring several.
 struct TokenMessage {
   RequestId request = 0;
   int index = 0;

@@ -41,6 +41,11 @@ struct Metrics {
   metrics::Counter prefix_cache_queries;
   metrics::Counter prefix_cache_hits;
   metrics::Counter corrupted_requests;
+  metrics::Counter spec_decode_drafts;
+  metrics::Counter spec_decode_draft_tokens;
+  metrics::Counter spec_decode_accepted_tokens;
+  metrics::Family<metrics::Counter> spec_decode_accepted_by_position{{"position"}};
+  metrics::Gauge spec_decode_tokens;
 
   metrics::Histogram time_to_first_token{metrics::first_token_buckets()};
   metrics::Histogram inter_token_latency{metrics::token_latency_buckets()};
@@ -62,6 +67,7 @@ struct Metrics {
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
     describe_state(self, v);
+    describe_speculation(self, v);
     describe_requests(self, v);
   }
 
@@ -96,6 +102,21 @@ struct Metrics {
              self.corrupted_requests,
              "Choices whose logits held no finite number");
     v.metric("vllm:iteration_tokens_total", self.iteration_tokens, "Tokens computed per step");
+  }
+
+  template <class Self, class Visitor>
+  static void describe_speculation(Self& self, Visitor& v) {
+    v.metric("vllm:spec_decode_num_drafts", self.spec_decode_drafts, "Drafts checked, of one token or more");
+    v.metric("vllm:spec_decode_num_draft_tokens", self.spec_decode_draft_tokens, "Drafted tokens checked");
+    v.metric("vllm:spec_decode_num_accepted_tokens",
+             self.spec_decode_accepted_tokens,
+             "Drafted tokens that came true");
+    v.metric("vllm:spec_decode_num_accepted_tokens_per_pos",
+             self.spec_decode_accepted_by_position,
+             "Drafted tokens that came true, by position in their draft");
+    v.metric("braid:spec_decode_tokens",
+             self.spec_decode_tokens,
+             "Tokens drafted per sequence, as decided for the last step");
   }
 
   template <class Self, class Visitor>

@@ -20,17 +20,15 @@ Result<Matrix<const float>> Runner::run(const StepPlan& plan, std::int64_t most_
   return logits;
 }
 
-void Runner::add_prompt_rows(const PlannedWork& work, LogitRows& rows) {
+void Runner::add_prompt_rows(const PlannedWork& work, ItemRows& rows) {
   const Sequence& s = *work.sequence;
   const std::int32_t end = std::min(s.computed + work.count, s.prompt_length);
   if (s.computed >= end) return;
-  batch_.prefill.push_back({static_cast<std::int32_t>(batch_.token_ids.size()),
-                            end - s.computed,
-                            s.computed,
-                            s.pages.data()});
+  rows.prompt_row = static_cast<std::int32_t>(batch_.tokens());
+  batch_.prefill.push_back({rows.prompt_row, end - s.computed, s.computed, s.pages.data()});
   rows.prompt_first = static_cast<std::int32_t>(batch_.logit_rows.size());
   for (std::int32_t position = s.computed; position < end; ++position) {
-    add_token(s, position);
+    add_token(s, position, s.tokens[static_cast<std::size_t>(position)]);
     if (position + 1 == s.length()) {
       rows.next = want_logits();
     } else if (s.wants_prompt_rows && position + 1 < s.prompt_length) {
@@ -40,18 +38,24 @@ void Runner::add_prompt_rows(const PlannedWork& work, LogitRows& rows) {
   }
 }
 
-void Runner::add_generated_rows(const PlannedWork& work, LogitRows& rows) {
+void Runner::add_generated_rows(const PlannedWork& work, ItemRows& rows) {
   const Sequence& s = *work.sequence;
   const std::int32_t end = s.computed + work.count;
+  rows.generated_row = static_cast<std::int32_t>(batch_.tokens());
   for (std::int32_t position = std::max(s.computed, s.prompt_length); position < end; ++position) {
-    add_token(s, position);
+    add_token(s, position, s.tokens[static_cast<std::size_t>(position)]);
     batch_.decode.push_back({position, s.pages.data()});
     if (position + 1 == s.length()) rows.next = want_logits();
   }
+  for (std::int32_t i = 0; i < work.drafts; ++i) {
+    add_token(s, end + i, s.drafts[static_cast<std::size_t>(i)]);
+    batch_.decode.push_back({end + i, s.pages.data()});
+    want_logits();
+  }
 }
 
-void Runner::add_token(const Sequence& s, std::int32_t position) {
-  batch_.token_ids.push_back(s.tokens[static_cast<std::size_t>(position)]);
+void Runner::add_token(const Sequence& s, std::int32_t position, std::int32_t token) {
+  batch_.token_ids.push_back(token);
   batch_.positions.push_back(position);
   batch_.slots.push_back(s.pages.slot(position));
 }

@@ -10,11 +10,15 @@
 
 namespace braid::engine {
 
-// Which rows of the logits belong to one item of the plan.
-struct LogitRows {
-  std::int32_t prompt_first = 0;  // rows of the logits for prompt positions, in order, if wanted
+// Which rows belong to one item of the plan. Of the logits:
+struct ItemRows {
+  std::int32_t prompt_first = 0;  // for prompt positions, in order, if wanted
   std::int32_t prompt_count = 0;
-  std::int32_t next = -1;         // the row that predicts the next token; -1 if more is to come
+  std::int32_t next = -1;         // predicts the next token; -1 if more is to come. Those behind it
+                                  // predict what follows the drafted tokens.
+  // And of the batch, the first rows of its prompt and of its generated tokens:
+  std::int32_t prompt_row = 0;
+  std::int32_t generated_row = 0;
 };
 
 class Runner {
@@ -26,18 +30,18 @@ class Runner {
   // The result and rows() are valid until the next call.
   Result<Matrix<const float>> run(const StepPlan& plan, std::int64_t most_tokens = 0);
   // One per item of the plan.
-  const std::vector<LogitRows>& rows() const { return rows_; }
+  const std::vector<ItemRows>& rows() const { return rows_; }
 
  private:
-  void add_prompt_rows(const PlannedWork& work, LogitRows& rows);
-  void add_generated_rows(const PlannedWork& work, LogitRows& rows);
-  void add_token(const Sequence& sequence, std::int32_t position);
+  void add_prompt_rows(const PlannedWork& work, ItemRows& rows);
+  void add_generated_rows(const PlannedWork& work, ItemRows& rows);
+  void add_token(const Sequence& sequence, std::int32_t position, std::int32_t token);
   std::int32_t want_logits();
 
   model::Model* model_;
   kv::Cache* cache_;
   model::Batch batch_;
-  std::vector<LogitRows> rows_;
+  std::vector<ItemRows> rows_;
 };
 
 }  // namespace braid::engine

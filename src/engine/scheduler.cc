@@ -43,9 +43,13 @@ void Scheduler::remove(Sequence& sequence) {
 void Scheduler::plan(StepPlan& plan) {
   plan.clear();
   token_budget_ = limits_.max_batched_tokens;
-  decode_budget_ = limits_.max_sequences;
+  decode_budget_ = limits_.max_sequences * (1 + limits_.max_drafts);
+  draft_budget_ = std::min(token_budget_, decode_budget_);
   order_.assign(running_.begin(), running_.end());
-  for (Sequence* sequence : order_) sequence->planned = 0;
+  for (Sequence* sequence : order_) {
+    sequence->planned = 0;
+    draft_budget_ -= sequence->decoding();
+  }
   for (Sequence* sequence : order_) {
     if (sequence->decoding()) plan_running(*sequence, plan);
   }
@@ -62,8 +66,16 @@ void Scheduler::plan_running(Sequence& sequence, StepPlan& plan) {
   if (sequence.state != Sequence::State::kRunning) return;
   const std::int32_t count = affordable(sequence);
   if (count > 0 && make_room(sequence, sequence.computed + count, plan)) {
-    schedule(sequence, count, plan);
+    schedule(sequence, count, affordable_drafts(sequence), plan);
   }
+}
+
+std::int32_t Scheduler::affordable_drafts(Sequence& s) {
+  const auto wanted = static_cast<std::int32_t>(s.drafts.size());
+  const std::int32_t count = std::clamp(draft_budget_, 0, wanted);
+  if (count == 0 || !s.pages.grow(*pool_, s.length() + count)) return 0;
+  draft_budget_ -= count;
+  return count;
 }
 
 std::int32_t Scheduler::affordable(const Sequence& s) const {
@@ -95,16 +107,18 @@ void Scheduler::preempt(Sequence& victim, StepPlan& plan) {
   victim.pages.release(*pool_);
   victim.computed = 0;
   victim.named_blocks = 0;
+  victim.followed = 0;
+  victim.drafts.clear();
   plan.preempted.push_back(&victim);
   add(victim);
 }
 
-void Scheduler::schedule(Sequence& sequence, std::int32_t count, StepPlan& plan) {
-  sequence.planned = count;
-  token_budget_ -= count;
-  decode_budget_ -= generated_rows(sequence, count);
-  plan.tokens += count;
-  plan.work.push_back({&sequence, count});
+void Scheduler::schedule(Sequence& sequence, std::int32_t count, std::int32_t drafts, StepPlan& plan) {
+  sequence.planned = count + drafts;
+  token_budget_ -= sequence.planned;
+  decode_budget_ -= generated_rows(sequence, sequence.planned);
+  plan.tokens += sequence.planned;
+  plan.work.push_back({&sequence, sequence.computed, count, drafts});
 }
 
 std::vector<kv::BlockId> Scheduler::reusable_blocks(Sequence& s) const {
@@ -142,6 +156,7 @@ bool Scheduler::admit(Sequence& s, StepPlan& plan) {
     s.computed = 0;
     return false;
   }
+  s.followed = s.computed;
   for (const kv::BlockId block : reused) s.pages.share(*pool_, block);
   s.named_blocks = limits_.prefix_caching ? reused.size() : 0;
   s.pages.grow(*pool_, s.length());
@@ -150,7 +165,7 @@ bool Scheduler::admit(Sequence& s, StepPlan& plan) {
   running_.push_back(&s);
   s.state = Sequence::State::kRunning;
   plan.admitted.push_back(&s);
-  schedule(s, count, plan);
+  schedule(s, count, 0, plan);
   return true;
 }
 

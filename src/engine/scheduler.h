@@ -2,7 +2,8 @@
 // Decides what the next step computes. Pure bookkeeping: no model, no clock, no threads.
 //
 // Rules, in order:
-//   1. Sequences that decode go first, one token each.
+//   1. Sequences that decode go first, one token each, and behind it their drafted tokens, as far as
+//      budget and free blocks allow when every one has its token. Drafts never cost others a block.
 //   2. Then running sequences that still compute their prompt (or recompute after a preemption) take
 //      what is left of the token budget, in chunks.
 //   3. Then waiting sequences are admitted in order, while the budget, the number of sequences and
@@ -24,16 +25,19 @@ namespace braid::engine {
 
 struct SchedulerLimits {
   std::int32_t max_batched_tokens = 2048;
-  std::int32_t max_sequences = 128;  // running, and rows of generated tokens in one step
+  std::int32_t max_sequences = 128;  // running
+  std::int32_t max_drafts = 0;       // per sequence
   std::int32_t long_prefill_threshold = 0;
   bool chunked_prefill = true;
   bool prefix_caching = true;
 };
 
-// Tokens [sequence.computed, sequence.computed + count).
+// Tokens [first, first + count) of the sequence, and the first `drafts` of its drafts.
 struct PlannedWork {
   Sequence* sequence = nullptr;
+  std::int32_t first = 0;
   std::int32_t count = 0;
+  std::int32_t drafts = 0;
 };
 
 struct StepPlan {
@@ -58,6 +62,8 @@ class Scheduler {
   void plan(StepPlan& plan);
   // `count` tokens were computed: blocks that became full can be reused from now on.
   void commit(Sequence& sequence, std::int32_t count);
+  // Free blocks for `tokens` tokens of a running sequence; false when there are too few.
+  bool reserve(Sequence& sequence, std::int32_t tokens) { return sequence.pages.grow(*pool_, tokens); }
 
   std::size_t waiting() const { return waiting_.size(); }
   std::size_t running() const { return running_.size(); }
@@ -70,10 +76,11 @@ class Scheduler {
   void plan_running(Sequence& sequence, StepPlan& plan);
   bool admit(Sequence& sequence, StepPlan& plan);
   std::int32_t affordable(const Sequence& sequence) const;
+  std::int32_t affordable_drafts(Sequence& sequence);
   std::vector<kv::BlockId> reusable_blocks(Sequence& sequence) const;
   bool make_room(Sequence& sequence, std::int32_t tokens, StepPlan& plan);
   void preempt(Sequence& victim, StepPlan& plan);
-  void schedule(Sequence& sequence, std::int32_t count, StepPlan& plan);
+  void schedule(Sequence& sequence, std::int32_t count, std::int32_t drafts, StepPlan& plan);
 
   SchedulerLimits limits_;
   kv::BlockPool* pool_;
@@ -81,7 +88,8 @@ class Scheduler {
   std::vector<Sequence*> running_;  // in order of admission
   std::vector<Sequence*> order_;    // a copy to walk while running_ changes
   std::int32_t token_budget_ = 0;
-  std::int32_t decode_budget_ = 0;
+  std::int32_t decode_budget_ = 0;  // rows of generated tokens
+  std::int32_t draft_budget_ = 0;
 };
 
 }  // namespace braid::engine

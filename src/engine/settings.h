@@ -102,9 +102,58 @@ struct SchedulerSettings {
   }
 };
 
+struct SpeculativeSettings {
+  static constexpr int kMostTokens = 32;
+
+  std::optional<std::string> method;
+  std::optional<int> num_speculative_tokens;
+  std::optional<int> prompt_lookup_min;
+  std::optional<int> prompt_lookup_max;
+  std::optional<int> disable_by_batch_size;
+
+  bool enabled() const { return method.has_value(); }
+  bool uses_draft_module() const { return enabled() && *method != "ngram"; }
+  // Most drafted tokens per sequence; 0 when off. A draft module was trained to guess one.
+  int tokens() const { return enabled() ? num_speculative_tokens.value_or(1) : 0; }
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.field("method",
+            self.method,
+            {.help = "Guess several tokens and check them in one step; output stays the same. mtp or "
+                     "deepseek_mtp: with the model's own module; ngram: by looking up what followed "
+                     "the last tokens before; unset: off",
+             .choices = {"mtp", "deepseek_mtp", "ngram"}});
+    v.field("num-speculative-tokens",
+            self.num_speculative_tokens,
+            {.help = "Most tokens guessed at once; fewer are when that is faster. Unset: 1; ngram "
+                     "needs a number",
+             .unit = "tokens",
+             .min = 1,
+             .max = kMostTokens});
+    v.field("prompt-lookup-min",
+            self.prompt_lookup_min,
+            {.help = "ngram: fewest tokens that must match; unset: prompt-lookup-max, or 5",
+             .unit = "tokens",
+             .min = 1});
+    v.field("prompt-lookup-max",
+            self.prompt_lookup_max,
+            {.help = "ngram: most tokens that are compared; unset: prompt-lookup-min, or 5",
+             .unit = "tokens",
+             .min = 1});
+    v.field("disable-by-batch-size",
+            self.disable_by_batch_size,
+            {.help = "Always guess num-speculative-tokens, but nothing while more sequences run; unset: "
+                     "measure at start, and guess what promises the most tokens per second",
+             .unit = "sequences",
+             .min = 0});
+  }
+};
+
 struct Settings {
   CacheSettings cache;
   SchedulerSettings scheduler;
+  SpeculativeSettings speculation;
   std::int64_t seed = 0;
   int max_logprobs = 20;
 
@@ -112,6 +161,7 @@ struct Settings {
   static void describe(Self& self, Visitor& v) {
     v.group("Cache", self.cache);
     v.group("Scheduler", self.scheduler);
+    v.section("speculative-config", self.speculation, "Speculative decoding");
     v.field("seed", self.seed, {.help = "Seed of requests that bring none"});
     v.field("max-logprobs",
             self.max_logprobs,

@@ -52,8 +52,17 @@ Matrix<float> Decoder::embed(const Batch& batch) {
 Activations Decoder::norm(Matrix<float> hidden, const std::vector<float>& weight, bool exact) {
   const Activations out{workspace_.normed.data(), activations_, hidden.rows, hidden.cols, hidden.cols};
   const Matrix<float> out2(exact ? workspace_.exact.as<float>() : nullptr, hidden.rows, hidden.cols);
-  norm_->run({{hidden.data, hidden.rows, hidden.cols, hidden.stride}, weight.data(), config_.rms_eps, out, out2}, stream_);
+  norm_into({hidden.data, hidden.rows, hidden.cols, hidden.stride}, weight, out, out2);
   return out;
+}
+
+Matrix<float> Decoder::norm_exact(Matrix<float> hidden, const std::vector<float>& weight) {
+  norm(hidden, weight, true);
+  return {workspace_.exact.as<float>(), hidden.rows, hidden.cols};
+}
+
+void Decoder::norm_into(Matrix<const float> x, const std::vector<float>& weight, const Activations& out, Matrix<float> exact) {
+  norm_->run({x, weight.data(), config_.rms_eps, out, exact}, stream_);
 }
 
 Status Decoder::run(const FeedForward& half, Matrix<float> hidden, std::int64_t most_tokens, int layer,
@@ -72,7 +81,7 @@ Status Decoder::run(const FeedForward& half, Matrix<float> hidden, std::int64_t 
   return Status::success();
 }
 
-Matrix<const float> Decoder::logits(const Batch& batch, Matrix<float> hidden) {
+Matrix<const float> Decoder::logits(const Batch& batch, Matrix<float> hidden, const std::vector<float>& norm) {
   const auto rows = static_cast<std::int64_t>(batch.logit_rows.size());
   const auto elements = static_cast<std::size_t>(rows * config_.hidden);
   if (rows_.size() < elements) rows_.resize(elements);
@@ -84,9 +93,17 @@ Matrix<const float> Decoder::logits(const Batch& batch, Matrix<float> hidden) {
   }
   if (rows == 0) return {logits_.data(), 0, config_.vocab_size};
   const Activations x{head_input_.data(), activations_, rows, config_.hidden, config_.hidden};
-  norm_->run({{rows_.data(), rows, config_.hidden}, final_norm_.data(), config_.rms_eps, x, {}}, stream_);
+  norm_into({rows_.data(), rows, config_.hidden}, norm, x, {});
   head_.run(x, {logits_.data(), DType::kF32, rows, config_.vocab_size, config_.vocab_size}, stream_);
   return {logits_.data(), rows, config_.vocab_size};
+}
+
+Matrix<const float> Decoder::residual() const {
+  return {workspace_.hidden.as<float>(), workspace_.max_tokens, config_.hidden};
+}
+
+Matrix<const float> Decoder::head_rows() const {
+  return {rows_.data(), static_cast<std::int64_t>(rows_.size()) / config_.hidden, config_.hidden};
 }
 
 }  // namespace braid::model

@@ -43,9 +43,17 @@ class Decoder {
   Matrix<float> embed(const Batch& batch);
   // Rows of the residual stream, normalised into activations; `exact` in float32 too.
   Activations norm(Matrix<float> hidden, const std::vector<float>& weight, bool exact);
+  // The float32 rows alone; valid until the next norm.
+  Matrix<float> norm_exact(Matrix<float> hidden, const std::vector<float>& weight);
+  void norm_into(Matrix<const float> x, const std::vector<float>& weight, const Activations& out, Matrix<float> exact);
   // hidden += the half; `most_tokens` as in Batch.
   Status run(const FeedForward& half, Matrix<float> hidden, std::int64_t most_tokens, int layer, const Trace* trace);
-  Matrix<const float> logits(const Batch& batch, Matrix<float> hidden);
+  Matrix<const float> logits(const Batch& batch, Matrix<float> hidden, const std::vector<float>& norm);
+
+  // The residual stream as the last step left it, and those rows of it whose logits were taken.
+  Matrix<const float> residual() const;
+  Matrix<const float> head_rows() const;
+  const std::vector<float>& final_norm() const { return final_norm_; }
 
   Workspace& workspace() { return workspace_; }
   Stream& stream() { return stream_; }

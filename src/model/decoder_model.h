@@ -1,67 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
-// A decoder whose layers are attention and a feed-forward half, each after a norm and added to the
-// residual stream: the walk that families with one kind of attention share. An Attention has
-//   Workspace{config, options, activations}, constructor(builder, prefix),
-//   cache_row(config): elements that a token leaves in a layer's cache, and
-//   forward(batch, x, hidden, cache, layer, rope, workspace, stream): hidden += attention(x).
+// The walk that families with one kind of attention (decoder_layer.h) share: embedding, layers, head,
+// and the draft module behind them when it is asked for.
 #pragma once
 
-#include <string>
+#include <memory>
 #include <utility>
 #include <vector>
 
-#include "model/decoder.h"
+#include "model/mtp.h"
 
 namespace braid::model {
 
 template <class Attention>
 class DecoderModel final : public Model {
  public:
-  DecoderModel(Builder& b, const Config& config, Rope rope)
-      : config_(config), decoder_(b), rope_(std::move(rope)),
-        workspace_(config, b.options(), b.activations()) {
-    for (int i = 0; i < config.layers && !b.error(); ++i) {
-      const std::string prefix = "model.layers." + std::to_string(i);
-      auto norm = b.vector(prefix + ".input_layernorm.weight", config.hidden);
-      Attention attention(b, prefix + ".self_attn");
-      layers_.push_back({std::move(norm), std::move(attention), decoder_.feed_forward(b, prefix, i)});
-    }
+  DecoderModel(Builder& b, const Config& config, Rope rope) : config_(config), context_(b, std::move(rope)) {
+    for (int i = 0; i < config.layers && !b.error(); ++i) layers_.emplace_back(b, context_.decoder, i);
+    if (b.options().draft_module) mtp_ = std::make_unique<Mtp<Attention>>(b, context_);
     weight_bytes_ = b.bytes();
     chosen_ = b.take_chosen();
   }
 
   const Config& config() const override { return config_; }
   kv::Layout cache_layout() const override {
-    return {config_.layers, Attention::cache_row(config_), decoder_.activations()};
+    return {config_.layers + (mtp_ ? 1 : 0), Attention::cache_row(config_), context_.decoder.activations()};
   }
   std::size_t weight_bytes() const override { return weight_bytes_; }
   const std::vector<ChosenKernel>& chosen_kernels() const override { return chosen_; }
+  DraftModule* draft_module() override { return mtp_.get(); }
 
   Result<Matrix<const float>> forward(const Batch& batch, kv::Cache& cache, const Trace* trace) override {
-    const Matrix<float> hidden = decoder_.embed(batch);
+    const Matrix<float> hidden = context_.decoder.embed(batch);
     if (trace && trace->hidden) trace->hidden(-1, {hidden.data, hidden.rows, hidden.cols});
-    for (int i = 0; i < config_.layers; ++i) {
-      const Layer& layer = layers_[static_cast<std::size_t>(i)];
-      const Activations x = decoder_.norm(hidden, layer.norm, false);
-      layer.attention.forward(batch, x, hidden, cache, i, rope_, workspace_, decoder_.stream());
-      RETURN_IF_ERROR(decoder_.run(layer.feed_forward, hidden, batch.most_tokens, i, trace));
-      if (trace && trace->hidden) trace->hidden(i, {hidden.data, hidden.rows, hidden.cols});
-    }
-    return decoder_.logits(batch, hidden);
+    for (const auto& layer : layers_) RETURN_IF_ERROR(layer.forward(batch, hidden, cache, context_, trace));
+    return context_.decoder.logits(batch, hidden, context_.decoder.final_norm());
   }
 
  private:
-  struct Layer {
-    std::vector<float> norm;
-    Attention attention;
-    FeedForward feed_forward;
-  };
-
   const Config config_;
-  Decoder decoder_;
-  Rope rope_;
-  typename Attention::Workspace workspace_;
-  std::vector<Layer> layers_;
+  LayerContext<Attention> context_;
+  std::vector<DecoderLayer<Attention>> layers_;
+  std::unique_ptr<Mtp<Attention>> mtp_;
   std::size_t weight_bytes_ = 0;
   std::vector<ChosenKernel> chosen_;
 };

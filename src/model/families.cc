@@ -11,7 +11,7 @@ constexpr Family kFamilies[] = {
     {"Qwen3MoeForCausalLM", build_qwen3},
 };
 
-// Layers of the model's own draft module, which are not part of this model.
+// Layers of the model's own draft modules: not all of their tensors are read, or none.
 bool is_draft_layer(const std::string& tensor, int layers) {
   constexpr std::string_view kPrefix = "model.layers.";
   if (!tensor.starts_with(kPrefix)) return false;
@@ -30,6 +30,10 @@ Result<std::unique_ptr<Model>> build(const weights::Checkpoint& checkpoint, cons
   for (const auto& family : families()) {
     known += (known.empty() ? "" : ", ") + std::string(family.architecture);
     if (family.architecture != config.architecture) continue;
+    if (options.draft_module && config.mtp_layers == 0) {
+      return invalid_argument(path + ": num_nextn_predict_layers is missing or 0: the model has no module to draft with; use ngram",
+                              "speculative-config.method");
+    }
     Builder builder(checkpoint, config, options, backend, progress);
     auto model = family.build(builder, config);
     if (builder.error()) return *builder.error();

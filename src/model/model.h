@@ -30,6 +30,7 @@ struct Options {
   std::int32_t max_batched_tokens = 0;  // most rows of one forward()
   std::int32_t max_sequences = 0;       // most decode rows
   const moe::ExpertParallel* experts = nullptr;  // spreads the experts over ranks; null: one rank
+  bool draft_module = false;            // build the checkpoint's own; an error without one
 };
 
 // What tests look at; every member may be empty. Called with layer -1 for the embedding output.
@@ -37,6 +38,24 @@ struct Trace {
   std::function<void(int layer, Matrix<const float> hidden)> hidden;
   std::function<void(int layer, Matrix<const float> logits, std::span<const std::int32_t> ids,
                      std::span<const float> weights, int top_k)> routing;
+};
+
+// Which hidden states a draft starts from.
+enum class DraftFrom {
+  kForward,  // those of the batch that the last forward() computed, by token row
+  kDraft,    // those of the rows whose logits the last draft() gave, in their order
+};
+
+// A model's own small module that guesses what follows the token it would say next.
+class DraftModule {
+ public:
+  virtual ~DraftModule() = default;
+  // Row r of the batch joins hidden state `sources[r]`, of the token at positions[r], with
+  // token_ids[r], the token after it. Its keys and values go to the module's own layer of the cache;
+  // its logits guess the token at positions[r] + 2. A forward()'s states serve one draft() only. The
+  // result is valid until the next call of the module or its model.
+  virtual Result<Matrix<const float>> draft(const Batch& batch, std::span<const std::int32_t> sources, DraftFrom from,
+                                            kv::Cache& cache) = 0;
 };
 
 class Model {
@@ -50,6 +69,8 @@ class Model {
   // expert parallelism an idle rank still serves its experts to the others. An error (a device or a
   // peer that failed) leaves the cache rows of this batch undefined.
   virtual Result<Matrix<const float>> forward(const Batch& batch, kv::Cache& cache, const Trace* trace = nullptr) = 0;
+  // Null unless the options asked for it and the checkpoint has one.
+  virtual DraftModule* draft_module() { return nullptr; }
   // Bytes of weights held (packed), and a line per distinct operation saying which kernel runs it.
   virtual std::size_t weight_bytes() const = 0;
   struct ChosenKernel {

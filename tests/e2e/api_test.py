@@ -16,9 +16,11 @@ EXPECTED = sys.argv[3]
 
 
 class Api(unittest.TestCase):
+    flags = ()
+
     @classmethod
     def setUpClass(cls):
-        cls.server = Server()
+        cls.server = Server(*cls.flags)
         cls.client = cls.server.client()
         cls.model = cls.client.models.list().data[0].id
 
@@ -154,6 +156,19 @@ class Api(unittest.TestCase):
         self.assertEqual(self.server.metric("vllm:kv_cache_usage_perc"), 0)
 
 
+class Speculating(Api):
+    """Everything again, with drafted tokens: nothing may differ."""
+    flags = ("--speculative-config", '{"method": "mtp", "num_speculative_tokens": 2, "disable_by_batch_size": 64}')
+
+    def test_drafts_come_true_and_are_counted(self):
+        self.ask("What is a river?")
+        drafts = self.server.metric("vllm:spec_decode_num_drafts_total")
+        accepted = self.server.metric("vllm:spec_decode_num_accepted_tokens_total")
+        self.assertGreater(drafts, 0)
+        self.assertGreater(accepted, 0)
+        self.assertEqual(accepted, self.server.metric("vllm:spec_decode_num_accepted_tokens_per_pos_total"))
+
+
 class Guarded(unittest.TestCase):
     def test_keys_protect_what_costs(self):
         server = Server("--api-key", "secret")
@@ -181,7 +196,7 @@ class Guarded(unittest.TestCase):
 
     def test_bad_settings_end_with_one_line(self):
         for flags, expected in ((["--block-siz", "1"], "block-size"), (["--tensor-parallel-size", "2"], "tensor-parallel-size"),
-                                (["--max-model-len", "9999"], "2048")):
+                                (["--max-model-len", "9999"], "2048"), (["--speculative-config.method", "ngram"], "num_speculative_tokens")):
             run = subprocess.run([BRAID, "serve", MODEL, *flags], capture_output=True, text=True, timeout=DEADLINE_S)
             self.assertEqual(run.returncode, 2, run.stderr)
             self.assertIn(expected, run.stderr)

@@ -55,6 +55,7 @@ struct Subject {
     options.int8_activations = int8;
     options.max_model_len = options.max_batched_tokens = 1024;
     options.max_sequences = 128;
+    options.draft_module = name == "deepseek-v3" || name == "lexicon-30m";
     ops::Backend backend{tier == "reference" ? &ops::reference::lists() : &cpu::kernels(), stream.get(), {}};
     if (tier != "reference" && !tier.empty()) backend.forced = {tier};
     auto built = model::build(**checkpoint, options, backend);
@@ -79,6 +80,17 @@ struct Subject {
     for (int p = first; p < first + count; ++p) add(b, ids[static_cast<std::size_t>(p)], p);
     b.prefill.push_back({0, count, first, table.data()});
     const auto out = model->forward(b, *cache, trace).value();
+    return {out.data, out.data + out.rows * out.cols};
+  }
+
+  // The draft module's logits for a prompt that was just computed and the token that came next.
+  std::vector<float> draft(const std::vector<std::int32_t>& ids, std::int32_t next) {
+    model::Batch b;
+    std::vector<std::int32_t> sources(ids.size());
+    std::iota(sources.begin(), sources.end(), 0);
+    for (std::size_t p = 0; p < ids.size(); ++p) add(b, p + 1 < ids.size() ? ids[p + 1] : next, static_cast<int>(p));
+    b.prefill.push_back({0, static_cast<std::int32_t>(ids.size()), 0, table.data()});
+    const auto out = model->draft_module()->draft(b, sources, model::DraftFrom::kForward, *cache).value();
     return {out.data, out.data + out.rows * out.cols};
   }
 
@@ -151,6 +163,18 @@ TEST_P(Golden, Float32LogitsAndGreedyTokensAgree) {
     ++prompts;
   }
   EXPECT_EQ(prompts, 3);
+}
+
+class GoldenDraft : public Golden {};
+
+TEST_P(GoldenDraft, Float32LogitsAgree) {
+  const Expected e = expected();
+  Subject s(name(), tier(), DType::kF32);
+  for (int i = 0; i < 3; ++i) {
+    const auto ids = e.ids("input_ids." + std::to_string(i)), greedy = e.ids("greedy." + std::to_string(i));
+    s.prefill(ids, 0, static_cast<int>(ids.size()));
+    EXPECT_LE(largest_difference(s.draft(ids, greedy[0]), e.get("mtp_logits." + std::to_string(i))), 5e-4);
+  }
 }
 
 TEST_P(Golden, Float32HiddenStatesAndRoutingAgree) {
@@ -252,6 +276,29 @@ TEST_P(Golden, ARowIsTheSameAmongStrangers) {
   }
 }
 
+// What speculative decoding rests on: rows of one sequence in one step are those of many steps.
+TEST_P(Golden, SeveralRowsOfASequenceAreTheSameAsOneByOne) {
+  const Expected e = expected();
+  const auto ids = e.ids("input_ids.2");
+  for (const DType compute : {DType::kF32, DType::kBF16}) {
+    Subject s(name(), tier(), compute);
+    s.prefill(ids, 0, 60);
+    std::vector<float> singles;
+    for (int p = 60; p < 70; ++p) {
+      const auto one = s.decode(ids[static_cast<std::size_t>(p)], p);
+      singles.insert(singles.end(), one.begin(), one.end());
+    }
+    s.decode(3, 60);  // something rejected
+    model::Batch b;
+    for (int p = 60; p < 70; ++p) {
+      s.add(b, ids[static_cast<std::size_t>(p)], p);
+      b.decode.push_back({p, s.table.data()});
+    }
+    const auto out = s.model->forward(b, *s.cache).value();
+    EXPECT_TRUE(std::equal(singles.begin(), singles.end(), out.data));
+  }
+}
+
 // Chosen experts of each token, all layers, sorted.
 using Choices = std::vector<std::vector<std::int32_t>>;
 
@@ -334,6 +381,7 @@ std::string test_name(const testing::TestParamInfo<Golden::ParamType>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Golden, testing::Combine(testing::ValuesIn(kModels), testing::ValuesIn(tiers())), test_name);
+INSTANTIATE_TEST_SUITE_P(Cpu, GoldenDraft, testing::Combine(testing::Values("deepseek-v3"), testing::ValuesIn(tiers())), test_name);
 INSTANTIATE_TEST_SUITE_P(Reference, Golden, testing::Combine(testing::Values("deepseek-v3"), testing::Values("reference")), test_name);
 
 class Lexicon : public testing::TestWithParam<const char*> {};
@@ -388,6 +436,23 @@ TEST_P(Lexicon, FollowsALongText) {
               kl[kl.size() / 2], std::accumulate(kl.begin(), kl.end(), 0.0) / static_cast<double>(kl.size()));
   if (mode == "float32") {
     EXPECT_LE(worst, 5e-3);
+  }
+}
+
+TEST_P(Lexicon, ItsDraftModuleGuessesTheTokenAfterTheNext) {
+  const Expected e(std::string(BRAID_BINARY_DIR) + "/golden/models/lexicon-30m/expected.safetensors");
+  const std::string mode = GetParam();
+  Subject s("lexicon-30m", "", mode == "float32" ? DType::kF32 : DType::kBF16, mode == "int8");
+  const auto vocabulary = static_cast<std::size_t>(s.model->config().vocab_size);
+  for (int i = 0; i < 3; ++i) {
+    const auto ids = e.ids("input_ids." + std::to_string(i)), greedy = e.ids("greedy." + std::to_string(i));
+    s.prefill(ids, 0, static_cast<int>(ids.size()));
+    const auto logits = s.draft(ids, greedy[0]);
+    const double difference = largest_difference(logits, e.get("mtp_logits." + std::to_string(i)));
+    EXPECT_EQ(best(std::span(logits).last(vocabulary)), greedy[1]);
+    if (mode == "float32") {
+      EXPECT_LE(difference, 5e-4);
+    }
   }
 }
 

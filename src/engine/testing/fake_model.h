@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model without weights, for tests and benchmarks: logits are a fixed function of the tokens that
 // a row's page table leads to, and of which of them were computed as generated tokens. A wrong slot,
-// page table, position or kind of row therefore changes the output.
+// page table, position or kind of row therefore changes the output. Its draft module foresees the
+// model's own logits, if it is told the right rows and its own cache layer knows every token.
 #pragma once
 
 #include <cstdint>
@@ -14,15 +15,17 @@ namespace braid::engine::testing {
 struct FakeModelOptions {
   std::int32_t vocabulary = 64;
   bool history = true;  // false: logits follow from the row's own token only, which is cheap
+  bool draft_module = false;
   int fail_at = -1;     // the forward() call, counted from 0, that fails
 };
 
-class FakeModel final : public model::Model {
+class FakeModel final : public model::Model, private model::DraftModule {
  public:
   explicit FakeModel(FakeModelOptions options = {}) : options_(options) {}
 
   const model::Config& config() const override { return config_; }
-  kv::Layout cache_layout() const override { return {1, 1, DType::kF32}; }
+  kv::Layout cache_layout() const override { return {options_.draft_module ? 2 : 1, 1, DType::kF32}; }
+  model::DraftModule* draft_module() override { return options_.draft_module ? this : nullptr; }
   std::size_t weight_bytes() const override { return 0; }
   const std::vector<ChosenKernel>& chosen_kernels() const override { return kernels_; }
 
@@ -31,16 +34,56 @@ class FakeModel final : public model::Model {
                                       const model::Trace* = nullptr) override {
     if (calls_++ == options_.fail_at) return internal_error("planted failure");
     store(batch, cache);
+    states_.clear();
+    for (std::int32_t row = 0; row < batch.tokens(); ++row) states_.push_back(history_of(batch, cache, row));
     const auto rows = static_cast<std::int64_t>(batch.logit_rows.size());
     logits_.resize(static_cast<std::size_t>(rows * options_.vocabulary));
     for (std::int64_t i = 0; i < rows; ++i) {
-      fill(history_of(batch, cache, batch.logit_rows[static_cast<std::size_t>(i)]),
+      fill(states_[static_cast<std::size_t>(batch.logit_rows[static_cast<std::size_t>(i)])],
            logits_.data() + i * options_.vocabulary);
     }
     return Matrix<const float>(logits_.data(), rows, options_.vocabulary);
   }
 
  private:
+  Result<Matrix<const float>> draft(const model::Batch& batch,
+                                    std::span<const std::int32_t> sources,
+                                    model::DraftFrom from,
+                                    kv::Cache& cache) override {
+    const std::vector<std::uint64_t> before = states_;
+    auto* next = reinterpret_cast<float*>(cache.layer(1).row(0));
+    states_.clear();
+    logits_.resize(batch.logit_rows.size() * static_cast<std::size_t>(options_.vocabulary));
+    for (std::size_t row = 0; row < batch.token_ids.size(); ++row) {
+      next[batch.slots[row]] = static_cast<float>(batch.token_ids[row]);
+    }
+    for (std::size_t i = 0; i < batch.logit_rows.size(); ++i) {
+      const std::int32_t row = batch.logit_rows[i];
+      const auto token = static_cast<float>(batch.token_ids[static_cast<std::size_t>(row)]) + 0.5f;
+      std::uint64_t state = extend(before[static_cast<std::size_t>(sources[static_cast<std::size_t>(row)])], token);
+      if (from == model::DraftFrom::kForward && !followed(batch, cache, row)) state = ~state;
+      states_.push_back(state);
+      fill(state, logits_.data() + i * static_cast<std::size_t>(options_.vocabulary));
+    }
+    return Matrix<const float>(logits_.data(), static_cast<std::int64_t>(batch.logit_rows.size()), options_.vocabulary);
+  }
+
+  // The module's layer holds the token after each that the model's layer holds.
+  static bool followed(const model::Batch& batch, kv::Cache& cache, std::int32_t row) {
+    const std::int32_t* table = table_of(batch, row);
+    const auto* keys = reinterpret_cast<const float*>(cache.layer(0).row(0));
+    const auto* next = reinterpret_cast<const float*>(cache.layer(1).row(0));
+    const auto slot = [&](std::int32_t p) { return table[p / cache.block_size()] * cache.block_size() + p % cache.block_size(); };
+    for (std::int32_t p = 0; p < batch.positions[static_cast<std::size_t>(row)]; ++p) {
+      if (static_cast<std::int32_t>(next[slot(p)]) != static_cast<std::int32_t>(keys[slot(p + 1)])) return false;
+    }
+    return true;
+  }
+
+  static std::uint64_t extend(std::uint64_t hash, float key) {
+    return (hash ^ static_cast<std::uint64_t>(key * 2)) * 1099511628211u;
+  }
+
   void store(const model::Batch& batch, kv::Cache& cache) const {
     auto* keys = reinterpret_cast<float*>(cache.layer(0).row(0));
     for (std::size_t row = 0; row < batch.token_ids.size(); ++row) {
@@ -55,8 +98,7 @@ class FakeModel final : public model::Model {
     const auto* keys = reinterpret_cast<const float*>(cache.layer(0).row(0));
     std::uint64_t hash = 1469598103934665603u;
     for (std::int32_t p = options_.history ? 0 : position; p <= position; ++p) {
-      const float key = keys[table[p / cache.block_size()] * cache.block_size() + p % cache.block_size()];
-      hash = (hash ^ static_cast<std::uint64_t>(key * 2)) * 1099511628211u;
+      hash = extend(hash, keys[table[p / cache.block_size()] * cache.block_size() + p % cache.block_size()]);
     }
     return hash;
   }
@@ -83,6 +125,7 @@ class FakeModel final : public model::Model {
   model::Config config_;
   std::vector<ChosenKernel> kernels_;
   std::vector<float> logits_;
+  std::vector<std::uint64_t> states_;
   int calls_ = 0;
 };
 

@@ -60,6 +60,9 @@ struct HarnessOptions {
   std::vector<std::int32_t> eos_ids = {};
   std::shared_ptr<const text::GrammarCompiler> grammars = nullptr;
   std::function<void(const StepPlan&)> trace = {};
+  // What drafts `limits.max_drafts` tokens while no more than `largest_draft_batch` sequences run.
+  std::function<std::unique_ptr<Drafter>(FakeModel&, kv::Cache&)> drafter = {};
+  std::size_t largest_draft_batch = 1000;
 };
 
 class Harness {
@@ -79,7 +82,18 @@ class Harness {
                   &hasher,
                   &metrics,
                   &clock),
-        loop({&model, &cache, &admission, &metrics, &clock, o.limits, o.trace}) {}
+        speculation(o.drafter ? o.drafter(model, cache) : nullptr,
+                    Pace(o.limits.max_drafts, o.largest_draft_batch),
+                    o.max_model_len,
+                    &metrics),
+        loop({&model,
+              &cache,
+              &admission,
+              &metrics,
+              &clock,
+              o.limits,
+              o.drafter ? &speculation : nullptr,
+              o.trace}) {}
 
   SubmitMessage message(std::vector<std::int32_t> prompt, protocol::SamplingParams params) {
     SubmitMessage m;
@@ -117,6 +131,7 @@ class Harness {
   prefix::BlockHasher hasher;
   kv::Cache cache;
   Admission admission;
+  Speculation speculation;
   Loop loop;
   std::shared_ptr<Recorder> recorder = std::make_shared<Recorder>();
 };
