@@ -80,7 +80,7 @@ Answers answers(const engine::SpeculativeSettings& speculation) {
       message.params.max_tokens = 60;
       message.params.repetition_penalty = sampled ? 1.1f : 1.0f;
       message.subscriber = listener;
-      ids.push_back(engine->submit(std::move(message)).value());
+      ids.push_back(engine->submit(engine->admit(std::move(message)).value()).value());
     }
   }
   EXPECT_TRUE(listener->wait_for(ids.size()));
