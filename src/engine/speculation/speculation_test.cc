@@ -23,12 +23,7 @@ using protocol::SamplingParams;
 using testing::FakeModel;
 using testing::Harness;
 using testing::HarnessOptions;
-
-std::vector<std::int32_t> prompt_of(int length, int first = 1) {
-  std::vector<std::int32_t> prompt(static_cast<std::size_t>(length));
-  for (int i = 0; i < length; ++i) prompt[static_cast<std::size_t>(i)] = (first + i * 7) % 64;
-  return prompt;
-}
+using testing::prompt_of;
 
 // Guesses at random; every so often nothing, or less than it might.
 class RandomDrafter final : public Drafter {

@@ -17,6 +17,13 @@ namespace braid::engine::testing {
 
 using ChoiceKey = std::pair<RequestId, int>;
 
+// A prompt of ids below 64, the vocabulary of a FakeModel.
+inline std::vector<std::int32_t> prompt_of(int length, int first = 1) {
+  std::vector<std::int32_t> prompt(static_cast<std::size_t>(length));
+  for (int i = 0; i < length; ++i) prompt[static_cast<std::size_t>(i)] = (first + i * 7) % 64;
+  return prompt;
+}
+
 // Everything a subscriber heard, by choice.
 struct Heard {
   std::vector<std::int32_t> tokens;
