@@ -81,8 +81,7 @@ Result<model::Config> model_config(const std::string& folder) {
   return model::parse_config(json, folder + "/config.json");
 }
 
-Result<int> model_length(int setting, const std::string& folder) {
-  ASSIGN_OR_RETURN(const model::Config config, model_config(folder));
+Result<int> model_length(int setting, const model::Config& config) {
   const auto limit = static_cast<int>(std::min<std::int64_t>(config.max_positions, 1 << 30));
   if (setting > limit) {
     return invalid_argument("--max-model-len " + std::to_string(setting) + " is beyond the model's " + std::to_string(limit) +

@@ -122,7 +122,9 @@ int rank(Words words) {
   const auto parsed = config::parse(settings, words.subspan(3), parse_options());
   if (!parsed.ok()) return fail(parsed.error());
   configure_serve_log(settings, number != settings.parallel.start_rank);
-  const auto length = model_length(settings.engine.scheduler.max_model_len, settings.model.model);
+  const auto config = model_config(settings.model.model);
+  if (!config.ok()) return fail(config.error());
+  const auto length = model_length(settings.engine.scheduler.max_model_len, *config);
   if (!length.ok()) return fail(length.error());
   settings.engine.scheduler.max_model_len = *length;
   const auto connection = fabric::Connection::connect(words[1], std::atoi(words[2].c_str()), secret,

@@ -2,7 +2,6 @@
 #include "app/ranks.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "app/engine_host.h"
 #include "base/log.h"

@@ -45,10 +45,10 @@ Status run(ServeSettings settings, Words words) {
   if (settings.engine.speculation.tokens() > 0 && settings.parallel.enable_expert_parallel && settings.parallel.size > 1) {
     return invalid_argument("--speculative-config does not go with --enable-expert-parallel yet; leave one of them out", "speculative-config");
   }
-  ASSIGN_OR_RETURN(const int length, model_length(settings.engine.scheduler.max_model_len, settings.model.model));
+  ASSIGN_OR_RETURN(const model::Config config, model_config(settings.model.model));
+  ASSIGN_OR_RETURN(const int length, model_length(settings.engine.scheduler.max_model_len, config));
   settings.engine.scheduler.max_model_len = length;
   if (settings.parallel.headless) return run_headless(settings, words);
-  ASSIGN_OR_RETURN(const model::Config config, model_config(settings.model.model));
   ASSIGN_OR_RETURN(LoadedText text, load_text(settings.model, config));
   ASSIGN_OR_RETURN(const auto host_of_engine, start_engine(settings, words, text.vocabulary));
   serve::Parts parts;
