@@ -65,7 +65,7 @@ void Decoder::norm_into(Matrix<const float> x, const std::vector<float>& weight,
   norm_->run({x, weight.data(), config_.rms_eps, out, exact}, stream_);
 }
 
-Status Decoder::run(const FeedForward& half, Matrix<float> hidden, std::int64_t most_tokens, int layer,
+Status Decoder::run(FeedForward& half, Matrix<float> hidden, std::int64_t most_tokens, int layer,
                     const Trace* trace) {
   const Activations x = norm(hidden, half.norm, half.mixture.has_value());
   if (half.dense) {

@@ -47,7 +47,7 @@ class Decoder {
   Matrix<float> norm_exact(Matrix<float> hidden, const std::vector<float>& weight);
   void norm_into(Matrix<const float> x, const std::vector<float>& weight, const Activations& out, Matrix<float> exact);
   // hidden += the half; `most_tokens` as in Batch.
-  Status run(const FeedForward& half, Matrix<float> hidden, std::int64_t most_tokens, int layer, const Trace* trace);
+  Status run(FeedForward& half, Matrix<float> hidden, std::int64_t most_tokens, int layer, const Trace* trace);
   Matrix<const float> logits(const Batch& batch, Matrix<float> hidden, const std::vector<float>& norm);
 
   // The residual stream as the last step left it, and those rows of it whose logits were taken.

@@ -36,8 +36,11 @@ class DecoderLayer {
 
   static std::string prefix(int index) { return "model.layers." + std::to_string(index); }
 
+  // Null in a dense layer.
+  moe::Layer* mixture() { return feed_forward_.mixture ? &*feed_forward_.mixture : nullptr; }
+
   Status forward(const Batch& batch, Matrix<float> hidden, kv::Cache& cache, LayerContext<Attention>& context,
-                 const Trace* trace) const {
+                 const Trace* trace) {
     Decoder& decoder = context.decoder;
     const Activations x = decoder.norm(hidden, norm_, false);
     attention_.forward(batch, x, hidden, cache, index_, context.rope, context.workspace, decoder.stream());

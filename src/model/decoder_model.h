@@ -28,11 +28,18 @@ class DecoderModel final : public Model {
   std::size_t weight_bytes() const override { return weight_bytes_; }
   const std::vector<ChosenKernel>& chosen_kernels() const override { return chosen_; }
   DraftModule* draft_module() override { return mtp_.get(); }
+  std::vector<moe::Layer*> mixtures() override {
+    std::vector<moe::Layer*> all;
+    for (auto& layer : layers_) all.push_back(layer.mixture());
+    if (mtp_) all.push_back(mtp_->mixture());
+    std::erase(all, nullptr);
+    return all;
+  }
 
   Result<Matrix<const float>> forward(const Batch& batch, kv::Cache& cache, const Trace* trace) override {
     const Matrix<float> hidden = context_.decoder.embed(batch);
     if (trace && trace->hidden) trace->hidden(-1, {hidden.data, hidden.rows, hidden.cols});
-    for (const auto& layer : layers_) RETURN_IF_ERROR(layer.forward(batch, hidden, cache, context_, trace));
+    for (auto& layer : layers_) RETURN_IF_ERROR(layer.forward(batch, hidden, cache, context_, trace));
     return context_.decoder.logits(batch, hidden, context_.decoder.final_norm());
   }
 

@@ -19,6 +19,7 @@ class Checkpoint;
 }
 namespace braid::moe {
 struct ExpertParallel;
+class Layer;
 }
 
 namespace braid::model {
@@ -71,6 +72,8 @@ class Model {
   virtual Result<Matrix<const float>> forward(const Batch& batch, kv::Cache& cache, const Trace* trace = nullptr) = 0;
   // Null unless the options asked for it and the checkpoint has one.
   virtual DraftModule* draft_module() { return nullptr; }
+  // Its mixture-of-experts layers in their order, the draft module's last.
+  virtual std::vector<moe::Layer*> mixtures() { return {}; }
   // Bytes of weights held (packed), and a line per distinct operation saying which kernel runs it.
   virtual std::size_t weight_bytes() const = 0;
   struct ChosenKernel {

@@ -32,6 +32,8 @@ class Mtp final : public DraftModule {
     joined_ = Buffer(2 * elements * size_of(b.activations()));
   }
 
+  moe::Layer* mixture() { return layer_.mixture(); }
+
   Result<Matrix<const float>> draft(const Batch& batch, std::span<const std::int32_t> sources, DraftFrom from,
                                     kv::Cache& cache) override {
     Decoder& decoder = context_.decoder;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/check.h"
+
 namespace braid::moe {
 
 Workspace::Workspace(const LayerShape& s, std::int64_t inter, std::unique_ptr<PrepareFinalize> p)
@@ -34,7 +36,7 @@ Matrix<float> Workspace::results(std::int64_t count) {
 }
 
 Result<Layer::Observed> Layer::forward(const Activations& x, Matrix<const float> exact, Matrix<float> hidden,
-                                       std::int64_t most_tokens, Workspace& w, Stream& stream) const {
+                                       std::int64_t most_tokens, Workspace& w, Stream& stream) {
   const std::int64_t tokens = x.rows;
   const int experts = parts_.routing.experts, top_k = parts_.routing.top_k;
   const Activations router_input{const_cast<float*>(exact.data), DType::kF32, tokens, exact.cols, exact.stride};
@@ -57,7 +59,7 @@ Result<Layer::Observed> Layer::forward(const Activations& x, Matrix<const float>
 }
 
 Status Layer::run_chunk(const Activations& x, const Routing& routing, Matrix<float> hidden, Workspace& w,
-                        Stream& stream) const {
+                        Stream& stream) {
   const bool local = w.prepare->local(), shared = !parts_.shared.empty();
   RETURN_IF_ERROR(w.prepare->send(x, routing, parts_.index));
   if (shared && !local) run_shared(x, w, stream);
@@ -73,10 +75,11 @@ Status Layer::run_chunk(const Activations& x, const Routing& routing, Matrix<flo
 }
 
 // The groups of the local experts, and of the shared one when it takes part with `own_tokens`.
-std::int64_t Layer::gather_groups(const Dispatched& dispatched, std::int64_t own_tokens, Workspace& w) const {
+std::int64_t Layer::gather_groups(const Dispatched& dispatched, std::int64_t own_tokens, Workspace& w) {
   w.groups.clear();
   for (std::size_t s = 0; s < parts_.experts.size(); ++s) {
     const std::int32_t first = dispatched.offsets[s], end = dispatched.offsets[s + 1];
+    slot_rows_[s] += end - first;
     if (end > first) w.groups.push_back({&parts_.experts[s], first, end - first});
   }
   const auto pairs = static_cast<std::int64_t>(dispatched.row_token.size());
@@ -97,6 +100,11 @@ void Layer::run_shared(const Activations& x, Workspace& w, Stream& stream) const
 void Layer::add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const {
   const Matrix<const float> rows(w.shared_rows.as<float>(), hidden.rows, hidden.cols);
   parts_.combine_kernel->run({rows, w.own_rows.data(), w.ones.data(), 1, hidden}, stream);
+}
+
+void Layer::apply(Placement placement) {
+  CHECK(placement.slots() == parts_.placement.slots() && placement.ranks() == parts_.placement.ranks());
+  parts_.placement = std::move(placement);
 }
 
 std::size_t Layer::bytes() const {

@@ -2,7 +2,11 @@
 // A mixture-of-experts layer: gate -> prepare.send -> (shared expert) -> prepare.receive ->
 // experts -> prepare.send_back -> prepare.collect. Where nothing travels, the shared expert is one
 // more group of the same grouped MLP, so that a decode step pays for two phases only.
-// Thread rules: one thread.
+//
+// Experts move between slots (placement/): between two steps, on every rank alike, the weights in
+// slots() are replaced by those of the experts that a new placement has there, and apply() is given
+// that placement. Nothing else of a layer changes.
+// Thread rules: one thread; slots() may be read by others while no one replaces them.
 #pragma once
 
 #include <functional>
@@ -54,7 +58,7 @@ struct Workspace {
 
 class Layer {
  public:
-  explicit Layer(Parts parts) : parts_(std::move(parts)) {}
+  explicit Layer(Parts parts) : parts_(std::move(parts)), slot_rows_(parts_.experts.size()) {}
 
   struct Observed {
     Matrix<const float> logits;
@@ -65,17 +69,25 @@ class Layer {
   // hidden += moe(x). `exact` is x in float32, for the router. `most_tokens`: the largest number of
   // tokens that any rank brings to this layer in this step, x.rows when alone.
   Result<Observed> forward(const Activations& x, Matrix<const float> exact, Matrix<float> hidden,
-                           std::int64_t most_tokens, Workspace& w, Stream& stream) const;
+                           std::int64_t most_tokens, Workspace& w, Stream& stream);
   const Parts& parts() const { return parts_; }
+  const Placement& placement() const { return parts_.placement; }
+  // The weights of the local experts, by slot; see above.
+  std::span<ops::PackedMlp> slots() { return parts_.experts; }
+  // From the next forward() on. It has as many slots as the one before.
+  void apply(Placement placement);
+  // Rows that each local slot has computed since the start.
+  std::span<const std::int64_t> slot_rows() const { return slot_rows_; }
   std::size_t bytes() const;
 
  private:
-  Status run_chunk(const Activations& x, const Routing& routing, Matrix<float> hidden, Workspace& w, Stream& stream) const;
-  std::int64_t gather_groups(const Dispatched& dispatched, std::int64_t own_tokens, Workspace& w) const;
+  Status run_chunk(const Activations& x, const Routing& routing, Matrix<float> hidden, Workspace& w, Stream& stream);
+  std::int64_t gather_groups(const Dispatched& dispatched, std::int64_t own_tokens, Workspace& w);
   void run_shared(const Activations& x, Workspace& w, Stream& stream) const;
   void add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const;
 
   Parts parts_;
+  std::vector<std::int64_t> slot_rows_;
 };
 
 }  // namespace braid::moe

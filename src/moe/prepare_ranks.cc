@@ -74,7 +74,7 @@ void PrepareRanks::write_tickets(std::int64_t token) {
   const std::int64_t first = token * options_.top_k;
   for (int j = 0; j < options_.top_k; ++j) {
     const auto at = static_cast<std::size_t>(j);
-    slots[at] = routing_.placement->slot_for(routing_.ids[first + j], token);
+    slots[at] = routing_.placement->slot_for(routing_.ids[first + j], window_->rank() + token);
     routes[at] = {routing_.placement->rank_of(slots[at]), j};
   }
   std::sort(routes.begin(), routes.begin() + options_.top_k);

@@ -27,7 +27,8 @@ class Placement {
   int rank_of(std::int32_t slot) const { return slot / slots_per_rank(); }
   std::int32_t expert_in(std::int32_t slot) const { return slot_expert_[static_cast<std::size_t>(slot)]; }
   std::span<const std::int32_t> slots_of(std::int32_t expert) const;
-  // The slot that serves a token's choice: replicas take turns by a hash of the token's row.
+  // The slot that serves a token's choice: replicas take turns by a hash of the token's row. Ranks add
+  // their number to the row, so that those with few tokens use different replicas.
   std::int32_t slot_for(std::int32_t expert, std::int64_t token) const;
   // The experts in the slots of a rank, -1 for empty ones.
   std::span<const std::int32_t> experts_of(int rank) const;

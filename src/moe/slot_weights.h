@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The packed weights of one expert as a record of bytes that another rank can make the same weights
+// of, if its kernel is the same: a header of sizes, then the buffers. Experts of one layer may have
+// records of different lengths.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/result.h"
+#include "ops/grouped_mlp.h"
+
+namespace braid::moe {
+
+class SlotRecord {
+ public:
+  // `weights` outlive the record and do not change.
+  explicit SlotRecord(const ops::PackedMlp& weights);
+  SlotRecord(const SlotRecord&) = delete;
+  SlotRecord& operator=(const SlotRecord&) = delete;
+
+  // In the order in which they follow each other in the record.
+  std::span<const std::span<const std::byte>> pieces() const { return pieces_; }
+  std::size_t bytes() const;
+
+  // The weights of a record at the beginning of `bytes`; buffers of `into` that fit are used again.
+  // Errors: bytes that are no record.
+  static Status read(std::span<const std::byte> bytes, ops::PackedMlp& into);
+
+ private:
+  struct Matrix {
+    std::int64_t format, n, k, batch;
+    std::uint64_t data, scales;
+  };
+  struct Header {
+    std::int64_t format, hidden, inter;
+    Matrix gate_up, down;
+  };
+  static Matrix describe(const ops::PackedWeight& weight);
+  static std::span<const std::byte> fill(const Matrix& matrix, std::span<const std::byte> bytes, ops::PackedWeight& into);
+
+  Header header_;
+  std::array<std::span<const std::byte>, 5> pieces_;
+};
+
+}  // namespace braid::moe
