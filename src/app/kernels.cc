@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
+#include <map>
 
 #include "app/commands.h"
 #include "app/load.h"
@@ -24,19 +25,21 @@ void print_list(std::span<const ops::Kernel<Op>> list) {
 }
 
 void print_all() {
-  const auto& lists = cpu::kernels();
   std::puts("kernels and their ranks:");
-  print_list(lists.linear);
-  print_list(lists.grouped_mlp);
-  print_list(lists.attention_decode);
-  print_list(lists.attention_prefill);
-  print_list(lists.embed);
-  print_list(lists.rms_norm);
-  print_list(lists.mla_store);
-  print_list(lists.mla_query);
-  print_list(lists.gqa_prepare);
-  print_list(lists.route);
-  print_list(lists.combine);
+  ops::for_each_list(cpu::kernels(), [](auto list) { print_list(list); });
+}
+
+// One line a reason: what was passed over because of it.
+void print(const model::Model::ChosenKernel& chosen) {
+  std::printf("%s [%s]: %s\n", chosen.op.c_str(), chosen.problem.c_str(), chosen.kernel.c_str());
+  std::map<std::string, std::string> passed_over;
+  for (const auto& [kernel, reason] : chosen.candidates) {
+    std::string& names = passed_over[reason];
+    names += (names.empty() ? "" : ", ") + kernel;
+  }
+  for (const auto& [reason, names] : passed_over) {
+    if (!reason.empty()) std::printf("    not %s: %s\n", names.c_str(), reason.c_str());
+  }
 }
 
 }  // namespace
@@ -58,12 +61,7 @@ int kernels(Words words) {
   const auto loaded = load_model(settings, {.max_model_len = 64, .max_batched_tokens = 16, .max_sequences = 4}, true);
   if (!loaded.ok()) return fail(loaded.error());
   print_features(loaded->stream->capabilities());
-  for (const auto& chosen : loaded->model->chosen_kernels()) {
-    std::printf("%s [%s]: %s\n", chosen.op.c_str(), chosen.problem.c_str(), chosen.kernel.c_str());
-    for (const auto& candidate : chosen.candidates) {
-      if (!candidate.reason.empty()) std::printf("    not %s: %s\n", candidate.kernel.c_str(), candidate.reason.c_str());
-    }
-  }
+  for (const auto& chosen : loaded->model->chosen_kernels()) print(chosen);
   return 0;
 }
 

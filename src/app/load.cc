@@ -12,37 +12,44 @@
 #include "base/log.h"
 #include "text/files.h"
 #include "weights/checkpoint.h"
+#include "weights/files.h"
 
 namespace braid::app {
 namespace {
 
-// A bar on a terminal, a line every ten per cent elsewhere.
+// On a terminal a bar, or the amount where the whole is not known; elsewhere a line now and then,
+// from 1 GiB on.
 class LoadingProgress {
  public:
   void operator()(std::size_t done, std::size_t total) {
-    const int percent = total ? static_cast<int>(std::min<std::size_t>(100, done * 100 / total)) : 0;
-    const std::size_t gib = done >> 30;
-    if (terminal_ ? percent == percent_ && gib == gib_ : percent / 10 == percent_ / 10 && gib / 4 == gib_ / 4) return;
-    percent_ = percent;
-    gib_ = gib;
-    if (!terminal_ && done < (std::size_t{1} << 30)) return;
-    if (!terminal_) {
-      log_info("loading weights", {{"mib", done >> 20}, {"percent", percent}});
-      return;
-    }
-    std::fprintf(stderr, "\rloading weights [%-40.*s] %3d %% %zu MiB", percent * 40 / 100,
-                 "########################################", percent, done >> 20);
-    shown_ = true;
+    const int percent = total ? static_cast<int>(std::min<std::size_t>(100, done * 100 / total)) : -1;
+    terminal_ ? draw(done, percent) : log(done, percent);
   }
   ~LoadingProgress() {
-    if (shown_) std::fprintf(stderr, "\r\033[K");
+    if (drawn_ != kNothing) std::fprintf(stderr, "\r\033[K");
   }
 
  private:
+  static constexpr std::size_t kNothing = ~std::size_t{0};
+
+  void draw(std::size_t done, int percent) {
+    const std::size_t at = percent < 0 ? done >> 26 : static_cast<std::size_t>(percent);
+    if (at == drawn_) return;
+    drawn_ = at;
+    if (percent < 0) std::fprintf(stderr, "\rloading weights %zu MiB", done >> 20);
+    else std::fprintf(stderr, "\rloading weights [%-40.*s] %3d %% %zu MiB", percent * 40 / 100, "########################################", percent, done >> 20);
+  }
+
+  void log(std::size_t done, int percent) {
+    const std::size_t at = (done >> 32) + static_cast<std::size_t>(std::max(0, percent) / 10);
+    if (done < (std::size_t{1} << 30) || at == logged_) return;
+    logged_ = at;
+    if (percent < 0) log_info("loading weights", {{"mib", done >> 20}});
+    else log_info("loading weights", {{"mib", done >> 20}, {"percent", percent}});
+  }
+
   const bool terminal_ = isatty(STDERR_FILENO) == 1;
-  int percent_ = -1;
-  std::size_t gib_ = 0;
-  bool shown_ = false;
+  std::size_t drawn_ = kNothing, logged_ = 0;
 };
 
 Result<std::unique_ptr<weights::Checkpoint>> open(const ModelSettings& settings) {
@@ -77,7 +84,7 @@ std::vector<std::vector<std::int32_t>> bad_word(const text::Tokenizer& tokenizer
 }  // namespace
 
 Result<model::Config> model_config(const std::string& folder) {
-  ASSIGN_OR_RETURN(const std::string json, text::read_file(folder + "/config.json"));
+  ASSIGN_OR_RETURN(const std::string json, weights::read_config(folder));
   return model::parse_config(json, folder + "/config.json");
 }
 
@@ -95,6 +102,7 @@ Result<LoadedModel> load_model(const ModelSettings& settings, model::Options opt
   const TimePoint begin = clock.now();
   options.compute = settings.dtype == "float32" ? DType::kF32 : DType::kBF16;
   options.int8_activations = settings.cpu_activations == "int8";
+  RETURN_IF_ERROR(ops::check_forced(cpu::kernels(), settings.kernel));
   ASSIGN_OR_RETURN(const auto checkpoint, open(settings));
   LoadedModel loaded;
   loaded.stream = cpu::make_stream({.threads = settings.cpu_threads});
@@ -119,7 +127,11 @@ Result<LoadedText> load_text(const ModelSettings& settings, const model::Config&
   loaded.generation_defaults = defaults.dump();
   if (settings.skip_tokenizer_init) return loaded;
   const std::string folder = settings.tokenizer.value_or(settings.model);
-  ASSIGN_OR_RETURN(loaded.tokenizer, text::load_tokenizer(folder));
+  auto tokenizer = text::load_tokenizer(folder);
+  if (!tokenizer.ok() && !text::exists(folder + "/tokenizer.json")) {
+    return Error{ErrorCode::kNotFound, folder + " has no tokenizer.json; name another folder with --tokenizer, or set --skip-tokenizer-init", "tokenizer"};
+  }
+  ASSIGN_OR_RETURN(loaded.tokenizer, std::move(tokenizer));
   auto chat = text::load_chat_template(folder);
   if (chat.ok()) loaded.chat_template = *chat;
   else if (chat.error().code != ErrorCode::kNotFound) return chat.error();

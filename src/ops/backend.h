@@ -27,6 +27,25 @@ struct KernelLists {
   std::span<const Kernel<Combine>> combine;
 };
 
+// Calls visit(list) for each list.
+template <class Visit>
+void for_each_list(const KernelLists& lists, Visit visit) {
+  visit(lists.linear);
+  visit(lists.grouped_mlp);
+  visit(lists.attention_decode);
+  visit(lists.attention_prefill);
+  visit(lists.embed);
+  visit(lists.rms_norm);
+  visit(lists.mla_store);
+  visit(lists.mla_query);
+  visit(lists.gqa_prepare);
+  visit(lists.route);
+  visit(lists.combine);
+}
+
+// An error when an entry names a kernel or an operation that the lists lack.
+Status check_forced(const KernelLists& lists, const ForcedKernels& forced);
+
 // What a model is built with. The stream and lists outlive the model.
 struct Backend {
   const KernelLists* kernels = nullptr;

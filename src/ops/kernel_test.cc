@@ -50,6 +50,17 @@ TEST(Select, SaysWhyTheOthersWereNotTaken) {
   EXPECT_EQ(selection->candidates[2].reason, "");
 }
 
+TEST(CheckForced, AcceptsKernelsThatAnyOperationOrTheNamedOneHas) {
+  EXPECT_TRUE(check_forced(reference::lists(), {"reference", "combine=reference"}).ok());
+}
+
+TEST(CheckForced, NamesWhatThereIsWhenAKernelOrAnOperationIsUnknown) {
+  const auto message = [](const char* entry) { return check_forced(reference::lists(), {entry}).error().message; };
+  EXPECT_EQ(message("fast"), "--kernel fast: there is no kernel 'fast'; there are reference");
+  EXPECT_EQ(message("combine=fast"), "--kernel combine=fast: there is no kernel 'fast'; there are reference");
+  EXPECT_NE(message("combin=fast").find("no operation 'combin'; there are attention_decode"), std::string::npos);
+}
+
 TEST(Reference, ListsEveryOperation) {
   const KernelLists& lists = reference::lists();
   EXPECT_EQ(lists.linear.size(), 1u);
