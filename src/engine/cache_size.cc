@@ -67,6 +67,11 @@ Status check_cache(const Settings& settings,
                    std::int64_t available) {
   const std::int64_t blocks = cache_blocks(settings, layout, max_model_len, available);
   const std::int64_t tokens = blocks * settings.cache.block_size;
+  const std::int64_t bytes = tokens * static_cast<std::int64_t>(layout.bytes_per_token());
+  if (bytes > available) {
+    return invalid_argument("the key/value cache would take " + std::to_string(bytes) + " bytes, but only " + std::to_string(available) +
+                                " can be taken here; set a smaller --kv-cache-memory-bytes or --num-gpu-blocks-override", "kv-cache-memory-bytes");
+  }
   if (tokens >= max_model_len) return {};
   const auto needed = static_cast<std::int64_t>(layout.bytes_per_token()) * max_model_len;
   return invalid_argument("the key/value cache holds " + std::to_string(tokens) +

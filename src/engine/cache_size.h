@@ -20,8 +20,8 @@ std::int32_t cache_blocks(const Settings& settings,
                           std::int64_t max_model_len,
                           std::int64_t available);
 
-// An error with the number that would fit when the cache cannot hold one sequence of
-// `max_model_len` tokens. To be asked before start(), which would silently serve shorter ones.
+// An error when the cache is larger than what is available, and one with the number that would fit
+// when it cannot hold one sequence of `max_model_len` tokens. To be asked before start(), which would silently serve shorter ones.
 Status check_cache(const Settings& settings,
                    const kv::Layout& layout,
                    std::int64_t max_model_len,

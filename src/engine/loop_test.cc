@@ -349,6 +349,7 @@ TEST(CacheSize, follows_override_then_bytes_then_what_is_useful_and_affordable) 
   EXPECT_TRUE(check_cache(settings, layout, 48, 1 << 30).ok());
   settings.cache.num_blocks_override = 7;
   EXPECT_EQ(cache_blocks(settings, layout, 1000, 1 << 30), 7);
+  EXPECT_THAT(check_cache(settings, layout, 16, 1000).error().message, HasSubstr("but only 1000 can be taken here"));
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 #include "weights/files.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -17,7 +19,7 @@ Result<std::string> read(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream content;
   if (!file || !(content << file.rdbuf())) {
-    return Error{ErrorCode::kNotFound, "can't read " + path.string(), {}};
+    return Error{ErrorCode::kNotFound, "can't read " + path.string() + ": " + std::strerror(errno), {}};
   }
   return std::move(content).str();
 }
@@ -39,14 +41,24 @@ Result<std::vector<std::string>> indexed_files(const fs::path& folder, const fs:
   return paths;
 }
 
+// "deepseek-ai/DeepSeek-V2-Lite"
+bool is_hub_name(const std::string& text) {
+  return std::count(text.begin(), text.end(), '/') == 1 && text.front() != '/' && text.front() != '.' && text.back() != '/';
+}
+
 }  // namespace
 
 Result<std::string> read_config(const std::string& folder) {
   std::error_code ignored;
   if (!fs::is_directory(folder, ignored)) {
-    return Error{ErrorCode::kNotFound, folder + " is not a folder; name a Hugging Face model folder on disk", "model"};
+    const char* hint = is_hub_name(folder) ? " (Braid downloads nothing; hf download NAME --local-dir FOLDER does)" : "";
+    return Error{ErrorCode::kNotFound, folder + " is not a folder; name a Hugging Face model folder on disk" + hint, "model"};
   }
-  return read(fs::path(folder) / "config.json");
+  const fs::path config = fs::path(folder) / "config.json";
+  if (!fs::exists(config, ignored)) {
+    return Error{ErrorCode::kNotFound, folder + " has no config.json; name a Hugging Face model folder", "model"};
+  }
+  return read(config);
 }
 
 Result<std::vector<std::string>> weight_files(const std::string& folder) {
