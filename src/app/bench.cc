@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <numeric>
 #include <sstream>
 
 #include "app/bench_speculation.h"
 #include "app/commands.h"
 #include "app/load.h"
+#include "app/output_file.h"
 #include "app/parse.h"
 #include "backend/cpu/machine/machine.h"
 #include "config/reference.h"
@@ -176,8 +176,9 @@ Result<std::vector<int>> batches_of(const std::string& text) {
   return batches;
 }
 
-Status bench_engine(const EngineBench& bench) {
+Status run(const EngineBench& bench) {
   ASSIGN_OR_RETURN(const auto batches, batches_of(bench.batch));
+  ASSIGN_OR_RETURN(OutputFile json, OutputFile::create(bench.json));
   const int most = batches.empty() ? 1 : *std::max_element(batches.begin(), batches.end());
   RETURN_IF_ERROR(engine::check_speculation(bench.speculation));
   model::Options options;
@@ -206,21 +207,23 @@ Status bench_engine(const EngineBench& bench) {
     const double step = std::max(work.bytes_at(batch) / bandwidth, batch * (work.flops + 2 * work.head) / peak);
     cases.push_back({"decode", batch, runner.decode(batch), batch / step});
   }
-  std::ofstream json;
-  if (!bench.json.empty()) json.open(bench.json);
+  std::ostringstream lines;
   for (const auto& c : cases) {
     std::printf("%-8s %6d %12.0f %12.0f %6.1f%%\n", c.name.c_str(), c.batch, c.tokens_per_s, c.floor_tokens_per_s,
                 100 * c.tokens_per_s / c.floor_tokens_per_s);
-    if (json) json << "{\"case\":\"" << c.name << "\",\"batch\":" << c.batch << ",\"tokens_per_s\":" << c.tokens_per_s
-                   << ",\"floor_tokens_per_s\":" << c.floor_tokens_per_s
-                   << ",\"share\":" << c.tokens_per_s / c.floor_tokens_per_s << "}\n";
+    lines << "{\"case\":\"" << c.name << "\",\"batch\":" << c.batch << ",\"tokens_per_s\":" << c.tokens_per_s
+          << ",\"floor_tokens_per_s\":" << c.floor_tokens_per_s << ",\"share\":" << c.tokens_per_s / c.floor_tokens_per_s << "}\n";
   }
-  if (!bench.json.empty() && !json) return internal_error("can't write " + bench.json);
+  RETURN_IF_ERROR(json.write(lines.str()));
   if (!bench.speculation.enabled()) return {};
   return bench_speculation(loaded, bench.model, bench.speculation, batches, bench.seconds);
 }
 
-int bench_machine() {
+int bench_machine(Words words) {
+  if (!words.empty()) {
+    std::puts("usage: braid bench machine\n\nMeasures peaks and bandwidths of this machine, with one worker and with all.");
+    return is_help(words[0]) ? 0 : 2;
+  }
   const auto stream = cpu::make_stream({});
   const auto m = cpu::measure_machine(*stream);
   std::printf("%d workers, %s\n%-22s %10s %10s\n", m.workers, m.arithmetic.c_str(), "", "1 worker", "all");
@@ -234,29 +237,28 @@ int bench_machine() {
   return 0;
 }
 
-}  // namespace
-
-int bench(Words words) {
-  const std::string what = words.empty() ? "--help" : words[0];
-  if (what == "machine") return bench_machine();
-  if (what == "engine") {
-    EngineBench settings;
-    const auto parsed = config::parse(settings, words.subspan(1), parse_options());
-    if (!parsed.ok()) return fail(parsed.error());
-    if (!parsed->help && !settings.model.model.empty()) {
-      const Status status = bench_engine(settings);
-      return status.ok() ? 0 : fail(status.error());
-    }
+int bench_engine(Words words) {
+  EngineBench settings;
+  const auto parsed = config::parse(settings, words, parse_options());
+  if (!parsed.ok()) return fail(parsed.error());
+  if (parsed->help) {
     std::puts(config::help<EngineBench>({"braid bench engine MODEL [flags]",
         "Prefill and decode by batch size on the model alone, beside what this machine could do at most.", ""}).c_str());
-    return parsed->help ? 0 : 2;
+    return 0;
   }
-  if (what == "serve") return bench_serve(words.subspan(1));
-  std::puts("usage: braid bench machine\n       braid bench engine MODEL [flags]\n       braid bench serve [URL] [flags]\n\n"
-            "machine  peaks and bandwidths of this machine\n"
-            "engine   tokens per second of a model by batch size, beside the machine's floor\n"
-            "serve    latencies and throughput that clients of a server see");
-  return words.empty() || (what != "--help" && what != "-h") ? 2 : 0;
+  if (settings.model.model.empty()) return fail(invalid_argument("bench engine needs a model folder: braid bench engine models/lexicon-30m"));
+  const Status status = run(settings);
+  return status.ok() ? 0 : fail(status.error());
 }
+
+constexpr Command kBenches[] = {
+    {"machine", "peaks and bandwidths of this machine", bench_machine},
+    {"engine", "tokens per second of a model by batch size, beside the machine's floor", bench_engine},
+    {"serve", "latencies and throughput that clients of a server see", bench_serve},
+};
+
+}  // namespace
+
+int bench(Words words) { return dispatch("braid bench", kBenches, words); }
 
 }  // namespace braid::app

@@ -8,7 +8,9 @@
 #include <random>
 
 #include "app/commands.h"
+#include "app/latency_plot.h"
 #include "app/load_generator.h"
+#include "app/output_file.h"
 #include "app/parse.h"
 #include "config/reference.h"
 
@@ -102,50 +104,36 @@ Json figures(const LoadResult& r) {
           {"ttft_ms", ms(r.first_token)}, {"itl_ms", ms(r.gaps)}, {"e2e_ms", ms(r.end_to_end)}};
 }
 
-// One curve of the share of samples below a latency, on a 400 x 240 panel.
-std::string curve(std::vector<double> values, const char* title, int x) {
-  std::sort(values.begin(), values.end());
-  const double widest = values.empty() ? 1 : std::max(percentile(values, 99.5), 1e-6);
-  std::string path;
-  for (int i = 0; i <= 200 && !values.empty(); ++i) {
-    const double v = values[std::min(values.size() - 1, values.size() * static_cast<std::size_t>(i) / 200)];
-    char point[64];
-    std::snprintf(point, sizeof(point), "%s%.1f,%.1f", i ? " L" : "M", x + 50 + 330 * std::min(1.0, v / widest), 250.0 - i);
-    path += point;
-  }
-  char label[512];
-  std::snprintf(label, sizeof(label),
-                "<text x='%d' y='30' font-weight='bold'>%s</text><text x='%d' y='270'>0</text><text x='%d' y='270'>%.2f ms</text>"
-                "<rect x='%d' y='50' width='330' height='200' fill='none' stroke='#999'/>", x + 50, title, x + 50, x + 330, 1e3 * widest, x + 50);
-  return std::string(label) + "<path d='" + path + "' fill='none' stroke='#1f6feb' stroke-width='2'/>";
+void print_row(const char* name, const std::vector<double>& seconds) {
+  std::printf("%-22s", name);
+  for (const int p : {50, 90, 99}) std::printf(" %10.1f", 1e3 * percentile(seconds, p));
+  std::puts("");
 }
 
-std::string svg_of(const LoadResult& r) {
-  return "<svg xmlns='http://www.w3.org/2000/svg' width='1200' height='290' font-family='sans-serif' font-size='13'>"
-         "<rect width='1200' height='290' fill='white'/>" + curve(r.first_token, "time to first token (share of requests below)", 0) +
-         curve(r.gaps, "inter-token latency", 400) + curve(r.end_to_end, "end to end", 800) + "</svg>\n";
-}
-
-Status write(const std::string& path, const std::string& text) {
-  if (path.empty()) return {};
-  std::ofstream file(path);
-  if (!(file << text)) return internal_error("can't write " + path);
-  return {};
+void print(const LoadResult& r) {
+  std::printf("%zu requests in %.2f s, %d failed\n", r.end_to_end.size(), r.seconds, r.failed);
+  std::printf("%-22s %10.2f\n", "requests/s", static_cast<double>(r.end_to_end.size()) / r.seconds);
+  std::printf("%-22s %10.1f\n", "prompt tokens/s", static_cast<double>(r.prompt_tokens) / r.seconds);
+  std::printf("%-22s %10.1f\n", "output tokens/s", static_cast<double>(r.output_tokens) / r.seconds);
+  std::printf("%-22s %10s %10s %10s\n", "milliseconds", "p50", "p90", "p99");
+  print_row("time to first token", r.first_token);
+  print_row("inter-token latency", r.gaps);
+  print_row("end to end", r.end_to_end);
+  if (r.failed > 0) std::printf("first failure: %s\n", r.first_failure.c_str());
 }
 
 Status run(const ServeBench& bench) {
   LoadPlan plan{bench.url, bench.api_key, {}, bench.request_rate, bench.max_concurrency, static_cast<std::uint64_t>(bench.seed), false};
   if (bench.dataset.empty()) plan.bodies = random_bodies(bench);
   else RETURN_IF_ERROR(dataset_bodies(bench, plan));
+  ASSIGN_OR_RETURN(OutputFile json, OutputFile::create(bench.json));
+  ASSIGN_OR_RETURN(OutputFile svg, OutputFile::create(bench.svg));
   std::fprintf(stderr, "sending %zu requests to %s\n", plan.bodies.size(), bench.url.c_str());
   ASSIGN_OR_RETURN(const LoadResult result, generate_load(plan));
-  const Json all = figures(result);
-  for (const auto& [name, value] : all.items()) std::printf("%-20s %s\n", name.c_str(), value.dump().c_str());
-  RETURN_IF_ERROR(write(bench.json, all.dump(2) + "\n"));
-  RETURN_IF_ERROR(write(bench.svg, svg_of(result)));
   if (result.end_to_end.empty()) return internal_error("no request succeeded: " + result.first_failure);
-  if (result.failed > 0) std::printf("first failure: %s\n", result.first_failure.c_str());
-  return {};
+  print(result);
+  RETURN_IF_ERROR(json.write(figures(result).dump(2) + "\n"));
+  return svg.write(latency_plot(result));
 }
 
 }  // namespace

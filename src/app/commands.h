@@ -5,12 +5,25 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 
 namespace braid::app {
 
 using Words = std::span<const std::string>;
+
+struct Command {
+  std::string_view name;
+  std::string_view help;  // empty: not for people, left out of what is printed
+  int (*run)(Words);
+};
+
+// Runs the command that the first word names with the words after it. Without words, with --help or
+// with a name that is none it prints what there is (or the nearest name) instead.
+int dispatch(const std::string& program, std::span<const Command> commands, Words words);
+
+bool is_help(const std::string& word);
 
 int serve(Words words);
 int rank(Words words);

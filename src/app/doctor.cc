@@ -7,6 +7,7 @@
 #include "app/load.h"
 #include "app/parse.h"
 #include "base/clock.h"
+#include "config/reference.h"
 #include "engine/cache_size.h"
 #include "kv/cache.h"
 
@@ -79,14 +80,18 @@ int doctor(Words words) {
   const auto parsed = config::parse(settings, words, parse_options());
   if (!parsed.ok()) return fail(parsed.error());
   if (parsed->help) {
-    std::puts("usage: braid doctor [MODEL]\n\nChecks this machine, that a model folder loads, and that the model generates.");
+    std::puts(config::help<ModelSettings>({"braid doctor [MODEL] [flags]",
+        "Checks this machine, that a model folder loads, and that the model generates.", ""}).c_str());
     return 0;
   }
   const auto stream = cpu::make_stream({});
   print_features(stream->capabilities());
   std::printf("workers %d, memory that can be taken %lld MiB\n", stream->workers(),
               static_cast<long long>(engine::available_memory() >> 20));
-  if (settings.model.empty()) return 0;
+  if (settings.model.empty()) {
+    std::puts("name a model folder to check it too: braid doctor models/lexicon-30m");
+    return 0;
+  }
   const Status status = check_model(settings);
   return status.ok() ? 0 : fail(status.error());
 }

@@ -8,7 +8,7 @@
 namespace braid::app {
 
 int metrics(Words words) {
-  if (!words.empty() && (words[0] == "--help" || words[0] == "-h")) {
+  if (!words.empty() && is_help(words[0])) {
     std::puts("usage: braid metrics [--markdown]\n\nLists what a server tells at /metrics, as a Markdown table.");
     return 0;
   }

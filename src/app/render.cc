@@ -9,7 +9,7 @@
 namespace braid::app {
 
 int render(Words words) {
-  if (words.size() != 1 || words[0] == "--help" || words[0] == "-h") {
+  if (words.size() != 1 || is_help(words[0])) {
     std::puts("usage: braid render FOLDER|TEMPLATE < cases.jsonl\n\n"
               "Renders chat templates. Each input line is an object {messages, tools, documents, kwargs,\n"
               "variables, now}; each output line {\"rendered\": text} or {\"error\": message}.");

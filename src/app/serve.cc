@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "config/reference.h"
 #include "engine/speculation/make.h"
+#include "net/http_server.h"
 #include "serve/server.h"
 
 namespace braid::app {
@@ -37,6 +38,13 @@ void print_first_request(const std::string& url, const ServeSettings& settings, 
                chat ? "chat/completions" : "completions", key.c_str(), body.c_str());
 }
 
+// Tells before the weights are loaded that nothing can listen there.
+Status check_address(const serve::Settings& settings) {
+  const auto listening = net::HttpServer::listen({.host = settings.host, .port = settings.port}, [](net::Request&&, const auto&) {});
+  if (listening.ok()) return {};
+  return Error{listening.error().code, listening.error().message + "; choose another --host or --port", listening.error().param};
+}
+
 Status run(ServeSettings settings, Words words) {
   const sigset_t signals = stop_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before any thread starts
@@ -49,6 +57,7 @@ Status run(ServeSettings settings, Words words) {
   ASSIGN_OR_RETURN(const int length, model_length(settings.engine.scheduler.max_model_len, config));
   settings.engine.scheduler.max_model_len = length;
   if (settings.parallel.headless) return run_headless(settings, words);
+  RETURN_IF_ERROR(check_address(settings.serve));
   ASSIGN_OR_RETURN(LoadedText text, load_text(settings.model, config));
   ASSIGN_OR_RETURN(const auto host_of_engine, start_engine(settings, words, text.vocabulary));
   serve::Parts parts;

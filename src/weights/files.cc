@@ -56,7 +56,7 @@ Result<std::string> read_config(const std::string& folder) {
   }
   const fs::path config = fs::path(folder) / "config.json";
   if (!fs::exists(config, ignored)) {
-    return Error{ErrorCode::kNotFound, folder + " has no config.json; name a Hugging Face model folder", "model"};
+    return Error{ErrorCode::kNotFound, "can't read " + config.string() + ": there is none; name a Hugging Face model folder", "model"};
   }
   return read(config);
 }
