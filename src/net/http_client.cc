@@ -155,7 +155,6 @@ class Client final : public HttpClient {
 
   void launch(const CallPtr& call, bool reuse) {
     call->parser.emplace();
-    call->parser->eager(true);
     call->parser->body_limit(boost::none);
     call->parser->get().body() = [raw = call.get()](std::string_view data) {
       if (raw->handlers.on_data) raw->handlers.on_data(data);
@@ -259,6 +258,7 @@ class Client final : public HttpClient {
   void tell_head(const CallPtr& call) {
     if (call->head_told || !call->parser->is_header_done()) return;
     call->head_told = true;
+    call->parser->eager(true);  // not before: the head is told before the body, though both came at once
     if (!call->handlers.on_head) return;
     std::vector<Header> headers;
     auto& message = call->parser->get();

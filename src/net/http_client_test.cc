@@ -52,6 +52,17 @@ TEST_F(HttpClientTest, FetchesAndReusesItsConnection) {
   EXPECT_EQ(client_->fetch({.target = "/missing"})->status, 404);
 }
 
+TEST_F(HttpClientTest, TellsTheHeadBeforeABodyThatCameWithIt) {
+  std::promise<Status> done;
+  std::string order;
+  client_->start({.method = "POST", .target = "/x", .body = "hello"},
+                 {.on_head = [&](int status, const auto&) { order += std::to_string(status) + " "; },
+                  .on_data = [&](std::string_view bytes) { order += bytes; },
+                  .on_done = [&](Status s) { done.set_value(std::move(s)); }});
+  EXPECT_TRUE(done.get_future().get().ok());
+  EXPECT_EQ(order, "200 hello");
+}
+
 TEST_F(HttpClientTest, CarriesHundredsOfStreamsOverAFewConnections) {
   constexpr int kStreams = 300;
   std::atomic<int> left{kStreams}, events{0}, failures{0};
