@@ -2,6 +2,8 @@
 # make build   installs what is missing, builds build/release/braid
 # make serve   builds, then serves the default model (MODEL=..., PORT=..., ARGS="--flag ...")
 # make test    builds, then runs every test
+# make cuda    installs the CUDA compiler, builds build/cuda/braid with the CUDA backend
+# make test-gpu    builds that, then runs its tests on this machine's GPU
 # make reference   builds, then rewrites docs/reference
 SHELL := /bin/bash
 MODEL ?= models/lexicon-30m
@@ -14,8 +16,9 @@ CMAKE_ARGS ?=
 
 STAMPS := build/.stamps
 BRAID := build/release/braid
+CUDA_TARGETS := braid backend_cuda_test
 
-.PHONY: help build serve test reference clean
+.PHONY: help build serve test cuda test-gpu reference clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -29,6 +32,14 @@ serve: build
 test: build $(STAMPS)/venv
 	@ctest --preset release -j $(JOBS)
 
+# Beside `build` only what CUDA needs is compiled again; the rest comes out of ccache.
+cuda: $(STAMPS)/packages $(STAMPS)/nvcc
+	@PATH="$$PATH:$$HOME/.cargo/bin" cmake --preset cuda $(CMAKE_ARGS)
+	@cmake --build --preset cuda -j $(JOBS) --target $(CUDA_TARGETS)
+
+test-gpu: cuda
+	@bench/gpu/test.sh build/cuda
+
 reference: build
 	@python3 tests/house/reference_test.py --write build/release/tests/house/reference_pages docs/reference
 
@@ -39,6 +50,10 @@ $(STAMPS)/packages: tools/install.sh
 
 $(STAMPS)/venv: tools/install.sh tools/requirements.txt
 	@tools/install.sh venv
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/nvcc: tools/install.sh tools/cuda_requirements.txt
+	@tools/install.sh nvcc
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/configured: $(STAMPS)/packages CMakePresets.json

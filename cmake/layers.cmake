@@ -13,6 +13,7 @@ set(BRAID_LAYERS
   "tensor|base|DType, Shape, TensorView, Buffer, and the abstract Device and Stream."
   "ops|tensor|One header per operation: Args, contract, kernel list type, selection, the slow reference."
   "backend/cpu|ops|CPU kernels per instruction set, the worker pool, machine limits."
+  "backend/cuda|ops|CUDA kernels, the GPU's stream and memory (absent without the cuda preset)."
   "fabric|tensor|Ranks that share memory: one-sided transfers, signals, windows and small collectives."
   "transport/shm|fabric|Shared memory between the processes of one host."
   "weights|tensor|Checkpoint folders: safetensors mapping, names, shapes, scales, dummy weights."
@@ -22,5 +23,5 @@ set(BRAID_LAYERS
   "sample|ops protocol|Logits to tokens: penalties, temperature, top-k/p, seeds, logprobs, grammar masks."
   "engine|model kv sample text prefix metrics config fabric|Request, Sequence, Scheduler, Batch, Runner and the step loop."
   "serve|engine protocol net text metrics config|The HTTP face: parse, admit, submit, stream, cancel."
-  "app|serve engine model moe fabric weights backend/cpu transport/shm net config metrics text|main, one file per subcommand, and the only place where parts are listed and wired."
+  "app|serve engine model moe fabric weights backend/cpu backend/cuda transport/shm net config metrics text|main, one file per subcommand, and the only place where parts are listed and wired."
 )

@@ -2,8 +2,13 @@
 # -Wno-restrict: GCC 12 reports std::string concatenation that is fine.
 add_library(braid_flags INTERFACE)
 target_include_directories(braid_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
-target_compile_options(braid_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> -Werror=return-type
-  -ffp-contract=off)
+set(host_flags -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror=return-type -ffp-contract=off)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND host_flags -Wno-restrict)
+endif()
+string(REPLACE ";" "," nvcc_host_flags "${host_flags}")
+target_compile_options(braid_flags INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:${host_flags}>"
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${nvcc_host_flags}>)
 if(BRAID_SANITIZE)
   string(REPLACE ";" "," sanitizers "${BRAID_SANITIZE}")
   add_compile_options(-fsanitize=${sanitizers} -fno-omit-frame-pointer -fno-sanitize-recover=all)

@@ -3,6 +3,7 @@
 # Installs what building and testing Braid need on Debian 12; does nothing that is already done.
 #   tools/install.sh packages   compilers, libraries, Rust
 #   tools/install.sh venv       build/venv, with the Python packages of tools/requirements.txt
+#   tools/install.sh nvcc       build/nvcc/cuda, the CUDA compiler of tools/cuda_requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -46,18 +47,30 @@ install_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "${missing[@]}"
 }
 
-install_venv() {
-  local python=build/venv/bin/python
+# make_venv FOLDER REQUIREMENTS
+make_venv() {
+  local python=$1/bin/python
   if [ ! -x "$python" ]; then
     mkdir -p build
-    python3 -m venv build/venv
+    python3 -m venv "$1"
   fi
-  "$python" -m pip install -q --disable-pip-version-check -r tools/requirements.txt
-  echo "install.sh: build/venv is ready"
+  "$python" -m pip install -q --disable-pip-version-check -r "$2"
+  echo "install.sh: $1 is ready"
+}
+
+# The packages hold a CUDA tree without the names that CMake looks for.
+install_nvcc() {
+  make_venv build/nvcc tools/cuda_requirements.txt
+  local root
+  root=$(echo build/nvcc/lib/python3*/site-packages/nvidia/cu13)
+  ln -sfn lib "$root/lib64"
+  ln -sfn libcudart.so.13 "$root/lib/libcudart.so"
+  ln -sfn "${root#build/nvcc/}" build/nvcc/cuda
 }
 
 case "${1:-}" in
   packages) install_packages ;;
-  venv) install_venv ;;
-  *) sed -n '3,6s/^# //p' "$0"; exit 2 ;;
+  venv) make_venv build/venv tools/requirements.txt ;;
+  nvcc) install_nvcc ;;
+  *) sed -n '3,7s/^# //p' "$0"; exit 2 ;;
 esac

@@ -2,11 +2,16 @@
 #include "tensor/device.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace braid {
 
 bool Capabilities::has(std::string_view feature) const {
   return std::find(features.begin(), features.end(), feature) != features.end();
+}
+
+void Stream::copy(void* to, const void* from, std::size_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
 }
 
 }  // namespace braid

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a backend is to the layers above it: a Device (capabilities, kernels) and a Stream on
 // which kernels run in order. On the CPU a Stream owns the worker pool and run() returns when the
-// work is done; on a GPU it enqueues.
+// work is done; on a GPU it enqueues, and kernels work on memory of the GPU's own.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "tensor/tensor.h"
 
 namespace braid {
@@ -20,11 +22,29 @@ struct Capabilities {
   bool has(std::string_view feature) const;
 };
 
+// Kernels and copies of one stream take place in the order of the calls. A call that failed makes
+// those that follow do nothing until wait() has told what failed. Thread rules: one thread at a time.
+//
+// The memory functions are, unless overridden, those of a device whose memory is the host's.
 class Stream {
  public:
   virtual ~Stream() = default;
   virtual const Capabilities& capabilities() const = 0;
   virtual int workers() const = 0;
+
+  // Whether kernels work on the host's own memory and are done when they return.
+  virtual bool unified() const { return true; }
+  // Zeroed memory for kernels. Empty when there is no more of it: a failed call, as above.
+  virtual Buffer allocate(std::size_t bytes) { return Buffer(bytes); }
+  // Zeroed memory of the host that copies reach at full speed and without waiting.
+  virtual Buffer allocate_host(std::size_t bytes) { return Buffer(bytes); }
+  // Either side may be memory for kernels or of the host. Memory of the host that is not from
+  // allocate_host() may be changed again when this returns.
+  virtual void copy(void* to, const void* from, std::size_t bytes);
+  // Returns when everything before is done; the error of what failed since the last wait.
+  virtual Status wait() { return {}; }
+  // Bytes of memory for kernels that could be taken now; -1: what the host has.
+  virtual std::int64_t available_memory() const { return -1; }
 };
 
 }  // namespace braid

@@ -70,28 +70,33 @@ std::byte* allocate_zeroed(std::size_t bytes) {
   return data;
 }
 
+void release_host(std::byte* data, std::size_t size) {
+  if (size >= kHugePage) {
+    munmap(data, round_up(size, kHugePage));
+  } else {
+    std::free(data);
+  }
+}
+
 }  // namespace
 
-Buffer::Buffer(std::size_t bytes) : size_(bytes) {
+Buffer::Buffer(std::size_t bytes) : size_(bytes), release_(release_host) {
   if (bytes == 0) return;
   data_ = bytes >= kHugePage ? map_huge(bytes) : allocate_zeroed(bytes);
   CHECK(data_ != nullptr, "out of memory for " + std::to_string(bytes) + " bytes");
 }
 
 Buffer::~Buffer() {
-  if (size_ >= kHugePage) {
-    munmap(data_, round_up(size_, kHugePage));
-  } else {
-    std::free(data_);
-  }
+  if (data_ != nullptr) release_(data_, size_);
 }
 
 Buffer::Buffer(Buffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), release_(other.release_) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(release_, other.release_);
   return *this;
 }
 

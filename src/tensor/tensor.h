@@ -3,8 +3,8 @@
 //
 // A Matrix view is row-major [rows, cols] with a row stride in elements; a row is contiguous.
 // Views never own: they are valid until the call that received them returns, unless a header says
-// otherwise. Buffer owns zeroed memory, 64-byte aligned (2 MiB aligned and advised as huge pages
-// from 2 MiB on), and neither copies nor grows.
+// otherwise. Buffer owns zeroed memory and neither copies nor grows: the host's, 64-byte aligned
+// (2 MiB aligned and advised as huge pages from 2 MiB on), or a device's (Stream::allocate).
 #pragma once
 
 #include <cstddef>
@@ -73,7 +73,12 @@ struct Activations {
 class Buffer {
  public:
   Buffer() = default;
+  // Gives memory back to whom it came from.
+  using Release = void (*)(std::byte* data, std::size_t size);
+
   explicit Buffer(std::size_t bytes);
+  // Takes over memory that `release` will give back; data may be null when size is 0.
+  Buffer(std::byte* data, std::size_t size, Release release) : data_(data), size_(size), release_(release) {}
   ~Buffer();
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
@@ -90,6 +95,7 @@ class Buffer {
  private:
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  Release release_ = nullptr;
 };
 
 }  // namespace braid

@@ -1,0 +1,19 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs the tests of the CUDA backend on this machine's GPU and keeps what they said:
+#   bench/gpu/test.sh [BUILD] [RESULTS]    BUILD: build/cuda; RESULTS: bench/results
+set -uo pipefail
+build=${1:-build/cuda}
+results=${2:-bench/results}
+card=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1)
+[ -n "$card" ] || { echo "test.sh: nvidia-smi shows no GPU here" >&2; exit 1; }
+log=$results/gpu-tests-$(echo "$card" | tr ' A-Z' '-a-z').txt
+failed=0
+{
+  echo "$card, driver $(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -1)"
+  for test in "$build"/src/backend/cuda/backend_cuda_test "$build"/tests/golden/golden_cuda_test; do
+    [ -x "$test" ] || continue
+    "$test" --gtest_brief=1 || failed=1
+  done
+} 2>&1 | tee "$log"
+exit $((failed | PIPESTATUS[0]))

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/stream.h"
+
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "backend/cuda/backend.h"
+
+namespace braid::cuda {
+namespace {
+
+// A step of the largest model takes seconds; a kernel that hangs takes for ever.
+constexpr auto kLongestWait = std::chrono::seconds(120);
+
+void release_device(std::byte* data, std::size_t) { cudaFree(data); }
+void release_pinned(std::byte* data, std::size_t) { cudaFreeHost(data); }
+
+}  // namespace
+
+Stream::Stream(const Gpu& gpu) : gpu_(gpu), capabilities_(capabilities_of(gpu)) {
+  check(cudaStreamCreateWithFlags(&queue_, cudaStreamNonBlocking), "making a stream");
+  check(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "making an event");
+}
+
+Stream::~Stream() {
+  if (done_) cudaEventDestroy(done_);
+  if (queue_) cudaStreamDestroy(queue_);
+}
+
+void Stream::check(cudaError_t code, const char* what) {
+  if (code == cudaSuccess || error_) return;
+  error_ = error_of(code, std::string(what) + " on GPU " + std::to_string(gpu_.device));
+  cudaGetLastError();
+}
+
+Buffer Stream::allocate(std::size_t bytes) {
+  void* data = nullptr;
+  if (bytes == 0 || failed()) return {};
+  const std::string what = "taking " + std::to_string(bytes >> 20) + " MiB";
+  check(cudaMalloc(&data, bytes), what.c_str());
+  if (!data) return {};
+  check(cudaMemsetAsync(data, 0, bytes, queue_), "clearing memory");
+  return {static_cast<std::byte*>(data), bytes, release_device};
+}
+
+Buffer Stream::allocate_host(std::size_t bytes) {
+  void* data = nullptr;
+  if (bytes == 0 || failed()) return {};
+  const std::string what = "taking " + std::to_string(bytes >> 20) + " MiB of pinned host memory";
+  check(cudaHostAlloc(&data, bytes, cudaHostAllocDefault), what.c_str());
+  if (!data) return {};
+  std::memset(data, 0, bytes);
+  return {static_cast<std::byte*>(data), bytes, release_pinned};
+}
+
+void Stream::copy(void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0 || failed()) return;
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, queue_), "copying memory");
+}
+
+Status Stream::wait() {
+  check(cudaEventRecord(done_, queue_), "recording an event");
+  const auto deadline = std::chrono::steady_clock::now() + kLongestWait;
+  while (!failed()) {
+    const cudaError_t code = cudaEventQuery(done_);
+    if (code == cudaSuccess) break;
+    if (code != cudaErrorNotReady) check(code, "a kernel");
+    else if (std::chrono::steady_clock::now() > deadline) check(cudaErrorLaunchTimeout, "waiting 120 s for the kernels");
+  }
+  if (!error_) return {};
+  return *std::exchange(error_, std::nullopt);
+}
+
+std::int64_t Stream::available_memory() const {
+  std::size_t free = 0, total = 0;
+  return cudaMemGetInfo(&free, &total) == cudaSuccess ? static_cast<std::int64_t>(free) : 0;
+}
+
+Result<std::unique_ptr<braid::Stream>> make_stream(int device) {
+  ASSIGN_OR_RETURN(const Gpu gpu, open_gpu(device));
+  auto stream = std::make_unique<Stream>(gpu);
+  RETURN_IF_ERROR(stream->wait());
+  return std::unique_ptr<braid::Stream>(std::move(stream));
+}
+
+}  // namespace braid::cuda
