@@ -28,6 +28,12 @@ std::string number(std::int64_t n) { return std::to_string(n); }
 
 }  // namespace
 
+Status check_rank(const SubmitMessage& message, std::size_t ranks) {
+  if (!message.rank || (*message.rank >= 0 && static_cast<std::size_t>(*message.rank) < ranks)) return {};
+  const std::string there = ranks == 1 ? "there is rank 0 only" : "there are ranks 0 to " + std::to_string(ranks - 1);
+  return invalid_argument("data_parallel_rank " + std::to_string(*message.rank) + " does not exist; " + there, "data_parallel_rank");
+}
+
 Admission::Admission(const AdmissionLimits& limits,
                      Vocabulary vocabulary,
                      prefix::BlockHasher* hasher,
@@ -57,6 +63,7 @@ Status Admission::start_waiting() {
 
 Status Admission::check(const SubmitMessage& message) const {
   if (message.subscriber == nullptr) return internal_error("a request needs a subscriber");
+  RETURN_IF_ERROR(check_rank(message, 1));
   RETURN_IF_ERROR(check_length(message));
   RETURN_IF_ERROR(check_tokens(message));
   return check_params(message.params);

@@ -23,6 +23,9 @@ struct AdmissionLimits {
   std::uint64_t seed = 0;
 };
 
+// kInvalidArgument when the message is pinned to a rank that is not among `ranks`.
+Status check_rank(const SubmitMessage& message, std::size_t ranks);
+
 class Admission {
  public:
   // `hasher` (used on the engine thread only), `metrics` and `clock` outlive it.

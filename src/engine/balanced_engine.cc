@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "engine/admission.h"
 #include "engine/unfinished.h"
 
 namespace braid::engine {
@@ -49,10 +50,7 @@ class Balanced final : public Engine {
   explicit Balanced(std::vector<Engine*> ranks) : ranks_(std::move(ranks)), loads_(ranks_.size()) {}
 
   Result<std::unique_ptr<Admitted>> admit(SubmitMessage message) override {
-    if (message.rank && (*message.rank < 0 || *message.rank >= static_cast<int>(ranks_.size()))) {
-      return invalid_argument("data_parallel_rank " + std::to_string(*message.rank) + " does not exist; there are ranks 0 to " +
-                              std::to_string(ranks_.size() - 1), "data_parallel_rank");
-    }
+    RETURN_IF_ERROR(check_rank(message, ranks_.size()));
     const auto prompt = static_cast<std::int64_t>(message.prompt.size());
     const auto budget = std::int64_t{message.params.max_tokens} * message.params.n;
     const int chosen = message.rank ? *message.rank : pick();
@@ -62,6 +60,7 @@ class Balanced final : public Engine {
     placed->tap = std::make_shared<Tap>(*this, placed->rank, std::move(message.subscriber), prompt, budget, message.params.n);
     add(placed->rank, prompt, budget);
     message.subscriber = placed->tap;
+    message.rank.reset();  // it is there
     ASSIGN_OR_RETURN(placed->request, ranks_[placed->rank]->admit(std::move(message)));
     return std::unique_ptr<Admitted>(std::move(placed));
   }

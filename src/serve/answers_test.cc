@@ -75,8 +75,8 @@ class AnswersTest : public ::testing::Test {
   }
   void TearDown() override { server_->drain(std::chrono::seconds(60)); }
 
-  net::ClientResponse post(const std::string& path, const Json& body) {
-    auto got = client_->fetch({.method = "POST", .target = path, .body = body.dump()});
+  net::ClientResponse post(const std::string& path, const Json& body, std::vector<net::Header> headers = {}) {
+    auto got = client_->fetch({.method = "POST", .target = path, .headers = std::move(headers), .body = body.dump()});
     EXPECT_TRUE(got.ok());
     return got.ok() ? *got : net::ClientResponse{};
   }
@@ -337,6 +337,21 @@ TEST_F(AnswersTest, token_ids_outside_the_vocabulary_are_refused_by_name) {
     const auto response = post(kCompletion, with(kComplete, more));
     EXPECT_EQ(response.status, 400);
     EXPECT_EQ(Json::parse(response.body)["error"]["param"], more.begin().key());
+  }
+}
+
+TEST_F(AnswersTest, ARequestMayBePinnedToARankThatExists) {
+  start();
+  for (const auto& [path, body] : {std::pair{kChat, kAsk}, {kCompletion, kComplete}}) {
+    EXPECT_EQ(post(path, body, {{"X-data-parallel-rank", "0"}}).status, 200);
+    const auto beyond = post(path, body, {{"x-data-parallel-rank", "3"}});
+    EXPECT_EQ(beyond.status, 400);
+    EXPECT_THAT(beyond.body, HasSubstr("data_parallel_rank 3 does not exist; there is rank 0 only"));
+    for (const char* bad : {"-1", "one", "1.5", "99999999999"}) {
+      const auto refused = post(path, body, {{"X-data-parallel-rank", bad}});
+      EXPECT_EQ(refused.status, 400);
+      EXPECT_THAT(refused.body, HasSubstr("X-data-parallel-rank: '" + std::string(bad) + "' is not the number of a rank"));
+    }
   }
 }
 

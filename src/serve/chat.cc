@@ -110,7 +110,7 @@ void handle_chat(Context& context, net::Request&& request, Writer writer) {
   auto rendered = render(context, request);
   if (!rendered.ok()) return send_error(writer, rendered.error());
   auto format = std::make_unique<ChatFormat>(answer_to(context, *rendered));
-  std::make_shared<Generation>(context, std::move(rendered->request), std::move(rendered->prompts), std::move(format), std::move(writer))->start();
+  start_generation(context, request, std::move(rendered->request), std::move(rendered->prompts), std::move(format), std::move(writer));
 }
 
 void handle_chat_render(Context& context, net::Request&& request, Writer writer) {

@@ -113,7 +113,7 @@ void handle_completion(Context& context, net::Request&& request, Writer writer) 
   auto parsed = read(context, request.body);
   if (!parsed.ok()) return send_error(writer, parsed.error());
   auto format = std::make_unique<CompletionFormat>(echo_texts(context, *parsed), parsed->request.echo_only);
-  std::make_shared<Generation>(context, std::move(parsed->request), std::move(parsed->prompts), std::move(format), std::move(writer))->start();
+  start_generation(context, request, std::move(parsed->request), std::move(parsed->prompts), std::move(format), std::move(writer));
 }
 
 void handle_completion_render(Context& context, net::Request&& request, Writer writer) {

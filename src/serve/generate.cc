@@ -57,7 +57,7 @@ void handle_generate(Context& context, net::Request&& request, Writer writer) {
   if (!parsed.ok()) return send_error(writer, parsed.error());
   if (const Status status = context.check_model(parsed->model); !status.ok()) return send_error(writer, status.error());
   std::vector<std::vector<std::int32_t>> prompts{std::move(parsed->prompts.front().ids)};
-  std::make_shared<Generation>(context, std::move(*parsed), std::move(prompts), std::make_unique<GenerateFormat>(), std::move(writer))->start();
+  start_generation(context, request, std::move(*parsed), std::move(prompts), std::make_unique<GenerateFormat>(), std::move(writer));
 }
 
 }  // namespace braid::serve

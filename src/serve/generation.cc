@@ -2,6 +2,7 @@
 #include "serve/generation.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "protocol/json_text.h"
 
@@ -9,6 +10,21 @@ namespace braid::serve {
 
 using protocol::FinishReason;
 using protocol::json_string;
+
+namespace {
+
+constexpr const char* kRankHeader = "X-data-parallel-rank";
+
+Result<std::optional<int>> read_rank(const net::Request& http) {
+  const std::string_view text = http.header(kRankHeader);
+  if (text.empty()) return std::optional<int>();
+  int rank = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), rank);
+  if (error == std::errc() && end == text.data() + text.size() && rank >= 0) return std::optional<int>(rank);
+  return invalid_argument(std::string(kRankHeader) + ": '" + std::string(text) + "' is not the number of a rank; send 0 or more", kRankHeader);
+}
+
+}  // namespace
 
 std::string Format::opening(const Generation& g, std::string_view object) {
   return "{\"id\":" + json_string(g.id()) + ",\"object\":" + json_string(object) + ",\"created\":" +
@@ -99,6 +115,7 @@ engine::SubmitMessage Generation::message_for(std::size_t prompt) const {
   message.priority = request_.priority;
   message.cache_salt = request_.cache_salt;
   message.request_id = id_;
+  message.rank = request_.rank;
   if (const int seconds = context_.settings.request_timeout_seconds) {
     message.deadline = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   }
@@ -214,6 +231,14 @@ std::string Generation::usage_json(const Usage& usage) const {
   if (context_.settings.enable_prompt_tokens_details) json += "{\"cached_tokens\":" + std::to_string(usage.cached) + "}";
   else json += "null";
   return json + "}";
+}
+
+void start_generation(Context& context, const net::Request& http, protocol::CommonRequest request,
+                      std::vector<std::vector<std::int32_t>> prompts, std::unique_ptr<Format> format, Writer writer) {
+  const auto rank = read_rank(http);
+  if (!rank.ok()) return send_error(writer, rank.error());
+  request.rank = *rank;
+  std::make_shared<Generation>(context, std::move(request), std::move(prompts), std::move(format), std::move(writer))->start();
 }
 
 }  // namespace braid::serve

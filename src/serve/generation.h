@@ -122,4 +122,9 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   std::size_t done_ = 0;
 };
 
+// Starts a generation for what `http` asked, once its headers are understood; answers with an error if
+// they are not. X-data-parallel-rank pins the request to a rank.
+void start_generation(Context& context, const net::Request& http, protocol::CommonRequest request,
+                      std::vector<std::vector<std::int32_t>> prompts, std::unique_ptr<Format> format, Writer writer);
+
 }  // namespace braid::serve

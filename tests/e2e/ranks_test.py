@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data-parallel ranks with expert parallelism, as real processes. usage: ranks_test.py BRAID MODEL"""
 import concurrent.futures
+import re
 import signal
 import socket
 import subprocess
@@ -52,6 +53,20 @@ class Ranks(unittest.TestCase):
         self.assertEqual(metrics.count("# TYPE vllm:generation_tokens_total "), 1)
         for rank in range(4):
             self.assertIn(f'engine="{rank}"', metrics)
+
+    def test_a_header_pins_requests_to_a_rank(self):
+        server = Server("--data-parallel-size", "3")
+        body = {"prompt": "dog", "max_tokens": 2}
+        try:
+            for _ in range(4):
+                self.assertEqual(server.post("/v1/completions", body, {"X-data-parallel-rank": "2"})[0], 200)
+            tokens = re.findall(r'^vllm:generation_tokens_total\{.*engine="(\d)".*\} (\d+)', server.get("/metrics"), re.M)
+            self.assertEqual(sorted(tokens), [("0", "0"), ("1", "0"), ("2", "8")])
+            status, answer = server.post("/v1/completions", body, {"X-data-parallel-rank": "3"})
+            self.assertEqual(status, 400)
+            self.assertIn("data_parallel_rank 3 does not exist; there are ranks 0 to 2", answer["error"]["message"])
+        finally:
+            server.stop()
 
     def test_every_backend_and_an_odd_number_of_ranks(self):
         for backend in "low_latency", "allgather_reducescatter", "deepep_low_latency":
@@ -111,4 +126,4 @@ class Ranks(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)
