@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdio>
 #include <numeric>
-#include <sstream>
 
 #include "app/bench_speculation.h"
 #include "app/commands.h"
@@ -165,19 +164,8 @@ class Runner {
   model::Batch batch_;
 };
 
-Result<std::vector<int>> batches_of(const std::string& text) {
-  std::vector<int> batches;
-  std::istringstream in(text);
-  for (std::string word; std::getline(in, word, ',');) {
-    const int batch = std::atoi(word.c_str());
-    if (batch < 1 || batch > 65536) return invalid_argument("--batch: expected numbers like 1,8,64, found '" + text + "'");
-    batches.push_back(batch);
-  }
-  return batches;
-}
-
 Status run(const EngineBench& bench) {
-  ASSIGN_OR_RETURN(const auto batches, batches_of(bench.batch));
+  ASSIGN_OR_RETURN(const auto batches, number_list("batch", bench.batch));
   ASSIGN_OR_RETURN(OutputFile json, OutputFile::create(bench.json));
   const int most = batches.empty() ? 1 : *std::max_element(batches.begin(), batches.end());
   RETURN_IF_ERROR(engine::check_speculation(bench.speculation));
@@ -255,6 +243,7 @@ constexpr Command kBenches[] = {
     {"machine", "peaks and bandwidths of this machine", bench_machine},
     {"engine", "tokens per second of a model by batch size, beside the machine's floor", bench_engine},
     {"serve", "latencies and throughput that clients of a server see", bench_serve},
+    {"dispatch", "what bringing tokens to experts of other ranks costs, beside copying the same bytes", bench_dispatch},
 };
 
 }  // namespace

@@ -32,6 +32,7 @@ int kernels(Words words);
 int config(Words words);
 int bench(Words words);
 int bench_serve(Words words);
+int bench_dispatch(Words words);
 int doctor(Words words);
 int chat(Words words);
 int metrics(Words words);

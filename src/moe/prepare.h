@@ -36,6 +36,12 @@ struct Dispatched {
   std::span<const std::int32_t> row_token;  // [rows]
 };
 
+// What has travelled since the object was made, as this rank sees it.
+struct Traffic {
+  std::uint64_t dispatched_bytes = 0;  // written to other ranks before their experts work
+  std::uint64_t returned_bytes = 0;    // results written to other ranks
+};
+
 class PrepareFinalize {
  public:
   virtual ~PrepareFinalize() = default;
@@ -45,6 +51,7 @@ class PrepareFinalize {
   // Nothing travels: receive() gives back what send() got, so the shared expert may be one more
   // group of it.
   virtual bool local() const = 0;
+  virtual Traffic traffic() const = 0;
 
   virtual Status send(const Activations& x, const Routing& routing, int layer) = 0;
   virtual Result<Dispatched> receive() = 0;

@@ -20,6 +20,7 @@ class PrepareLocal final : public PrepareFinalize {
   std::string_view name() const override { return "local"; }
   std::int64_t max_tokens() const override { return max_tokens_; }
   bool local() const override { return true; }
+  Traffic traffic() const override { return {}; }
   Status send(const Activations& x, const Routing& routing, int layer) override;
   Result<Dispatched> receive() override;
   Status send_back(Matrix<const float> results, std::int64_t shared_first) override;

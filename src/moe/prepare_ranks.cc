@@ -100,6 +100,7 @@ void PrepareRanks::write_tickets(std::int64_t token) {
 Status PrepareRanks::put_row(int to, const std::byte* row, const Ticket& ticket) {
   const auto slot = static_cast<std::size_t>(slot_of(window_->rank(), sent_[static_cast<std::size_t>(to)]++));
   const auto row_bytes = static_cast<std::size_t>(options_.hidden) * size_of(options_.x);
+  if (to != window_->rank()) traffic_.dispatched_bytes += row_bytes + ticket.bytes();
   RETURN_IF_ERROR(window_->put(to, layout_.rows + slot * layout_.row_bytes, {row, row_bytes}));
   return window_->put(to, layout_.tickets + slot * sizeof(Ticket), bytes_at(&ticket, ticket.bytes()));
 }
@@ -200,6 +201,7 @@ Status PrepareRanks::return_rows(int to, const Matrix<const float>& results) {
                  .count = count,
                  .accumulate = false}, stream_);
   const auto bytes = static_cast<std::size_t>(options_.hidden) * sizeof(float);
+  if (to != window_->rank()) traffic_.returned_bytes += static_cast<std::size_t>(count) * bytes;
   for (std::int64_t i = 0; !direct && i < count; ++i) {
     const auto home = static_cast<std::size_t>(a.homes[static_cast<std::size_t>(i)]);
     RETURN_IF_ERROR(window_->put(to, layout_.returns + home * bytes, bytes_at(out + i * options_.hidden, bytes)));

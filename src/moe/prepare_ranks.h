@@ -70,6 +70,7 @@ class PrepareRanks final : public PrepareFinalize {
   std::string_view name() const override { return options_.everywhere ? "allgather_reducescatter" : "low_latency"; }
   std::int64_t max_tokens() const override { return options_.buffer_tokens; }
   bool local() const override { return false; }
+  Traffic traffic() const override { return traffic_; }
   Status send(const Activations& x, const Routing& routing, int layer) override;
   Result<Dispatched> receive() override;
   Status send_back(Matrix<const float> results, std::int64_t shared_first) override;
@@ -101,6 +102,7 @@ class PrepareRanks final : public PrepareFinalize {
   Stream& stream_;
   std::uint64_t epoch_ = 0;  // counts layers and chunks
   int layer_ = 0;
+  Traffic traffic_;
   Routing routing_;
   int local_slots_ = 0;
   std::vector<std::int32_t> sent_;         // [ranks] rows
