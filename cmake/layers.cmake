@@ -16,6 +16,7 @@ set(BRAID_LAYERS
   "backend/cuda|ops|CUDA kernels, the GPU's stream and memory (absent without the cuda preset)."
   "fabric|tensor|Ranks that share memory: one-sided transfers, signals, windows and small collectives."
   "transport/shm|fabric|Shared memory between the processes of one host."
+  "transport/ucx|fabric|Memory of ranks on other hosts over UCX: TCP, and RDMA where there is any."
   "weights|tensor|Checkpoint folders: safetensors mapping, names, shapes, scales, dummy weights."
   "moe|ops fabric weights|Gate, prepare, experts, finalize and the MoE layer that composes them."
   "kv|ops prefix|Paged block pool, page tables, prefix cache."
@@ -23,5 +24,5 @@ set(BRAID_LAYERS
   "sample|ops protocol|Logits to tokens: penalties, temperature, top-k/p, seeds, logprobs, grammar masks."
   "engine|model kv sample text prefix metrics config fabric|Request, Sequence, Scheduler, Batch, Runner and the step loop."
   "serve|engine protocol net text metrics config|The HTTP face: parse, admit, submit, stream, cancel."
-  "app|serve engine model moe fabric weights backend/cpu backend/cuda transport/shm net config metrics text|main, one file per subcommand, and the only place where parts are listed and wired."
+  "app|serve engine model moe fabric weights backend/cpu backend/cuda transport/shm transport/ucx net config metrics text|main, one file per subcommand, and the only place where parts are listed and wired."
 )

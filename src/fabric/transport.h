@@ -40,6 +40,12 @@ class Region {
   virtual std::uint64_t signal(int word) const = 0;
 };
 
+// How a peer is reached.
+struct Path {
+  std::string name;  // "shm", "ucx tcp/eth0"
+  double rated = 0;  // bytes a second that it is made for; 0: it does not say
+};
+
 // A peer's region, seen from here.
 class RemoteRegion {
  public:
@@ -47,6 +53,7 @@ class RemoteRegion {
   virtual std::size_t size() const = 0;
   virtual std::byte* direct() const = 0;  // null where only transfers reach it
   virtual bool alive() const = 0;         // false: its process has ended or released the region
+  virtual Path path() const = 0;
 };
 
 enum class Direction { kWrite, kRead };
@@ -82,7 +89,7 @@ class Transport {
   // before any later signal.
   virtual Result<bool> poll(Transfer& transfer) = 0;
 
-  // One small write, complete on return.
+  // One write; `data` may be reused on return. It may stay behind until the next signal to the region.
   virtual Status write(RemoteRegion& remote, std::size_t offset, std::span<const std::byte> data) = 0;
   // Sets word `word` of the remote region, and wakes a thread that waits there.
   virtual Status signal(RemoteRegion& remote, int word, std::uint64_t value) = 0;

@@ -57,6 +57,7 @@ class FaultyTransport final : public Transport {
     std::size_t size() const override { return inner->size(); }
     std::byte* direct() const override { return nullptr; }
     bool alive() const override { return inner->alive(); }
+    Path path() const override { return inner->path(); }
     std::unique_ptr<RemoteRegion> inner;
   };
   struct Held {

@@ -8,12 +8,15 @@
 #include "fabric/testing/local_bootstrap.h"
 #include "tests/ranks/faulty_transport.h"
 #include "transport/shm/shm.h"
+#include "transport/ucx/ucx.h"
 
 namespace braid::fabric {
 namespace {
 
 using ::testing::HasSubstr;
 using testing::run_ranks;
+
+constexpr Duration kLong = std::chrono::seconds(60);
 
 struct Medium {
   const char* name;
@@ -26,12 +29,16 @@ std::unique_ptr<Transport> faulty(Rank rank) {
   return std::make_unique<testing::FaultyTransport>(shm(rank), static_cast<unsigned>(rank) + 1, 0);
 }
 
+std::unique_ptr<FarTransport> far() { return transport::ucx::transport({.dead_after = kLong, .connect_time = kLong}).value(); }
+std::unique_ptr<Transport> ucx(Rank) { return far(); }
+// Even and odd ranks live on two hosts.
+std::unique_ptr<Transport> mixed(Rank rank) { return mixed_transport(sleepy_shm(rank), far(), rank % 2 ? "odd" : "even"); }
+
 class TransportConformance : public ::testing::TestWithParam<Medium> {};
 INSTANTIATE_TEST_SUITE_P(All, TransportConformance,
-                         ::testing::Values(Medium{"shm", shm}, Medium{"shm_without_spinning", sleepy_shm}, Medium{"faulty", faulty}),
+                         ::testing::Values(Medium{"shm", shm}, Medium{"shm_without_spinning", sleepy_shm}, Medium{"faulty", faulty}, Medium{"ucx", ucx},
+                                           Medium{"shm_and_ucx", mixed}),
                          [](const auto& info) { return std::string(info.param.name); });
-
-constexpr Duration kLong = std::chrono::seconds(60);
 
 std::span<const std::byte> bytes_of(const std::uint64_t& value) { return std::as_bytes(std::span(&value, 1)); }
 

@@ -34,6 +34,7 @@ class ShmRemote final : public fabric::RemoteRegion {
   std::size_t size() const override { return mapping_->bytes(); }
   std::byte* direct() const override { return mapping_->memory(); }
   bool alive() const override { return mapping_->owner_alive(); }
+  fabric::Path path() const override { return {"shm", 0}; }
   Header& header() const { return mapping_->header(); }
 
  private:
