@@ -16,7 +16,7 @@ CMAKE_ARGS ?=
 
 STAMPS := build/.stamps
 BRAID := build/release/braid
-CUDA_TARGETS := braid backend_cuda_test
+CUDA_TARGETS := braid backend_cuda_test cuda_gemm_bench
 
 .PHONY: help build serve test cuda test-gpu reference clean
 help:

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// The GEMM kernel of Hopper: out[m, n] = a[m, k] * w[n, k]^T for dense, ragged and padded groups.
+//
+// Idea: a persistent grid, one block a multiprocessor. One warp asks the copy engine for the tiles
+// of a ring of stages (activations by tensor map, weights as they were packed: one contiguous copy);
+// math warpgroups multiply them with wgmma straight from shared memory and store bf16.
+// Memory map: shared_map.cuh. Operands of 128 bytes a row with 128-byte swizzle, no bank conflicts.
+// Warp roles: warpgroups 0 .. math_groups - 1 multiply (multiply.cuh) and store (store_rows.cuh);
+// the last feeds (feed.cuh) and gives its registers to them.
+// Bound: with many rows the tensor cores, under the card's power limit; a tile of 128 x 256 asks
+// 144 of the 128 + bytes a cycle that shared memory can move, smaller ones more. With few rows the
+// memory: what counts is the number of bytes in flight, so tiles are small and the ring is deep.
+#pragma once
+
+#include "backend/cuda/gemm/feed.cuh"
+#include "backend/cuda/gemm/multiply.cuh"
+#include "backend/cuda/gemm/store_rows.cuh"
+#include "backend/cuda/gemm/tilings.h"
+
+namespace braid::cuda {
+
+// The register file of a multiprocessor, divided: what a thread of each role keeps.
+constexpr int feeder_registers(int math_groups) { return math_groups == 3 ? 32 : 40; }
+constexpr int math_registers(int math_groups) { return math_groups == 3 ? 160 : 232; }
+
+template <class Map>
+__device__ void prepare_barriers(const GemmArguments& args, Map shared) {
+  constexpr Tiling kT = Map::kTiling;
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < kT.stages; ++stage) {
+      ptx::mbarrier_init(shared.full(stage), Map::kScaled ? 2 : 1);
+      ptx::mbarrier_init(shared.empty(stage),
+                         (kT.cluster_m + kT.cluster_n - 1) * Map::kMathWarps);
+    }
+    ptx::fence_mbarrier_init();
+    ptx::prefetch_tensor_map(&args.activations);
+    ptx::prefetch_tensor_map(&args.output);
+    if (Map::kScaled) {
+      ptx::prefetch_tensor_map(&args.scales);
+    }
+  }
+  if constexpr (kT.cluster() > 1) {
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+  } else {
+    __syncthreads();
+  }
+}
+
+template <Precision kPrecision, int kIndex>
+__global__ void __launch_bounds__(built_tiling<kPrecision>(kIndex).threads(), 1)
+    gemm_kernel(const __grid_constant__ GemmArguments args) {
+  constexpr Tiling kTiling = built_tiling<kPrecision>(kIndex);
+  using Map = SharedMap<kPrecision, kTiling>;
+  extern __shared__ __align__(1024) std::uint8_t memory[];
+  const Map shared{ptx::shared_address(memory)};
+  const int rank = kTiling.cluster() > 1 ? static_cast<int>(ptx::cluster_rank()) : 0;
+  prepare_barriers(args, shared);
+
+  const TileOrder<kTiling> first(args, rank);
+  const int warp = ptx::warp_number();
+  if (warp >= Map::kMathWarps) {
+    ptx::give_registers<feeder_registers(kTiling.math_groups())>();
+    if (warp == Map::kMathWarps) {
+      Feeder<Map>(args, shared, rank).run(first);
+    }
+  } else {
+    ptx::take_registers<math_registers(kTiling.math_groups())>();
+    TileOrder<kTiling> order = first;
+    Multiplier<Map> multiplier(args, shared, warp, rank);
+    RowStore<Map> out(args, shared, warp);
+    typename Multiplier<Map>::Sums sum;
+    Tile tile;
+    while (order.next(tile)) {
+      multiplier.run(tile, sum);
+      unrolled<Map::kWaves>([&](auto wave) {
+        const int row = multiplier.row_of(wave);
+        out.store(sum[wave], tile.row + row, tile.rows - row, tile.column + multiplier.column());
+      });
+    }
+    out.finish();
+  }
+  if constexpr (kTiling.cluster() > 1) {
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+  }
+}
+
+}  // namespace braid::cuda

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// The end of a tile: float32 sums to bf16 rows of the output.
+//
+// Each warp stores its own 16 rows of a wave, 64 columns at a time, through its own piece of shared
+// memory and the copy engine, so no warp waits for another. Where a group ends within the 16 rows
+// the valid ones are written from registers, since the rows below belong to somebody else.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include "backend/cuda/gemm/shared_map.cuh"
+#include "backend/cuda/gemm/tile_order.cuh"
+#include "backend/cuda/ptx/barrier.cuh"
+#include "backend/cuda/ptx/copy.cuh"
+#include "backend/cuda/ptx/warp.cuh"
+
+namespace braid::cuda {
+
+__device__ inline std::uint32_t pack_bf16(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const std::uint32_t*>(&pair);
+}
+
+template <class Map>
+class RowStore {
+  static constexpr Tiling kT = Map::kTiling;
+
+ public:
+  __device__ RowStore(const GemmArguments& args, Map shared, int warp)
+      : args_(args), shared_(shared), warp_(warp), lane_(threadIdx.x % 32) {}
+
+  // `row` is the first of the warp's 16 rows in the output, `rows` how many of them are valid.
+  __device__ __forceinline__ void store(const float (&sum)[Map::kSums], int row, int rows, int column) {
+    if (rows >= 16) {
+      unrolled<Map::kGroupColumns / Map::kChunk>([&](auto chunk) {
+        store_chunk(sum, chunk, row, column + chunk * Map::kChunk);
+      });
+    } else if (rows > 0) {
+      store_valid(sum, row, rows, column);
+    }
+  }
+
+  __device__ void finish() {
+    if (lane_ == 0) {
+      ptx::store_wait_read<0>();
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void store_chunk(const float (&sum)[Map::kSums], int chunk, int row, int column) {
+    if (column >= args_.n) {
+      return;
+    }
+    if (lane_ == 0) {
+      ptx::store_wait_read<kT.store_buffers - 1>();
+    }
+    __syncwarp();
+    const std::uint32_t to = shared_.output(warp_, buffer_);
+#pragma unroll
+    for (int unit = 0; unit < Map::kChunk / 8; unit += 2) {
+      const int i = (chunk * Map::kChunk / 8 + unit) * 4;
+      ptx::store_matrices(to + unit_offset(unit), pack_bf16(sum[i], sum[i + 1]),
+                          pack_bf16(sum[i + 2], sum[i + 3]), pack_bf16(sum[i + 4], sum[i + 5]),
+                          pack_bf16(sum[i + 6], sum[i + 7]));
+    }
+    ptx::fence_async_shared();
+    __syncwarp();
+    if (lane_ == 0) {
+      ptx::store_tile(&args_.output, column, row, to);
+      ptx::store_commit();
+    }
+    buffer_ = buffer_ + 1 == kT.store_buffers ? 0 : buffer_ + 1;
+  }
+
+  // Where this lane's row of the matrices at 16-byte units `unit` and `unit + 1` begins.
+  __device__ std::uint32_t unit_offset(int unit) const {
+    constexpr std::uint32_t kRowBytes = Map::kChunk * 2;
+    constexpr std::uint32_t kSwizzle = kRowBytes - 16;
+    const std::uint32_t row = lane_ % 16;
+    const std::uint32_t linear = row * kRowBytes + (unit + lane_ / 16) * 16;
+    return linear ^ (linear >> 3 & kSwizzle);
+  }
+
+  __device__ __forceinline__ void store_valid(const float (&sum)[Map::kSums], int row, int rows, int column) {
+#pragma unroll
+    for (int unit = 0; unit < Map::kGroupColumns / 8; ++unit) {
+      const int x = column + unit * 8 + lane_ % 4 * 2;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int y = lane_ / 4 + half * 8;
+        if (y < rows && x < args_.n) {
+          auto* out = static_cast<__nv_bfloat16*>(args_.out) +
+                      static_cast<std::int64_t>(row + y) * args_.n + x;
+          *reinterpret_cast<std::uint32_t*>(out) =
+              pack_bf16(sum[unit * 4 + half * 2], sum[unit * 4 + half * 2 + 1]);
+        }
+      }
+    }
+  }
+
+  const GemmArguments& args_;
+  const Map shared_;
+  const int warp_;
+  const int lane_;
+  int buffer_ = 0;
+};
+
+}  // namespace braid::cuda

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tilings that are built. Adding one here is all it takes.
+#pragma once
+
+#include <array>
+
+#include "backend/cuda/gemm/packed.h"
+#include "backend/cuda/gemm/tiling.h"
+
+namespace braid::cuda {
+
+// rows, columns, math_m, math_n, cluster_m, cluster_n, stages, box_rows, store_buffers, in_turn
+inline constexpr std::array kFp8Tilings = {
+    Tiling{128, 256, 1, 2, 2, 1, 4, 64, 2, true},
+    Tiling{128, 256, 1, 2, 1, 2, 4, 64, 2, true},
+    Tiling{128, 256, 1, 2, 1, 1, 4, 64, 2, true},
+    Tiling{192, 128, 3, 1, 2, 1, 4, 64, 2, true},
+    Tiling{192, 128, 3, 1, 2, 1, 4, 64, 2, false},
+    Tiling{128, 128, 2, 1, 2, 1, 5, 64, 2, true},
+    Tiling{64, 256, 1, 2, 1, 1, 4, 64, 2, true},
+    Tiling{64, 256, 1, 2, 1, 1, 5, 64, 1, false},
+    Tiling{64, 256, 1, 2, 1, 1, 5, 16, 1, false},
+    Tiling{64, 128, 1, 2, 1, 1, 8, 64, 1, true},
+    Tiling{64, 128, 1, 2, 1, 1, 8, 64, 1, false},
+    Tiling{64, 64, 1, 2, 2, 1, 12, 64, 2, false},
+    Tiling{64, 64, 1, 2, 1, 1, 12, 64, 2, false},
+};
+inline constexpr std::array kBf16Tilings = {
+    Tiling{128, 256, 1, 2, 2, 1, 4, 64, 2, false},
+    Tiling{128, 128, 2, 1, 2, 1, 6, 64, 1, false},
+    Tiling{64, 256, 1, 2, 1, 1, 5, 16, 1, false},
+    Tiling{64, 128, 1, 2, 1, 1, 8, 16, 2, false},
+};
+
+template <Precision kPrecision>
+constexpr Tiling built_tiling(int index) {
+  if constexpr (kPrecision == Precision::kFp8) {
+    return kFp8Tilings[index];
+  } else {
+    return kBf16Tilings[index];
+  }
+}
+
+}  // namespace braid::cuda

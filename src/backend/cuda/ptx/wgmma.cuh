@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of a warpgroup (wgmma): sum[64 x n] += A[64 x 32 bytes] * B[n x 32 bytes]^T, both from
+// shared memory, K-major with 128-byte swizzle, float32 sums in registers.
+//
+// Thread t of the warpgroup holds rows 16 * (t / 32) + t % 32 / 4 (+ 8) and, of each 8 columns,
+// 2 * (t % 4) and the next: sum[4 * j + 2 * h + e] is row (+ 8 h), column 8 j + 2 (t % 4) + e.
+#pragma once
+
+#include <cstdint>
+
+namespace braid::cuda::ptx {
+
+__device__ inline void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+
+__device__ inline void wgmma_commit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+template <int kPending>
+__device__ inline void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+// Keeps the compiler from moving uses of an accumulator across this point.
+__device__ inline void wgmma_pin(float& sum) { asm volatile("" : "+f"(sum)::"memory"); }
+
+// Describes rows of 128 bytes from `shared`, which is a multiple of 1024 plus the byte of K at
+// which the operand begins. Adding bytes / 16 to a descriptor moves it.
+__device__ inline std::uint64_t swizzled_operand(std::uint32_t shared) {
+  constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62;
+  constexpr std::uint64_t kEightRows = std::uint64_t{1024 >> 4} << 32;
+  constexpr std::uint64_t kUnused = std::uint64_t{1} << 16;
+  return kSwizzle128 | kEightRows | kUnused | ((shared & 0x3FFFF) >> 4);
+}
+
+#define BRAID_SUM8(i)                                                                          \
+  "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3]), "+f"(sum[i + 4]),        \
+      "+f"(sum[i + 5]), "+f"(sum[i + 6]), "+f"(sum[i + 7])
+#define BRAID_SUM32(i) BRAID_SUM8(i), BRAID_SUM8(i + 8), BRAID_SUM8(i + 16), BRAID_SUM8(i + 24)
+
+// The first product of a sum passes add = false: what `sum` held does not count.
+template <int kColumns>
+struct Wgmma;
+
+template <>
+struct Wgmma<32> {
+  __device__ static void e4m3(float (&sum)[16], std::uint64_t a, std::uint64_t b, int add) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n32k32.f32.e4m3.e4m3 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+        "}, %16, %17, p, 1, 1;\n}\n"
+        : BRAID_SUM8(0), BRAID_SUM8(8)
+        : "l"(a), "l"(b), "r"(add));
+  }
+
+  __device__ static void bf16(float (&sum)[16], std::uint64_t a, std::uint64_t b, int add) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+        "}, %16, %17, p, 1, 1, 0, 0;\n}\n"
+        : BRAID_SUM8(0), BRAID_SUM8(8)
+        : "l"(a), "l"(b), "r"(add));
+  }
+};
+
+template <>
+struct Wgmma<64> {
+  __device__ static void e4m3(float (&sum)[32], std::uint64_t a, std::uint64_t b, int add) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+        "}, %32, %33, p, 1, 1;\n}\n"
+        : BRAID_SUM32(0)
+        : "l"(a), "l"(b), "r"(add));
+  }
+
+  __device__ static void bf16(float (&sum)[32], std::uint64_t a, std::uint64_t b, int add) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+        "}, %32, %33, p, 1, 1, 0, 0;\n}\n"
+        : BRAID_SUM32(0)
+        : "l"(a), "l"(b), "r"(add));
+  }
+};
+
+template <>
+struct Wgmma<128> {
+  __device__ static void e4m3(float (&sum)[64], std::uint64_t a, std::uint64_t b, int add) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+        "}, %64, %65, p, 1, 1;\n}\n"
+        : BRAID_SUM32(0), BRAID_SUM32(32)
+        : "l"(a), "l"(b), "r"(add));
+  }
+
+  __device__ static void bf16(float (&sum)[64], std::uint64_t a, std::uint64_t b, int add) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+        "}, %64, %65, p, 1, 1, 0, 0;\n}\n"
+        : BRAID_SUM32(0), BRAID_SUM32(32)
+        : "l"(a), "l"(b), "r"(add));
+  }
+};
+
+#undef BRAID_SUM32
+#undef BRAID_SUM8
+
+}  // namespace braid::cuda::ptx
