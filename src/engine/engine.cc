@@ -106,14 +106,15 @@ class ThreadedEngine final : public Engine {
                  const Plan& plan,
                  Metrics& metrics,
                  const Clock& clock,
-                 Lockstep* lockstep)
+                 Lockstep* lockstep,
+                 moe::Rebalancer* rebalancer)
       : lockstep_(lockstep),
         model_(std::move(model)),
         hasher_(algorithm_of(settings), settings.cache.prefix_caching_hash_seed),
         cache_(model_->cache_layout(), plan.blocks, settings.cache.block_size),
         admission_(plan.admission, std::move(vocabulary), &hasher_, &metrics, &clock),
         speculation_(speculation_for(settings, {model_.get(), &cache_, plan.admission.max_model_len, &metrics, &clock})),
-        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep}),
+        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep, rebalancer}),
         stats_(loop_.stats()),
         thread_([this] { run(); }) {}
 
@@ -256,7 +257,8 @@ std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model,
                               const Settings& settings,
                               Metrics& metrics,
                               const Clock& clock,
-                              Lockstep* lockstep) {
+                              Lockstep* lockstep,
+                              moe::Rebalancer* rebalancer) {
   const Plan plan = plan_for(settings, model->cache_layout(), available_memory());
   if (plan.admission.max_model_len < settings.scheduler.max_model_len) {
     log_warning("the cache is smaller than max-model-len",
@@ -265,7 +267,7 @@ std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model,
   }
   announce_cache(settings, plan, model->cache_layout(), metrics);
   return std::make_unique<ThreadedEngine>(
-      std::move(model), std::move(vocabulary), settings, plan, metrics, clock, lockstep);
+      std::move(model), std::move(vocabulary), settings, plan, metrics, clock, lockstep, rebalancer);
 }
 
 }  // namespace braid::engine

@@ -19,6 +19,10 @@
 #include "model/model.h"
 #include "text/grammar.h"
 
+namespace braid::moe {
+class Rebalancer;
+}
+
 namespace braid::engine {
 
 struct Stats {
@@ -71,10 +75,11 @@ class Engine {
   virtual void drain(Duration timeout) = 0;
 };
 
-// `metrics` and `clock` outlive the engine, and so does `lockstep`, if the model spans ranks. The cache is sized as engine/cache_size.h says; ask
+// `metrics` and `clock` outlive the engine, and so do `lockstep`,
+// if the model spans ranks, and `rebalancer`, if its experts move. The cache is sized as engine/cache_size.h says; ask
 // check_cache() there first. Settings::scheduler.max_model_len should be the model's limit or less.
 std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model, Vocabulary vocabulary,
                               const Settings& settings, Metrics& metrics, const Clock& clock,
-                              Lockstep* lockstep = nullptr);
+                              Lockstep* lockstep = nullptr, moe::Rebalancer* rebalancer = nullptr);
 
 }  // namespace braid::engine

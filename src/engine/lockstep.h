@@ -15,12 +15,15 @@ namespace braid::engine {
 // What one rank brings to a step.
 struct StepMessage {
   std::int64_t tokens = 0;
+  std::uint64_t staged = 0;  // moe::Rebalancer::staged() and maps(); 0 without
+  std::uint64_t maps = 0;
 };
 
 // What all of them agreed on.
 struct Agreement {
   std::int64_t most_tokens = 0;
   std::int64_t all_tokens = 0;
+  std::uint64_t staged = 0;  // the least of all
   bool anything() const { return all_tokens > 0; }
 };
 
@@ -30,7 +33,8 @@ class Lockstep {
   static Result<std::unique_ptr<Lockstep>> create(fabric::Bootstrap& bootstrap, fabric::Transport& transport,
                                                   Duration timeout);
 
-  // Collective: every rank's message of this step. Fails when a peer does not answer in time.
+  // Collective: every rank's message of this step. Fails when a peer does not answer in time, and when
+  // one believes the experts to be elsewhere than this rank does.
   Result<Agreement> agree(const StepMessage& mine);
   // Another rank has begun a step.
   bool called() const { return messages_->called(); }

@@ -22,7 +22,8 @@ Loop::Loop(const Parts& parts)
       runner_(parts.model, parts.cache),
       speculation_(parts.speculation),
       trace_(parts.trace),
-      lockstep_(parts.lockstep) {
+      lockstep_(parts.lockstep),
+      rebalancer_(parts.rebalancer) {
   metrics_->healthy.set(1);
 }
 
@@ -105,8 +106,11 @@ bool Loop::step() {
 }
 
 Result<Agreement> Loop::agree() {
-  if (lockstep_) return lockstep_->agree({plan_.tokens});
-  return Agreement{plan_.tokens, plan_.tokens};
+  if (!lockstep_) return Agreement{plan_.tokens, plan_.tokens};
+  if (!rebalancer_) return lockstep_->agree({plan_.tokens});
+  ASSIGN_OR_RETURN(const Agreement agreed, lockstep_->agree({plan_.tokens, rebalancer_->staged(), rebalancer_->maps()}));
+  if (agreed.anything()) rebalancer_->step(agreed.staged);
+  return agreed;
 }
 
 void Loop::expire(TimePoint now) {

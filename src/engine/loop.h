@@ -18,6 +18,7 @@
 #include "engine/speculation/speculation.h"
 #include "kv/block_pool.h"
 #include "kv/cache.h"
+#include "moe/placement/rebalance.h"
 
 namespace braid::engine {
 
@@ -36,6 +37,8 @@ class Loop {
     std::function<void(const StepPlan&)> trace = {};
     // The ranks to step with; null: this one is alone.
     Lockstep* lockstep = nullptr;
+    // Keeps the model's experts balanced over these ranks; null: they stay where they are.
+    moe::Rebalancer* rebalancer = nullptr;
   };
   explicit Loop(const Parts& parts);
 
@@ -92,6 +95,7 @@ class Loop {
   Speculation* const speculation_;
   const std::function<void(const StepPlan&)> trace_;
   Lockstep* const lockstep_;
+  moe::Rebalancer* const rebalancer_;
   sample::Scratch scratch_;
   StepPlan plan_;
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;

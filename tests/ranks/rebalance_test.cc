@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// Experts move between ranks while a model computes: the logits stay those of one rank that moves
+// nothing, bit for bit, in every format of weights, with the draft module's layer too.
+#include "moe/placement/rebalance.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <numeric>
+
+#include "backend/cpu/backend.h"
+#include "engine/lockstep.h"
+#include "fabric/testing/local_bootstrap.h"
+#include "model/model.h"
+#include "moe/expert_parallel.h"
+#include "moe/placement/balance.h"
+#include "transport/shm/shm.h"
+#include "weights/checkpoint.h"
+
+namespace braid {
+namespace {
+
+constexpr int kBlock = 16, kBlocks = 16, kSteps = 40;
+constexpr Duration kLong = std::chrono::seconds(60);
+
+struct Case {
+  const char* model;
+  int ranks;
+  int redundant;
+  bool background = true;
+  bool int8 = false;
+  bool draft = false;
+  DType compute = DType::kBF16;
+};
+
+// One sequence that is decoded token after token, of which the tokens are given.
+struct Decoding {
+  std::unique_ptr<cpu::Stream> stream = cpu::make_stream({.threads = 1});
+  std::unique_ptr<model::Model> model;
+  std::optional<kv::Cache> cache;
+  std::vector<std::int32_t> table = std::vector<std::int32_t>(kBlocks);
+
+  Decoding(const Case& c, const moe::ExpertParallel* experts) {
+    const std::string name = c.model;
+    const std::string folder = name == "lexicon-30m" ? std::string(BRAID_SOURCE_DIR) + "/models/lexicon-30m"
+                                                     : std::string(BRAID_BINARY_DIR) + "/golden/models/" + name;
+    const auto checkpoint = weights::open_checkpoint(folder);
+    model::Options options;
+    options.max_model_len = options.max_batched_tokens = 64;
+    options.max_sequences = 8;
+    options.experts = experts;
+    options.int8_activations = c.int8;
+    options.compute = c.compute;
+    options.draft_module = c.draft;
+    auto built = model::build(**checkpoint, options, {&cpu::kernels(), stream.get(), {}});
+    EXPECT_TRUE(built.ok()) << built.error().message;
+    model = std::move(built).value();
+    cache.emplace(model->cache_layout(), kBlocks, kBlock);
+    std::iota(table.begin(), table.end(), 0);
+  }
+
+  // Logits of the model, and of its draft module if it has one, after the token at `position`.
+  std::vector<float> step(int position, int seed) {
+    model::Batch b;
+    b.token_ids.push_back((position * 7 + seed * 31) % model->config().vocab_size);
+    b.positions.push_back(position);
+    b.slots.push_back(position);
+    b.decode.push_back({position, table.data()});
+    b.logit_rows.push_back(0);
+    b.most_tokens = 1;
+    std::vector<float> logits;
+    take(model->forward(b, *cache), logits);
+    if (auto* module = model->draft_module()) take(module->draft(b, std::vector<std::int32_t>{0}, model::DraftFrom::kForward, *cache), logits);
+    return logits;
+  }
+
+  static void take(const Result<Matrix<const float>>& rows, std::vector<float>& into) {
+    ASSERT_TRUE(rows.ok()) << rows.error().message;
+    into.insert(into.end(), rows->data, rows->data + rows->rows * rows->cols);
+  }
+};
+
+// All experts one slot on, so that nearly every weight moves between ranks now and then.
+Result<moe::Placement> rotated(const moe::Placement& held, std::span<const double>) {
+  std::vector<std::int32_t> slots;
+  for (std::int32_t s = 0; s < held.slots(); ++s) slots.push_back(held.expert_in((s + 1) % held.slots()));
+  return moe::Placement(held.experts(), held.ranks(), std::move(slots));
+}
+
+struct Counter final : moe::RebalanceObserver {
+  void rearranged(int count, std::uint64_t bytes, Duration) override {
+    layers += count;
+    sent += bytes;
+  }
+  void stopped(const Error& error) override { ADD_FAILURE() << error.message; }
+  std::atomic<int> layers{0};
+  std::atomic<std::uint64_t> sent{0};
+};
+
+class RebalancedModel : public ::testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(
+    All, RebalancedModel,
+    ::testing::Values(Case{"deepseek-v3", 2, 2}, Case{"deepseek-v3-fp8", 2, 2}, Case{"deepseek-v3-fp8", 4, 0, false},
+                      Case{"qwen3-moe", 2, 0}, Case{"qwen3-moe-fp8", 4, 4}, Case{"qwen3-moe", 2, 2, true, true},
+                      Case{"qwen3-moe", 2, 2, true, false, false, DType::kF32}, Case{"lexicon-30m", 2, 0, true, false, true},
+                      Case{"lexicon-30m", 4, 4, false, true, true}),
+    [](const auto& info) {
+      const Case& c = info.param;
+      std::string name = std::string(c.model) + "_" + std::to_string(c.ranks) + "_ranks_" + std::to_string(c.redundant) + "_redundant" +
+                         (c.background ? "" : "_at_once") + (c.int8 ? "_int8" : "") + (c.draft ? "_draft" : "") +
+                         (c.compute == DType::kF32 ? "_float32" : "");
+      std::replace(name.begin(), name.end(), '-', '_');
+      return name;
+    });
+
+TEST_P(RebalancedModel, ComputesTheSameWhileExpertsMove) {
+  const Case& c = GetParam();
+  std::vector<std::vector<float>> expected;
+  for (int r = 0; r < c.ranks; ++r) {
+    Decoding alone(c, nullptr);
+    expected.emplace_back();
+    for (int step = 0; step < kSteps; ++step) {
+      const auto logits = alone.step(step, r);
+      expected.back().insert(expected.back().end(), logits.begin(), logits.end());
+    }
+  }
+  fabric::testing::run_ranks(c.ranks, [&](fabric::Bootstrap& b) {
+    const auto transport = transport::shm::transport({.spin = Duration::zero()});
+    const auto second = transport::shm::transport({.spin = Duration::zero()});
+    const moe::ExpertParallel experts{&b, transport.get(), moe::All2All::kLowLatency, 8, true, c.redundant};
+    Decoding subject(c, &experts);
+    const auto lockstep = engine::Lockstep::create(b, *transport, kLong).value();
+    moe::RebalanceOptions options{.window = 4, .interval = 4, .background = c.background, .timeout = kLong, .policy = rotated};
+    Counter counter;
+    moe::Rebalancer rebalancer(*second, subject.model->mixtures(), options, counter);
+    ASSERT_TRUE(rebalancer.join(b).ok());
+    std::vector<float> logits;
+    int step = 0;
+    for (bool moved = false; step < kSteps || !moved; ++step) {
+      const auto agreed = lockstep->agree({1, rebalancer.staged(), rebalancer.maps()});
+      ASSERT_TRUE(agreed.ok()) << agreed.error().message;
+      rebalancer.step(agreed->staged);
+      moved = lockstep->agree({counter.sent > 0 ? 0 : 1})->all_tokens == 0;  // on every rank
+      if (step < kSteps) {
+        const auto more = subject.step(step, b.rank());
+        logits.insert(logits.end(), more.begin(), more.end());
+      }
+    }
+    EXPECT_GT(counter.layers, 0);
+    EXPECT_TRUE(logits == expected[static_cast<std::size_t>(b.rank())]);
+    ASSERT_TRUE(b.all_gather("done").ok());
+  });
+}
+
+TEST(Rebalancer, SpreadsASkewedLoadAndStopsMovingWhenItIsEven) {
+  const Case c{"qwen3-moe", 2, 2};
+  fabric::testing::run_ranks(2, [&](fabric::Bootstrap& b) {
+    const auto transport = transport::shm::transport({.spin = Duration::zero()});
+    const moe::ExpertParallel experts{&b, transport.get(), moe::All2All::kLowLatency, 8, true, c.redundant};
+    Decoding subject(c, &experts);
+    struct Watch final : moe::RebalanceObserver {
+      void measured(const std::vector<moe::LayerLoad>& loads) override {
+        even.push_back(1);
+        for (const auto& l : loads) even.back() = std::min(even.back(), moe::balancedness(l.ranks));
+      }
+      void rearranged(int layers, std::uint64_t, Duration) override { moved.push_back(layers); }
+      std::vector<double> even;
+      std::vector<int> moved;
+    } watch;
+    moe::RebalanceOptions options{.window = 16, .interval = 16, .background = false, .timeout = kLong};
+    moe::Rebalancer rebalancer(*transport, subject.model->mixtures(), options, watch);
+    ASSERT_TRUE(rebalancer.join(b).ok());
+    for (int round = 0; round < 6; ++round) {
+      for (int step = 0; step < 16; ++step) {
+        rebalancer.step(0);
+        subject.step(step, 3);
+      }
+    }
+    ASSERT_GE(watch.even.size(), 5u);
+    EXPECT_GE(watch.even.back(), watch.even.front());
+    EXPECT_GT(watch.moved.front(), 0);
+    EXPECT_EQ(watch.moved.back(), 0);
+    ASSERT_TRUE(b.all_gather("done").ok());
+  });
+}
+
+TEST(Lockstep, RanksThatBelieveTheExpertsElsewhereAreNamed) {
+  fabric::testing::run_ranks(3, [](fabric::Bootstrap& b) {
+    const auto transport = transport::shm::transport({.spin = Duration::zero()});
+    const auto lockstep = engine::Lockstep::create(b, *transport, kLong).value();
+    const auto agreed = lockstep->agree({1, 0, b.rank() == 2 ? 77u : 5u});
+    ASSERT_FALSE(agreed.ok());
+    EXPECT_NE(agreed.error().message.find("disagree on which rank holds which expert (checksums"), std::string::npos);
+    ASSERT_TRUE(b.all_gather("done").ok());
+  });
+}
+
+}  // namespace
+}  // namespace braid
