@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "app/commands.h"
+#include "engine/balance_metrics.h"
 #include "engine/metrics.h"
 #include "metrics/registry.h"
 
@@ -16,8 +17,11 @@ int metrics(Words words) {
     return fail(invalid_argument("metrics takes --markdown or nothing, found '" + words.back() + "'"));
   }
   const engine::Metrics metrics;
+  const engine::BalanceMetrics balance;
   metrics::Registry registry;
-  registry.add(metrics, {{"model_name", ""}, {"engine", ""}});
+  const metrics::Labels labels{{"model_name", ""}, {"engine", ""}};
+  registry.add(metrics, labels);
+  registry.add(balance, labels);
   std::fputs(registry.markdown().c_str(), stdout);
   return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "app/commands.h"
 #include "app/engine_host.h"
+#include "app/expert_balance.h"
 #include "app/parse.h"
 #include "app/ranks.h"
 #include "base/log.h"
@@ -85,6 +86,7 @@ struct Rank {
     ASSIGN_OR_RETURN(experts.backend, moe::parse_all2all(p.all2all_backend));
     experts.buffer_tokens = p.moe_buffer_tokens;
     experts.deterministic = p.deterministic;
+    experts.redundant_experts = p.eplb.num_redundant_experts;
     experts.timeout = std::chrono::seconds(p.rank_timeout_seconds);
     model::Options options = model_options(settings, length);
     if (p.enable_expert_parallel) options.experts = &experts;
@@ -97,12 +99,20 @@ struct Rank {
     const SteadyClock clock;
     engine::Metrics metrics(length);
     metrics::Registry registry;
-    registry.add(metrics, {{"model_name", served_name(settings)}, {"engine", std::to_string(rank)}});
+    const metrics::Labels labels{{"model_name", served_name(settings)}, {"engine", std::to_string(rank)}};
+    registry.add(metrics, labels);
     std::unique_ptr<engine::Lockstep> lockstep;
     if (options.experts && loaded.model->config().moe.experts > 0) {
       ASSIGN_OR_RETURN(lockstep, engine::Lockstep::create(bootstrap, *transport, experts.timeout));
     }
-    const auto engine = engine::start(std::move(loaded.model), std::move(text.vocabulary), settings.engine, metrics, clock, lockstep.get());
+    const auto balance_transport = transport::shm::transport({.spin = Duration::zero()});
+    std::optional<ExpertBalance> balance;
+    if (p.enable_eplb) {
+      balance.emplace(p, rank, *balance_transport, *loaded.model, registry, labels);
+      RETURN_IF_ERROR(balance->rebalancer().join(bootstrap));
+    }
+    const auto engine = engine::start(std::move(loaded.model), std::move(text.vocabulary), settings.engine, metrics, clock, lockstep.get(),
+                                      balance ? &balance->rebalancer() : nullptr);
     const engine::Ready ready{engine->max_model_len(), {}};
     RETURN_IF_ERROR(connection.send(static_cast<std::uint8_t>(engine::FrameType::kReady), engine::to_bytes(ready)));
     return engine::serve_remote(*engine, connection, [&registry] { return registry.text(); });

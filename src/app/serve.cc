@@ -5,6 +5,7 @@
 
 #include "app/commands.h"
 #include "app/engine_host.h"
+#include "app/expert_balance.h"
 #include "app/load.h"
 #include "app/parse.h"
 #include "app/ranks.h"
@@ -56,6 +57,7 @@ Status run(ServeSettings settings, Words words) {
   ASSIGN_OR_RETURN(const model::Config config, model_config(settings.model.model));
   ASSIGN_OR_RETURN(const int length, model_length(settings.engine.scheduler.max_model_len, config));
   settings.engine.scheduler.max_model_len = length;
+  RETURN_IF_ERROR(check_eplb(settings.parallel, config));
   if (settings.parallel.headless) return run_headless(settings, words);
   RETURN_IF_ERROR(check_address(settings.serve));
   ASSIGN_OR_RETURN(LoadedText text, load_text(settings.model, config));

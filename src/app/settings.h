@@ -45,6 +45,40 @@ struct ModelSettings {
   }
 };
 
+// Names are those of vLLM's --eplb-config; load_file is Braid's.
+struct EplbSettings {
+  int window_size = 1000;
+  int step_interval = 3000;
+  int num_redundant_experts = 0;
+  bool log_balancedness = false;
+  int log_balancedness_interval = 1;
+  bool use_async = true;
+  std::string policy = "default";
+  std::optional<std::string> communicator;
+  std::string load_file;
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.field("window-size", self.window_size, {.help = "Latest steps whose loads count", .unit = "steps", .min = 1, .max = 1000000});
+    v.field("step-interval", self.step_interval,
+            {.help = "Steps from one rearrangement of the experts to the next; the first comes after a quarter of them",
+             .unit = "steps", .min = 1, .max = 1e9});
+    v.field("num-redundant-experts", self.num_redundant_experts,
+            {.help = "Slots for further copies of busy experts, over all ranks", .min = 0, .max = 65536});
+    v.field("log-balancedness", self.log_balancedness, {.help = "Log how even the loads of the ranks are"});
+    v.field("log-balancedness-interval", self.log_balancedness_interval,
+            {.help = "Steps between such lines", .unit = "steps", .min = 1, .max = 1e9});
+    v.field("use-async", self.use_async, {.help = "Move weights beside serving, a layer at a time; otherwise serving waits"});
+    v.field("policy", self.policy,
+            {.help = "default: hierarchical when the nodes divide the model's groups of experts, else global", .choices = {"default"}});
+    v.field("communicator", self.communicator,
+            {.help = "Taken for compatibility: weights always travel over the transport of the ranks",
+             .choices = {"torch_nccl", "torch_gloo", "nixl", "pynccl"}});
+    v.field("load-file", self.load_file,
+            {.help = "File for the measured loads, read by braid bench eplb; written at every rearrangement"});
+  }
+};
+
 struct ParallelSettings {
   int size = 1;
   std::optional<int> size_local;
@@ -55,6 +89,8 @@ struct ParallelSettings {
   bool headless = false;
   bool enable_expert_parallel = false;
   std::string all2all_backend = "auto";
+  bool enable_eplb = false;
+  EplbSettings eplb;
   bool deterministic = false;
   int moe_buffer_tokens = 1024;
   int rank_timeout_seconds = 60;
@@ -79,6 +115,9 @@ struct ParallelSettings {
             {.help = "Spread the experts over the ranks; otherwise every rank holds all"});
     v.field("all2all-backend", self.all2all_backend,
             {.help = "How tokens travel to their experts: auto, low_latency, allgather_reducescatter, or a vLLM name of these"});
+    v.field("enable-eplb", self.enable_eplb,
+            {.help = "Expert load balancing: move and repeat experts so that the ranks have equal work"});
+    v.section("eplb-config", self.eplb, "Expert load balancing");
     v.field("deterministic", self.deterministic,
             {.help = "With expert parallelism: results are bit for bit those of one rank, at the cost of more bytes"});
     v.field("moe-buffer-tokens", self.moe_buffer_tokens,

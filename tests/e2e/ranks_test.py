@@ -25,6 +25,19 @@ def answers(server):
         return list(pool.map(lambda q: ask(client, q).choices[0].message.content, QUESTIONS * 3))
 
 
+def logprobs(*flags):
+    server = Server(*flags)
+    try:
+        answer = ask(server.client(), QUESTIONS[0], logprobs=True, top_logprobs=3)
+        return [(t.token, t.logprob) for t in answer.choices[0].logprobs.content]
+    finally:
+        server.stop()
+
+
+def sample(metrics, pattern):
+    return float(re.search(pattern + r" (\S+)", metrics).group(1))
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -78,15 +91,33 @@ class Ranks(unittest.TestCase):
         self.check("--data-parallel-size", "2")
 
     def test_deterministic_logprobs_are_those_of_one_rank(self):
-        def logprobs(*flags):
-            server = Server(*flags)
-            try:
-                answer = ask(server.client(), QUESTIONS[0], logprobs=True, top_logprobs=3)
-                return [(t.token, t.logprob) for t in answer.choices[0].logprobs.content]
-            finally:
-                server.stop()
         one = logprobs("--cpu-threads", "1")
         self.assertEqual(logprobs("--data-parallel-size", "4", "--enable-expert-parallel", "--deterministic"), one)
+
+    def test_experts_move_while_answers_stay(self):
+        eplb = ["--enable-eplb", "--eplb-config", '{"window_size": 8, "step_interval": 8}']
+        for flags in (["--eplb-config.num_redundant_experts", "4"], ["--eplb-config.no-use-async", "--eplb-config.log-balancedness"]):
+            metrics, log = self.check("--data-parallel-size", "4", "--enable-expert-parallel", *eplb, *flags)
+            self.assertIn("experts rearranged", "".join(log))
+            for rank in range(4):
+                self.assertGreater(sample(metrics, f'braid:eplb_moved_bytes_total{{.*engine="{rank}"}}'), 0)
+                self.assertEqual(sample(metrics, f'braid:eplb_stopped{{.*engine="{rank}"}}'), 0)
+            self.assertLessEqual(sample(metrics, 'braid:eplb_balancedness{.*engine="0",layer="2"}'), 1)
+
+    def test_moving_experts_changes_no_bit(self):
+        one = logprobs("--cpu-threads", "1")
+        self.assertEqual(logprobs("--data-parallel-size", "2", "--enable-expert-parallel", "--deterministic", "--enable-eplb",
+                                  "--eplb-config", '{"window_size": 4, "step_interval": 4, "num_redundant_experts": 8}'), one)
+
+    def test_what_expert_load_balancing_needs_is_said(self):
+        for flags, message in (
+            (["--enable-eplb"], "it needs --data-parallel-size 2 or more and --enable-expert-parallel"),
+            (["--eplb-config.num_redundant_experts", "4"], "has no effect without --enable-eplb"),
+            (["--data-parallel-size", "3", "--enable-expert-parallel", "--enable-eplb"], "set --eplb-config.num-redundant-experts to 1"),
+        ):
+            done = subprocess.run([BRAID, "serve", MODEL, *flags], capture_output=True, text=True, timeout=DEADLINE_S)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(message, done.stderr)
 
     def test_sixteen_ranks_on_few_processors(self):
         self.check("--data-parallel-size", "16", "--enable-expert-parallel", "--kv-cache-memory-bytes", "16MiB")

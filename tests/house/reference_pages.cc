@@ -7,6 +7,7 @@
 
 #include "app/settings.h"
 #include "config/reference.h"
+#include "engine/balance_metrics.h"
 #include "engine/metrics.h"
 #include "metrics/registry.h"
 
@@ -30,8 +31,11 @@ std::string config_page() {
 
 std::string metrics_page() {
   const engine::Metrics metrics;
+  const engine::BalanceMetrics balance;
+  const metrics::Labels labels{{"model_name", ""}, {"engine", ""}};
   metrics::Registry registry;
-  registry.add(metrics, {{"model_name", ""}, {"engine", ""}});
+  registry.add(metrics, labels);
+  registry.add(balance, labels);
   return "# Metrics\n\n" + std::string(kWritten) +
          "Prometheus text format 0.0.4.\n\n## Engine\n\n" + registry.markdown();
 }
