@@ -244,6 +244,7 @@ constexpr Command kBenches[] = {
     {"engine", "tokens per second of a model by batch size, beside the machine's floor", bench_engine},
     {"serve", "latencies and throughput that clients of a server see", bench_serve},
     {"dispatch", "what bringing tokens to experts of other ranks costs, beside copying the same bytes", bench_dispatch},
+    {"eplb", "how evenly recorded loads of experts lie on ranks, before and after balancing", bench_eplb},
 };
 
 }  // namespace

@@ -31,6 +31,7 @@ int render(Words words);
 int kernels(Words words);
 int config(Words words);
 int bench(Words words);
+int bench_eplb(Words words);
 int bench_serve(Words words);
 int bench_dispatch(Words words);
 int doctor(Words words);

@@ -77,7 +77,7 @@ class WrongWords(unittest.TestCase):
         return error
 
     def test_every_command_has_help(self):
-        for words in (["serve"], ["chat"], ["bench"], ["bench", "machine"], ["bench", "engine"], ["bench", "serve"], ["kernels"], ["config"],
+        for words in (["serve"], ["chat"], ["bench"], ["bench", "machine"], ["bench", "engine"], ["bench", "serve"], ["bench", "eplb"], ["kernels"], ["config"],
                       ["metrics"], ["doctor"], ["render"]):
             status, out, _ = braid(*words, "--help")
             self.assertIn(f"sage: braid {' '.join(words)}", out)
@@ -91,6 +91,7 @@ class WrongWords(unittest.TestCase):
     def test_commands_that_need_a_model_say_so(self):
         self.assertIn("braid serve models/", self.refused("serve"))
         self.assertIn("braid bench engine models/", self.refused("bench", "engine"))
+        self.assertIn("--zipf EXPONENT", self.refused("bench", "eplb"))
 
     def test_an_unknown_kernel_or_operation_is_told_what_there_is(self):
         self.assertIn("no kernel 'mmx'; there are", self.refused("kernels", MODEL, "--kernel", "mmx"))
@@ -120,6 +121,18 @@ class WrongWords(unittest.TestCase):
     def test_an_output_that_cannot_be_written_is_told_before_the_work(self):
         self.assertIn("can't write /nowhere/x.json: No such file", self.refused("bench", "engine", MODEL, "--json", "/nowhere/x.json"))
         self.assertIn("can't write /nowhere/x.svg: No such file", self.refused("bench", "serve", "http://127.0.0.1:9", "--svg", "/nowhere/x.svg"))
+
+    def test_bench_eplb_tells_and_draws_balance_before_and_after(self):
+        with tempfile.TemporaryDirectory() as folder:
+            loads, svg = pathlib.Path(folder, "loads.csv"), pathlib.Path(folder, "loads.svg")
+            loads.write_text("90,132,40,61,104,165,39,4,73,56,183,86\n20,107,104,64,19,197,187,157,172,86,16,27\n")
+            status, out, error = braid("bench", "eplb", str(loads), "--ranks", "8", "--nodes", "2", "--groups", "4",
+                                       "--num-redundant-experts", "4", "--svg", str(svg))
+            self.assertEqual(status, 0, error)
+            self.assertIn("policy hierarchical", out)
+            self.assertIn("0.828", out)  # 1 / 1.2081
+            self.assertIn("0.805", out)  # 1 / 1.2422
+            self.assertEqual(svg.read_text().count("<rect"), 1 + 2 * 2 * 8)
 
     def test_bench_serve_prints_no_figures_when_nothing_answered(self):
         with server(404, '{"error":{"message":"no such model"}}') as url:

@@ -15,6 +15,7 @@
 #include "model/model.h"
 #include "moe/expert_parallel.h"
 #include "moe/placement/balance.h"
+#include "tests/ranks/faulty_transport.h"
 #include "transport/shm/shm.h"
 #include "weights/checkpoint.h"
 
@@ -32,6 +33,7 @@ struct Case {
   bool int8 = false;
   bool draft = false;
   DType compute = DType::kBF16;
+  bool faulty = false;  // the medium of the weights reorders and repeats
 };
 
 // One sequence that is decoded token after token, of which the tokens are given.
@@ -104,12 +106,13 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Case{"deepseek-v3", 2, 2}, Case{"deepseek-v3-fp8", 2, 2}, Case{"deepseek-v3-fp8", 4, 0, false},
                       Case{"qwen3-moe", 2, 0}, Case{"qwen3-moe-fp8", 4, 4}, Case{"qwen3-moe", 2, 2, true, true},
                       Case{"qwen3-moe", 2, 2, true, false, false, DType::kF32}, Case{"lexicon-30m", 2, 0, true, false, true},
-                      Case{"lexicon-30m", 4, 4, false, true, true}),
+                      Case{"lexicon-30m", 4, 4, false, true, true},
+                      Case{"qwen3-moe", 3, 2, true, false, false, DType::kBF16, true}),
     [](const auto& info) {
       const Case& c = info.param;
       std::string name = std::string(c.model) + "_" + std::to_string(c.ranks) + "_ranks_" + std::to_string(c.redundant) + "_redundant" +
                          (c.background ? "" : "_at_once") + (c.int8 ? "_int8" : "") + (c.draft ? "_draft" : "") +
-                         (c.compute == DType::kF32 ? "_float32" : "");
+                         (c.compute == DType::kF32 ? "_float32" : "") + (c.faulty ? "_faulty" : "");
       std::replace(name.begin(), name.end(), '-', '_');
       return name;
     });
@@ -127,7 +130,8 @@ TEST_P(RebalancedModel, ComputesTheSameWhileExpertsMove) {
   }
   fabric::testing::run_ranks(c.ranks, [&](fabric::Bootstrap& b) {
     const auto transport = transport::shm::transport({.spin = Duration::zero()});
-    const auto second = transport::shm::transport({.spin = Duration::zero()});
+    auto second = transport::shm::transport({.spin = Duration::zero()});
+    if (c.faulty) second = std::make_unique<fabric::testing::FaultyTransport>(std::move(second), static_cast<unsigned>(b.rank()), 0);
     const moe::ExpertParallel experts{&b, transport.get(), moe::All2All::kLowLatency, 8, true, c.redundant};
     Decoding subject(c, &experts);
     const auto lockstep = engine::Lockstep::create(b, *transport, kLong).value();
@@ -138,6 +142,7 @@ TEST_P(RebalancedModel, ComputesTheSameWhileExpertsMove) {
     std::vector<float> logits;
     int step = 0;
     for (bool moved = false; step < kSteps || !moved; ++step) {
+      if (step == kSteps / 2) ASSERT_TRUE(rebalancer.join(b).ok());  // as for another group
       const auto agreed = lockstep->agree({1, rebalancer.staged(), rebalancer.maps()});
       ASSERT_TRUE(agreed.ok()) << agreed.error().message;
       rebalancer.step(agreed->staged);
