@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What expert load balancing gains when some experts are asked far more often than others.
 
-usage: eplb_throughput.py [--braid BRAID] [--zipf 1.0] [--redundant 16] [--rounds 2]
+usage: eplb_throughput.py [--braid BRAID] [--zipf 1.0] [--shuffled] [--redundant 16] [--rounds 2]
 
-Makes a model of random weights whose router prefers experts by Zipf's law, in another order in each layer. More than four
-fifths of its FLOP are in the experts. Serves it by two ranks of one thread, with and without --enable-eplb in turns, under the
+Makes a model of random weights whose router prefers experts by Zipf's law: the first is the most popular, so that without
+balancing the first rank has most of the work; --shuffled: in another order in each layer. More than four fifths of its FLOP are
+in the experts. Serves it by two ranks of one thread, with and without --enable-eplb in turns, under the
 same load of long prompts. Needs numpy and safetensors.
 """
 import argparse
@@ -45,7 +46,7 @@ def expert_share():
     return TOP_K * expert / ((TOP_K + 1) * expert + HIDDEN * EXPERTS + attention)
 
 
-def make_model(folder, zipf, seed=0):
+def make_model(folder, zipf, shuffled, seed=0):
     random = np.random.default_rng(seed)
 
     def matrix(rows, cols):
@@ -69,7 +70,7 @@ def make_model(folder, zipf, seed=0):
         # Scores are sigmoids of small logits, so nearly normal with deviation 1 / 8; a bias that falls with the logarithm of an
         # expert's place makes its share of the rows fall by Zipf's law.
         tensors[p + "mlp.gate.weight"] = matrix(EXPERTS, HIDDEN) * np.float16(0.5)
-        order = random.permutation(EXPERTS)
+        order = random.permutation(EXPERTS) if shuffled else np.arange(EXPERTS)
         tensors[p + "mlp.gate.e_score_correction_bias"] = (-zipf * np.log(order + 1.0) / 8 / 1.28).astype(np.float32)
     with open(os.path.join(folder, "config.json"), "w") as file:
         json.dump(CONFIG, file)
@@ -120,12 +121,13 @@ def main():
     options = argparse.ArgumentParser()
     options.add_argument("--braid", default="build/release/braid")
     options.add_argument("--zipf", type=float, default=1.0)
+    options.add_argument("--shuffled", action="store_true")
     options.add_argument("--redundant", type=int, default=EXPERTS // 4)
     options.add_argument("--rounds", type=int, default=2)
     args = options.parse_args()
-    print(f"experts: {100 * expert_share():.0f} % of the FLOP, Zipf exponent {args.zipf}")
+    print(f"experts: {100 * expert_share():.0f} % of the FLOP, Zipf exponent {args.zipf}{', shuffled' if args.shuffled else ''}")
     with tempfile.TemporaryDirectory() as folder:
-        make_model(folder, args.zipf)
+        make_model(folder, args.zipf, args.shuffled)
         variants = {
             "no balancing": [],
             "balanced, 0 redundant": ["--enable-eplb", "--eplb-config", '{"window_size": 64, "step_interval": 64}'],

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "engine/stop.h"
+#include "moe/placement/rebalance.h"
 
 namespace braid::engine {
 

@@ -18,7 +18,10 @@
 #include "engine/speculation/speculation.h"
 #include "kv/block_pool.h"
 #include "kv/cache.h"
-#include "moe/placement/rebalance.h"
+
+namespace braid::moe {
+class Rebalancer;
+}
 
 namespace braid::engine {
 

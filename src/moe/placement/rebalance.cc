@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "moe/placement/rebalance.h"
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 
 #include "base/clock.h"
 #include "base/thread_name.h"
+#include "base/thread_priority.h"
 #include "moe/placement/balance.h"
 
 namespace braid::moe {
@@ -34,6 +36,9 @@ Status Rebalancer::join(fabric::Bootstrap& bootstrap) {
   const std::size_t slots = layers_.front()->slots().size();
   ASSIGN_OR_RETURN(loads_, fabric::AllGather::create(bootstrap, transport_, layers_.size() * slots * sizeof(std::int64_t),
                                                      options_.timeout));
+  ASSIGN_OR_RETURN(const auto nodes, bootstrap.all_gather(std::to_string(options_.nodes)));
+  const bool alike = std::count(nodes.begin(), nodes.end(), nodes.front()) == bootstrap.size();
+  nodes_ = alike && bootstrap.size() % options_.nodes == 0 ? options_.nodes : 1;
   windows_.clear();
   for (Layer* layer : layers_) {
     windows_.emplace_back(options_.window, slots).add(layer->slot_rows());
@@ -122,6 +127,7 @@ void Rebalancer::apply(Change& change) {
 
 void Rebalancer::run() {
   name_this_thread("braid-eplb");
+  lower_this_threads_priority();
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return stopping_ || task_; });
@@ -196,7 +202,7 @@ Result<std::optional<Placement>> Rebalancer::better(const Placement& held, std::
     ASSIGN_OR_RETURN(auto wanted, options_.policy(held, loads));
     return std::optional(std::move(wanted));
   }
-  ASSIGN_OR_RETURN(auto wanted, balance(loads, {held.slots(), options_.groups, options_.nodes, held.ranks()}));
+  ASSIGN_OR_RETURN(auto wanted, balance(loads, {held.slots(), options_.groups, nodes_, held.ranks()}));
   Placement placement = keep_in_place(held, Placement(held.experts(), held.ranks(), std::move(wanted.slot_expert)));
   const double gain = balancedness(rank_loads(placement, loads)) - balancedness(rank_loads(held, loads));
   if (gain < kWorthwhile) return std::optional<Placement>();

@@ -53,7 +53,7 @@ struct RebalanceOptions {
   int report_interval = 0;  // steps between measurements without a rearrangement; 0: none
   bool background = true;   // false: step() itself does it all at once
   int groups = 1;           // as in Topology
-  int nodes = 1;
+  int nodes = 1;            // taken when all ranks say the same and it divides their number, else 1
   Duration timeout = std::chrono::seconds(60);
   // Other rules than balance(), for tests: a placement for a layer, from the one it has and its loads.
   std::function<Result<Placement>(const Placement&, std::span<const double>)> policy = {};
@@ -108,6 +108,7 @@ class Rebalancer {
   std::unique_ptr<WeightMover> mover_;
   std::unique_ptr<fabric::AllGather> loads_;
   std::vector<LoadWindow> windows_;
+  int nodes_ = 1;
   std::uint64_t maps_ = 0;
   std::uint64_t applied_ = 0;  // changes
   std::int64_t rows_ = 0;      // computed since the start
