@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // linear over the micro-kernels: few rows split the panels evenly over the workers (each weight is
-// read once); many rows are cut into chunks of rows and panels that workers draw from a counter.
+// read once); many rows are cut into chunks of rows and pairs of panels that workers draw from a counter.
 #include <algorithm>
 
 #include "backend/cpu/gemm/gemm.h"
@@ -14,6 +14,7 @@ namespace {
 using ops::Linear;
 
 constexpr std::int64_t kRowChunk = 64;
+constexpr std::int64_t kTasksEach = 24;  // a worker waits for the others' last task: half a task on average
 
 struct Call {
   MicroArgs args{};  // all rows of batch 0
@@ -54,17 +55,17 @@ void many_rows(const Micro& micro, const Call& call, Stream& stream) {
   const ops::PackedWeight& w = *call.linear->weight;
   const std::int64_t panels = panel_count(w);
   const std::int64_t row_chunks = (call.rows + kRowChunk - 1) / kRowChunk;
-  const std::int64_t wanted = 6 * stream.workers();
-  const std::int64_t pieces =
-      std::min(panels, std::max<std::int64_t>((panels + 15) / 16, wanted / (row_chunks * w.batch)));
+  const std::int64_t wanted = kTasksEach * stream.workers() / (row_chunks * w.batch);
+  const std::int64_t pairs = (panels + 1) / 2;
+  const std::int64_t pieces = std::clamp(wanted, (panels + 15) / 16, pairs);
   const std::int64_t tasks = w.batch * pieces * row_chunks;
   stream.queue(tasks, 1e4, [&](std::int64_t task, int) {
     const std::int64_t r = task % row_chunks;
     const std::int64_t p = task / row_chunks % pieces;
     const std::int64_t row = call.rows * r / row_chunks;
     const std::int64_t next = call.rows * (r + 1) / row_chunks;
-    block(micro, call, task / (row_chunks * pieces), row, next - row, panels * p / pieces,
-          panels * (p + 1) / pieces);
+    block(micro, call, task / (row_chunks * pieces), row, next - row, pairs * p / pieces * 2,
+          std::min(panels, pairs * (p + 1) / pieces * 2));
   });
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // grouped_mlp over the micro-kernels: two phases, each one fork. Phase one multiplies gate and up
 // panels and leaves silu(gate) * up in the caller's scratch, in the kernel's own element type;
-// phase two multiplies by down. A unit is one panel of one group. Few rows: every worker takes an
-// equal run of units. Many: pieces of 8 panels and 64 rows are drawn from a counter.
+// phase two multiplies by down. Few rows: every worker takes a run of panels that costs as much as the
+// others'. Many: pieces of 4 panels and 64 rows are drawn from a counter.
 #include <algorithm>
 
 #include "backend/cpu/gemm/gemm.h"
@@ -18,7 +18,7 @@ using ops::MlpGroup;
 using ops::PackedWeight;
 
 constexpr std::int64_t kRowChunk = 64;
-constexpr std::int64_t kPanelChunk = 8;
+constexpr std::int64_t kPanelChunk = 4;
 
 struct Phase {
   const GroupedMlp::Args* args = nullptr;
@@ -63,24 +63,26 @@ void block(const Phase& phase, const MlpGroup& group, std::int64_t row, std::int
   }
 }
 
-void few_rows(const Phase& phase, Stream& stream, double rows_each) {
-  std::int64_t units = 0;
+// What a panel of the group costs, in tenths of reading it.
+std::int64_t panel_cost(const MlpGroup& g) { return 10 + 3 * g.rows; }
+
+void few_rows(const Phase& phase, Stream& stream) {
+  std::int64_t cost = 0;
   std::int64_t k = 0;
   for (const MlpGroup& g : phase.args->groups) {
     if (g.rows == 0) continue;
-    units += panel_count(weight_of(phase, g));
+    cost += panel_count(weight_of(phase, g)) * panel_cost(g);
     k = std::max(k, weight_of(phase, g).k);
   }
-  const double ns = static_cast<double>(k) * (1.0 + 0.3 * rows_each);
-  stream.split(units, ns, [&](std::int64_t begin, std::int64_t end, int) {
+  stream.split(cost, static_cast<double>(k) / 10, [&](std::int64_t begin, std::int64_t end, int) {
     std::int64_t start = 0;
     for (const MlpGroup& g : phase.args->groups) {
       if (g.rows == 0) continue;
-      const std::int64_t panels = panel_count(weight_of(phase, g));
-      const std::int64_t first = std::max<std::int64_t>(0, begin - start);
-      const std::int64_t last = std::min(panels, end - start);
+      const std::int64_t panels = panel_count(weight_of(phase, g)), each = panel_cost(g);
+      const auto panel_at = [&](std::int64_t at) { return std::clamp<std::int64_t>((at - start + each - 1) / each, 0, panels); };
+      const std::int64_t first = panel_at(begin), last = panel_at(end);
       if (first < last) block(phase, g, 0, g.rows, first, last);
-      start += panels;
+      start += panels * each;
     }
   });
 }
@@ -168,8 +170,7 @@ void run(const GroupedMlp::Args& args, braid::Stream& s) {
   for (const bool gate_up : {true, false}) {
     phase.gate_up = gate_up;
     if (!gate_up && micro.x_int8) quantise(phase, micro, inter, stream);
-    few ? few_rows(phase, stream, static_cast<double>(rows) / static_cast<double>(used))
-        : many_rows(phase, stream);
+    few ? few_rows(phase, stream) : many_rows(phase, stream);
   }
 }
 
