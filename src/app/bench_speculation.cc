@@ -77,6 +77,7 @@ class Contender {
       message.params.max_tokens = kChatTokens - static_cast<int>(message.prompt.size());
       message.subscriber = subscriber_;
       ASSIGN_OR_RETURN(auto request, admission_.admit(std::move(message)));
+      RETURN_IF_ERROR(admission_.start_waiting());
       loop_->receive(std::move(request));
     }
     double seconds = 0, tokens = 0;

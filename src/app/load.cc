@@ -56,9 +56,11 @@ Result<std::unique_ptr<weights::Checkpoint>> open(const ModelSettings& settings)
   return settings.load_format == "dummy" ? weights::dummy_checkpoint(settings.model) : weights::open_checkpoint(settings.model);
 }
 
-std::string optional_file(const std::string& path) {
-  const auto text = text::exists(path) ? text::read_file(path) : Result<std::string>(std::string("{}"));
-  return text.ok() ? *text : "{}";
+// The folder's generation_config.json, or an empty object.
+nlohmann::json generation_config(const std::string& folder) {
+  const auto text = text::read_file(folder + "/generation_config.json");
+  auto json = text.ok() ? nlohmann::json::parse(*text, nullptr, false) : nlohmann::json::object();
+  return json.is_object() ? json : nlohmann::json::object();
 }
 
 void add_eos(const nlohmann::json& ids, std::vector<std::int32_t>& to) {
@@ -115,30 +117,42 @@ Result<LoadedModel> load_model(const ModelSettings& settings, model::Options opt
   return loaded;
 }
 
-Result<LoadedText> load_text(const ModelSettings& settings, const model::Config& config) {
-  LoadedText loaded;
-  loaded.vocabulary.size = config.vocab_size;
-  loaded.vocabulary.eos_ids = config.eos_ids;
-  const std::string generation = optional_file(settings.model + "/generation_config.json");
-  const auto json = nlohmann::json::parse(generation, nullptr, false);
-  if (json.is_object() && json.contains("eos_token_id")) add_eos(json["eos_token_id"], loaded.vocabulary.eos_ids);
-  auto defaults = settings.generation_config == "auto" && json.is_object() ? json : nlohmann::json::object();
-  defaults.update(nlohmann::json::parse(settings.override_generation_config.text));
-  loaded.generation_defaults = defaults.dump();
-  if (settings.skip_tokenizer_init) return loaded;
+Result<std::shared_ptr<const text::Tokenizer>> load_tokenizer(const ModelSettings& settings) {
+  if (settings.skip_tokenizer_init) return std::shared_ptr<const text::Tokenizer>();
   const std::string folder = settings.tokenizer.value_or(settings.model);
   auto tokenizer = text::load_tokenizer(folder);
   if (!tokenizer.ok() && !text::exists(folder + "/tokenizer.json")) {
     return Error{ErrorCode::kNotFound, folder + " has no tokenizer.json; name another folder with --tokenizer, or set --skip-tokenizer-init", "tokenizer"};
   }
-  ASSIGN_OR_RETURN(loaded.tokenizer, std::move(tokenizer));
-  auto chat = text::load_chat_template(folder);
+  return tokenizer;
+}
+
+engine::Vocabulary load_vocabulary(const ModelSettings& settings, const model::Config& config,
+                                   const std::shared_ptr<const text::Tokenizer>& tokenizer) {
+  engine::Vocabulary vocabulary;
+  vocabulary.size = config.vocab_size;
+  vocabulary.eos_ids = config.eos_ids;
+  const auto generation = generation_config(settings.model);
+  if (generation.contains("eos_token_id")) add_eos(generation["eos_token_id"], vocabulary.eos_ids);
+  if (!tokenizer) return vocabulary;
+  auto grammars = text::make_grammar_compiler(settings.tokenizer.value_or(settings.model), vocabulary.eos_ids, config.vocab_size);
+  if (grammars.ok()) vocabulary.grammars = *grammars;
+  else log_warning("structured output is off", {{"reason", grammars.error().message}});
+  vocabulary.encode_bad_word = [tokenizer](const std::string& word) { return bad_word(*tokenizer, word); };
+  return vocabulary;
+}
+
+Result<LoadedText> load_text(const ModelSettings& settings, const model::Config& config) {
+  LoadedText loaded;
+  auto defaults = settings.generation_config == "auto" ? generation_config(settings.model) : nlohmann::json::object();
+  defaults.update(nlohmann::json::parse(settings.override_generation_config.text));
+  loaded.defaults = protocol::read_defaults(defaults.dump());
+  ASSIGN_OR_RETURN(loaded.tokenizer, load_tokenizer(settings));
+  loaded.vocabulary = load_vocabulary(settings, config, loaded.tokenizer);
+  if (!loaded.tokenizer) return loaded;
+  auto chat = text::load_chat_template(settings.tokenizer.value_or(settings.model));
   if (chat.ok()) loaded.chat_template = *chat;
   else if (chat.error().code != ErrorCode::kNotFound) return chat.error();
-  auto grammars = text::make_grammar_compiler(folder, loaded.vocabulary.eos_ids, config.vocab_size);
-  if (grammars.ok()) loaded.vocabulary.grammars = *grammars;
-  else log_warning("structured output is off", {{"reason", grammars.error().message}});
-  loaded.vocabulary.encode_bad_word = [tokenizer = loaded.tokenizer](const std::string& word) { return bad_word(*tokenizer, word); };
   return loaded;
 }
 

@@ -10,6 +10,7 @@
 #include "backend/cpu/backend.h"
 #include "engine/engine.h"
 #include "model/model.h"
+#include "protocol/request.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -24,10 +25,18 @@ struct LoadedModel {
 // `options.max_*` may be 0: then the limits of the settings and config.json are taken.
 Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress);
 
+// Null with --skip-tokenizer-init.
+Result<std::shared_ptr<const text::Tokenizer>> load_tokenizer(const ModelSettings& settings);
+
+// What an engine knows of the model's tokens; `tokenizer` may be null.
+engine::Vocabulary load_vocabulary(const ModelSettings& settings, const model::Config& config,
+                                   const std::shared_ptr<const text::Tokenizer>& tokenizer);
+
+// All that a server needs of a folder beside the model.
 struct LoadedText {
   std::shared_ptr<const text::Tokenizer> tokenizer;
   std::shared_ptr<const text::ChatTemplate> chat_template;
-  std::string generation_defaults = "{}";
+  protocol::RequestDefaults defaults;
   engine::Vocabulary vocabulary;
 };
 

@@ -94,7 +94,8 @@ struct Rank {
     log_info("model loaded", {{"rank", rank}, {"seconds", loaded.seconds}, {"weight_mib", loaded.model->weight_bytes() >> 20},
                               {"threads", loaded.stream->workers()}});
     RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory()));
-    ASSIGN_OR_RETURN(LoadedText text, load_text(settings.model, loaded.model->config()));
+    ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(settings.model));
+    engine::Vocabulary vocabulary = load_vocabulary(settings.model, loaded.model->config(), tokenizer);
 
     const SteadyClock clock;
     engine::Metrics metrics(length);
@@ -111,7 +112,7 @@ struct Rank {
       balance.emplace(p, rank, *balance_transport, *loaded.model, registry, labels);
       RETURN_IF_ERROR(balance->rebalancer().join(bootstrap));
     }
-    const auto engine = engine::start(std::move(loaded.model), std::move(text.vocabulary), settings.engine, metrics, clock, lockstep.get(),
+    const auto engine = engine::start(std::move(loaded.model), std::move(vocabulary), settings.engine, metrics, clock, lockstep.get(),
                                       balance ? &balance->rebalancer() : nullptr);
     const engine::Ready ready{engine->max_model_len(), {}};
     RETURN_IF_ERROR(connection.send(static_cast<std::uint8_t>(engine::FrameType::kReady), engine::to_bytes(ready)));

@@ -67,7 +67,7 @@ Status run(ServeSettings settings, Words words) {
   parts.tokenizer = text.tokenizer;
   parts.chat_template = text.chat_template;
   parts.model_path = settings.model.model;
-  parts.generation_defaults = text.generation_defaults;
+  parts.defaults = text.defaults;
   parts.eos_ids = text.vocabulary.eos_ids;
   parts.metrics_text = [&host_of_engine] { return host_of_engine->metrics_text(); };
   ASSIGN_OR_RETURN(const auto server, serve::Server::start(std::move(parts), settings.serve));

@@ -170,21 +170,6 @@ void read_sampling(const Fields& f, SamplingParams& s) {
   f.read("prompt_logprobs", s.prompt_logprobs);
 }
 
-// generation_config.json, which is not a request: what does not fit is not used.
-void read_defaults(const std::string& defaults, CommonRequest& c) {
-  const Json given = Json::parse(defaults.empty() ? "{}" : defaults, nullptr, false);
-  if (!given.is_object()) return;
-  for (auto [name, to] : {std::pair{"temperature", &c.sampling.temperature}, {"top_p", &c.sampling.top_p},
-                          {"min_p", &c.sampling.min_p}, {"repetition_penalty", &c.sampling.repetition_penalty}}) {
-    if (const auto v = given.find(name); v != given.end() && v->is_number()) *to = v->get<float>();
-  }
-  const auto read = [&](const char* name, auto& to) {
-    if (const auto v = given.find(name); v != given.end() && v->is_number_integer()) to = v->get<int>();
-  };
-  read("top_k", c.sampling.top_k);
-  read("max_new_tokens", c.max_tokens);
-}
-
 void read_stream(const Fields& f, CommonRequest& c) {
   f.read("stream", c.stream);
   const Json* options = f.find("stream_options");
@@ -276,11 +261,29 @@ void read_prompts(const Json& json, std::vector<Prompt>& prompts) {
 
 }  // namespace
 
-Result<ChatRequest> parse_chat(std::string_view body, const std::string& defaults, bool join_parts) {
+RequestDefaults read_defaults(std::string_view json) {
+  RequestDefaults defaults;
+  const auto given = parse_shallow(json);
+  if (!given || !given->is_object()) return defaults;
+  SamplingParams& s = defaults.sampling;
+  for (auto [name, to] : {std::pair{"temperature", &s.temperature}, {"top_p", &s.top_p}, {"min_p", &s.min_p},
+                          {"repetition_penalty", &s.repetition_penalty}}) {
+    if (const auto v = given->find(name); v != given->end() && v->is_number()) *to = v->get<float>();
+  }
+  const auto read = [&](const char* name, auto& to) {
+    if (const auto v = given->find(name); v != given->end() && v->is_number_integer()) to = v->get<int>();
+  };
+  read("top_k", s.top_k);
+  read("max_new_tokens", defaults.max_tokens);
+  return defaults;
+}
+
+Result<ChatRequest> parse_chat(std::string_view body, const RequestDefaults& defaults, bool join_parts) {
   ASSIGN_OR_RETURN(const Json json, read_body(body, shapes::kChat, rules::chat));
   const Fields f(json);
   ChatRequest c;
-  read_defaults(defaults, c);
+  c.sampling = defaults.sampling;
+  c.max_tokens = defaults.max_tokens;
   RETURN_IF_ERROR(read_conversation(f, c, join_parts));
   RETURN_IF_ERROR(read_common(f, c));
   read_chat_logprobs(f, c);
@@ -290,11 +293,11 @@ Result<ChatRequest> parse_chat(std::string_view body, const std::string& default
   return c;
 }
 
-Result<CompletionRequest> parse_completion(std::string_view body, const std::string& defaults) {
+Result<CompletionRequest> parse_completion(std::string_view body, const RequestDefaults& defaults) {
   ASSIGN_OR_RETURN(const Json json, read_body(body, shapes::kCompletion, rules::completion));
   const Fields f(json);
   CompletionRequest c;
-  read_defaults(defaults, c);
+  c.sampling = defaults.sampling;
   c.add_special_tokens = true;
   RETURN_IF_ERROR(read_common(f, c));
   c.max_tokens = 16;

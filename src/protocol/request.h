@@ -64,10 +64,18 @@ struct CompletionRequest : CommonRequest {
   std::vector<Prompt> prompts;
 };
 
-// `defaults`: a JSON object of sampling fields (generation_config.json) that requests override.
+// What a request has that does not say otherwise: a server reads it once.
+struct RequestDefaults {
+  SamplingParams sampling;
+  std::optional<int> max_tokens;  // of a chat
+};
+
+// The object of a generation_config.json, which is not a request: what does not fit is not used.
+RequestDefaults read_defaults(std::string_view json);
+
 // `join_parts`: message contents given as parts become one text, joined by newlines.
-Result<ChatRequest> parse_chat(std::string_view body, const std::string& defaults, bool join_parts);
-Result<CompletionRequest> parse_completion(std::string_view body, const std::string& defaults);
+Result<ChatRequest> parse_chat(std::string_view body, const RequestDefaults& defaults, bool join_parts);
+Result<CompletionRequest> parse_completion(std::string_view body, const RequestDefaults& defaults);
 // Token ids and sampling parameters, of which nothing is taken from the server's defaults.
 Result<CompletionRequest> parse_generate(std::string_view body);
 

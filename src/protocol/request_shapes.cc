@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocol/request_shapes.h"
 
+#include <algorithm>
+#include <array>
+
 #include "protocol/message_shapes.h"
 #include "protocol/rules.h"
 
@@ -81,16 +84,12 @@ constexpr Variant kArgumentsVariants[] = {{"", &kText}, {"", &kInteger}, {"", &k
 constexpr Shape kExtraArgument = either(kArgumentsVariants), kExtraArguments = nullable(map_of(kExtraArgument));
 constexpr Shape kBias = nullable(map_of(kNumber));
 
-constexpr Field kChatFields[] = {
-    {"messages", &kMessages, true},
+// What chats and completions both have.
+constexpr Field kCommonFields[] = {
     {"model", &kTextOrNull},
     {"frequency_penalty", &kNumberOrNull},
     {"logit_bias", &kBias},
-    {"logprobs", &kFlagOrNull},
-    {"top_logprobs", &kIntegerOrNull},
     {"max_tokens", &kIntegerOrNull},
-    {"max_completion_tokens", &kIntegerOrNull},
-    {"n", &kIntegerOrNull},
     {"presence_penalty", &kNumberOrNull},
     {"response_format", &kFormat},
     {"seed", &kInt64OrNull},
@@ -99,12 +98,7 @@ constexpr Field kChatFields[] = {
     {"stream_options", &kStreamOptions},
     {"temperature", &kNumberOrNull},
     {"top_p", &kNumberOrNull},
-    {"tools", &kTools},
-    {"tool_choice", &kToolChoice},
-    {"reasoning_effort", &kEffort},
     {"thinking_token_budget", &kThinkingBudget},
-    {"include_reasoning", &kFlag},
-    {"parallel_tool_calls", &kFlagOrNull},
     {"user", &kTextOrNull},
     {"use_beam_search", &kFlag},
     {"top_k", &kIntegerOrNull},
@@ -124,15 +118,7 @@ constexpr Field kChatFields[] = {
     {"logprob_token_ids", &kIntegersOrNull},
     {"allowed_token_ids", &kIntegersOrNull},
     {"bad_words", &kTexts},
-    {"echo", &kFlag},
-    {"add_generation_prompt", &kFlag},
-    {"continue_final_message", &kFlag},
     {"add_special_tokens", &kFlag},
-    {"documents", &kDocuments},
-    {"chat_template", &kTextOrNull},
-    {"chat_template_kwargs", &kAnyMapOrNull},
-    {"media_io_kwargs", &kMapsOfMaps},
-    {"mm_processor_kwargs", &kAnyMapOrNull},
     {"structured_outputs", &kStructured},
     {"priority", &kInt64},
     {"request_id", &kText},
@@ -142,7 +128,6 @@ constexpr Field kChatFields[] = {
     {"return_weight_versions", &kFlag},
     {"routed_experts_prompt_start", &kNatural},
     {"return_token_offsets", &kFlagOrNull},
-    {"return_prompt_text", &kFlagOrNull},
     {"mm_payload", &kPayload},
     {"return_mm_kwargs", &kFlagOrNull},
     {"cache_salt", &kSalt},
@@ -153,64 +138,46 @@ constexpr Field kChatFields[] = {
     {"stream_interval", &kInterval},
 };
 
-constexpr Field kCompletionFields[] = {
-    {"model", &kTextOrNull},
+template <std::size_t A, std::size_t B>
+constexpr std::array<Field, A + B> joined(const Field (&first)[A], const Field (&second)[B]) {
+  std::array<Field, A + B> all{};
+  std::copy(first, first + A, all.begin());
+  std::copy(second, second + B, all.begin() + A);
+  return all;
+}
+
+constexpr Field kOnlyChatFields[] = {
+    {"messages", &kMessages, true},
+    {"logprobs", &kFlagOrNull},
+    {"top_logprobs", &kIntegerOrNull},
+    {"max_completion_tokens", &kIntegerOrNull},
+    {"n", &kIntegerOrNull},
+    {"tools", &kTools},
+    {"tool_choice", &kToolChoice},
+    {"reasoning_effort", &kEffort},
+    {"include_reasoning", &kFlag},
+    {"parallel_tool_calls", &kFlagOrNull},
+    {"echo", &kFlag},
+    {"add_generation_prompt", &kFlag},
+    {"continue_final_message", &kFlag},
+    {"documents", &kDocuments},
+    {"chat_template", &kTextOrNull},
+    {"chat_template_kwargs", &kAnyMapOrNull},
+    {"media_io_kwargs", &kMapsOfMaps},
+    {"mm_processor_kwargs", &kAnyMapOrNull},
+    {"return_prompt_text", &kFlagOrNull},
+};
+constexpr auto kChatFields = joined(kOnlyChatFields, kCommonFields);
+
+constexpr Field kOnlyCompletionFields[] = {
     {"prompt", &kPrompt},
     {"echo", &kFlagOrNull},
-    {"frequency_penalty", &kNumberOrNull},
-    {"logit_bias", &kBias},
     {"logprobs", &kIntegerOrNull},
-    {"max_tokens", &kIntegerOrNull},
     {"n", &kInteger},
-    {"presence_penalty", &kNumberOrNull},
-    {"seed", &kInt64OrNull},
-    {"stop", &kStop},
-    {"stream", &kFlagOrNull},
-    {"stream_options", &kStreamOptions},
     {"suffix", &kTextOrNull},
-    {"temperature", &kNumberOrNull},
-    {"top_p", &kNumberOrNull},
-    {"user", &kTextOrNull},
-    {"use_beam_search", &kFlag},
-    {"top_k", &kIntegerOrNull},
-    {"min_p", &kNumberOrNull},
-    {"repetition_penalty", &kNumberOrNull},
-    {"watermarking", &kFlagOrNull},
-    {"length_penalty", &kNumber},
-    {"stop_token_ids", &kIntegersOrNull},
-    {"include_stop_str_in_output", &kFlag},
-    {"ignore_eos", &kFlag},
-    {"min_tokens", &kInteger},
-    {"skip_special_tokens", &kFlagOrNull},
-    {"spaces_between_special_tokens", &kFlag},
-    {"truncate_prompt_tokens", &kTruncate},
-    {"truncation_side", &kSide},
-    {"allowed_token_ids", &kIntegersOrNull},
-    {"prompt_logprobs", &kIntegerOrNull},
-    {"logprob_token_ids", &kIntegersOrNull},
-    {"bad_words", &kTexts},
     {"prompt_embeds", &kEmbeds},
-    {"add_special_tokens", &kFlag},
-    {"response_format", &kFormat},
-    {"structured_outputs", &kStructured},
-    {"priority", &kInt64},
-    {"request_id", &kText},
-    {"session_id", &kTextOrNull},
-    {"return_tokens_as_token_ids", &kFlagOrNull},
-    {"return_token_ids", &kFlagOrNull},
-    {"return_weight_versions", &kFlag},
-    {"routed_experts_prompt_start", &kNatural},
-    {"return_token_offsets", &kFlagOrNull},
-    {"mm_payload", &kPayload},
-    {"return_mm_kwargs", &kFlagOrNull},
-    {"cache_salt", &kSalt},
-    {"kv_transfer_params", &kAnyMapOrNull},
-    {"ec_transfer_params", &kAnyMapOrNull},
-    {"vllm_xargs", &kExtraArguments},
-    {"repetition_detection", &kRepetition},
-    {"thinking_token_budget", &kThinkingBudget},
-    {"stream_interval", &kInterval},
 };
+constexpr auto kCompletionFields = joined(kOnlyCompletionFields, kCommonFields);
 
 constexpr Field kTokenizeChatFields[] = {{"model", &kTextOrNull},
                                          {"messages", &kMessages, true},

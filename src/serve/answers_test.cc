@@ -5,9 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "engine/testing/fake_model.h"
-#include "net/http_client.h"
-#include "serve/server.h"
+#include "serve/testing/server_fixture.h"
 
 namespace braid::serve {
 namespace {
@@ -50,35 +48,17 @@ std::size_t characters(const std::string& text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-class AnswersTest : public ::testing::Test {
+class AnswersTest : public testing::ServerFixture {
  protected:
   void start(int fail_at = -1) {
-    engine::Settings limits;
-    limits.cache.num_blocks_override = 200;
-    limits.cache.block_size = 4;
-    limits.scheduler.max_model_len = 200;
-    engine::Vocabulary vocabulary;
-    vocabulary.size = kVocabulary;
-    auto model = std::make_unique<engine::testing::FakeModel>(engine::testing::FakeModelOptions{.vocabulary = kVocabulary, .fail_at = fail_at});
-    engine_ = engine::start(std::move(model), vocabulary, limits, metrics_, clock_);
-    Parts parts;
-    parts.engine = engine_.get();
-    parts.tokenizer = std::make_shared<LetterTokenizer>();
-    parts.chat_template = *text::compile_template("{% for m in messages %}{{ m.content }}{% endfor %}");
-    parts.model_path = "fake";
-    parts.metrics_text = [] { return std::string(); };
-    Settings settings;
-    settings.host = "127.0.0.1";
-    settings.port = 0;
-    server_ = std::move(*Server::start(std::move(parts), settings));
-    client_ = net::HttpClient::create("127.0.0.1", server_->port());
+    ServerFixture::start({.model = {.vocabulary = kVocabulary, .fail_at = fail_at},
+                          .tokenizer = std::make_shared<LetterTokenizer>(),
+                          .chat_template = *text::compile_template("{% for m in messages %}{{ m.content }}{% endfor %}"),
+                          .max_model_len = 200});
   }
-  void TearDown() override { server_->drain(std::chrono::seconds(60)); }
 
   net::ClientResponse post(const std::string& path, const Json& body, std::vector<net::Header> headers = {}) {
-    auto got = client_->fetch({.method = "POST", .target = path, .headers = std::move(headers), .body = body.dump()});
-    EXPECT_TRUE(got.ok());
-    return got.ok() ? *got : net::ClientResponse{};
+    return fetch({.method = "POST", .target = path, .headers = std::move(headers), .body = body.dump()});
   }
 
   Json whole(const std::string& path, const Json& body) {
@@ -105,12 +85,6 @@ class AnswersTest : public ::testing::Test {
     ADD_FAILURE() << "no [DONE]: " << text;
     return events;
   }
-
-  engine::Metrics metrics_;
-  SteadyClock clock_;
-  std::unique_ptr<engine::Engine> engine_;
-  std::unique_ptr<Server> server_;
-  std::unique_ptr<net::HttpClient> client_;
 };
 
 const std::string kChat = "/v1/chat/completions", kCompletion = "/v1/completions", kGenerate = "/inference/v1/generate";

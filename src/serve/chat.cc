@@ -88,7 +88,7 @@ struct Rendered {
 
 Result<Rendered> render(const Context& context, const net::Request& request) {
   Rendered r;
-  ASSIGN_OR_RETURN(r.request, protocol::parse_chat(request.body, context.parts.generation_defaults, context.join_parts));
+  ASSIGN_OR_RETURN(r.request, protocol::parse_chat(request.body, context.parts.defaults, context.join_parts));
   RETURN_IF_ERROR(context.check(r.request));
   ASSIGN_OR_RETURN(r.text, render_chat(context, r.request));
   ASSIGN_OR_RETURN(auto tokens, tokens_of(context, {r.text, {}, false}, r.request));

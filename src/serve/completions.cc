@@ -87,7 +87,7 @@ struct Parsed {
 
 Result<Parsed> read(const Context& context, std::string_view body) {
   Parsed parsed;
-  ASSIGN_OR_RETURN(parsed.request, protocol::parse_completion(body, context.parts.generation_defaults));
+  ASSIGN_OR_RETURN(parsed.request, protocol::parse_completion(body, context.parts.defaults));
   RETURN_IF_ERROR(context.check(parsed.request));
   for (const auto& prompt : parsed.request.prompts) {
     ASSIGN_OR_RETURN(auto tokens, tokens_of(context, prompt, parsed.request));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "protocol/request.h"
 #include "serve/settings.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -20,7 +21,7 @@ struct Parts {
   std::shared_ptr<const text::Tokenizer> tokenizer;         // null: token ids only
   std::shared_ptr<const text::ChatTemplate> chat_template;  // null: chat is refused
   std::string model_path;
-  std::string generation_defaults = "{}";  // generation_config.json
+  protocol::RequestDefaults defaults;  // generation_config.json
   std::vector<std::int32_t> eos_ids;
   std::function<std::string()> metrics_text;
 };

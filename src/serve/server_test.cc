@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "serve/server.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,16 +7,15 @@
 #include <future>
 #include <mutex>
 
-#include "engine/testing/fake_model.h"
 #include "engine/testing/literal_grammar.h"
-#include "net/http_client.h"
+#include "serve/testing/server_fixture.h"
 
 namespace braid::serve {
 namespace {
 
 using ::testing::HasSubstr;
 
-constexpr Duration kPatience = std::chrono::seconds(60);
+using testing::kPatience;
 
 // A door that tests keep shut to hold a thread up.
 class Door {
@@ -79,40 +76,19 @@ class SlowGrammars final : public text::GrammarCompiler {
   Door& door_;
 };
 
-class ServerTest : public ::testing::Test {
+class ServerTest : public testing::ServerFixture {
  protected:
   void start(Settings settings = {}) {
-    engine::Settings limits;
-    limits.cache.num_blocks_override = 200;
-    limits.cache.block_size = 4;
-    limits.scheduler.max_model_len = 800;
     engine::Vocabulary vocabulary;
-    vocabulary.size = 128;
     vocabulary.grammars = std::make_shared<SlowGrammars>(door_);
-    engine_ = engine::start(std::make_unique<engine::testing::FakeModel>(engine::testing::FakeModelOptions{.vocabulary = 128}),
-                            vocabulary, limits, metrics_, clock_);
-    Parts parts;
-    parts.engine = engine_.get();
-    parts.tokenizer = std::make_shared<LetterTokenizer>(door_);
-    parts.model_path = "fake";
-    parts.metrics_text = [] { return std::string(); };
-    settings.host = "127.0.0.1";
-    settings.port = 0;
-    auto server = Server::start(std::move(parts), settings);
-    ASSERT_TRUE(server.ok()) << server.error().message;
-    server_ = std::move(*server);
-    client_ = net::HttpClient::create("127.0.0.1", server_->port());
+    ServerFixture::start({.model = {.vocabulary = 128}, .vocabulary = vocabulary, .tokenizer = std::make_shared<LetterTokenizer>(door_),
+                          .settings = std::move(settings)});
   }
   void TearDown() override {
     door_.open();
-    if (server_) server_->drain(kPatience);
+    ServerFixture::TearDown();
   }
 
-  net::ClientResponse fetch(net::ClientRequest request) {
-    auto got = client_->fetch(std::move(request));
-    EXPECT_TRUE(got.ok()) << got.error().message;
-    return got.ok() ? *got : net::ClientResponse{};
-  }
   net::ClientResponse complete(const std::string& fields) {
     return fetch({.method = "POST", .target = "/v1/completions", .body = "{\"max_tokens\":3," + fields + "}"});
   }
@@ -127,11 +103,6 @@ class ServerTest : public ::testing::Test {
 
   const std::string slow_ = "\"prompt\":\"slow" + std::string(8000, 'x') + "\"";
   Door door_;
-  engine::Metrics metrics_;
-  SteadyClock clock_;
-  std::unique_ptr<engine::Engine> engine_;
-  std::unique_ptr<Server> server_;
-  std::unique_ptr<net::HttpClient> client_;
 };
 
 TEST_F(ServerTest, others_are_answered_while_a_long_prompt_is_tokenised) {

@@ -48,10 +48,12 @@ void check(const protocol::ChatRequest& r) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view body(reinterpret_cast<const char*>(data), size);
+  static const protocol::RequestDefaults defaults = protocol::read_defaults(kDefaults);
+  (void)protocol::read_defaults(body);
   for (const bool join_parts : {false, true}) {
-    if (const auto chat = protocol::parse_chat(body, join_parts ? kDefaults : "", join_parts); answered(chat)) check(*chat);
+    if (const auto chat = protocol::parse_chat(body, join_parts ? defaults : protocol::RequestDefaults{}, join_parts); answered(chat)) check(*chat);
   }
-  if (const auto completion = protocol::parse_completion(body, kDefaults); answered(completion)) {
+  if (const auto completion = protocol::parse_completion(body, defaults); answered(completion)) {
     check(*completion);
     require(!completion->prompts.empty() || !completion->unsupported.empty(), "there is a prompt");
   }

@@ -43,7 +43,7 @@ Outcome outcome_of(Result<Request> parsed) {
 
 Outcome outcome_of(const Json& golden) {
   const std::string body = golden["body"].dump();
-  return golden["path"] == "/v1/chat/completions" ? outcome_of(parse_chat(body, "{}", true)) : outcome_of(parse_completion(body, "{}"));
+  return golden["path"] == "/v1/chat/completions" ? outcome_of(parse_chat(body, {}, true)) : outcome_of(parse_completion(body, {}));
 }
 
 template <class T>
