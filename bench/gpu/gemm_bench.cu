@@ -3,6 +3,7 @@
 //
 //   gemm_bench           the table: each shape with the tiling that choose_tiling takes
 //   gemm_bench --sweep   each shape with every tiling
+//   gemm_bench --launch  each shape launched three times untimed, for a profiler
 //   gemm_bench --check   small odd shapes (ragged, empty, tails of n and k), every tiling
 //
 // Each result is compared with the slow reference (up to 96 rows spread over all groups), outputs
@@ -207,11 +208,12 @@ std::string name_of(const Case& c) {
 }
 
 std::string name_of(const Tiling& t) {
+  constexpr const char* kOverlap[] = {", in turn", ", in parts"};
   return std::to_string(t.rows) + "x" + std::to_string(t.columns) + ", math " +
          std::to_string(t.math_m) + "x" + std::to_string(t.math_n) + ", cluster " +
          std::to_string(t.cluster_m) + "x" + std::to_string(t.cluster_n) + ", " +
          std::to_string(t.stages) + " stages, box " + std::to_string(t.box_rows) +
-         (t.in_turn ? ", in turn" : "");
+         kOverlap[static_cast<int>(t.overlap)];
 }
 
 class Bench {
@@ -264,10 +266,17 @@ class Bench {
     const double flops = 2.0 * rows * c.n * c.k;
     const double bytes = rows * (static_cast<double>(c.k) * element_bytes(c.precision) + 2.0 * c.n) +
                          static_cast<double>(c.rows.size()) * c.n * c.k * element_bytes(c.precision);
-    std::printf("| %-33s | %7.1f | %7.1f | %5.0f | %4.2f | %6.1f | %5.3f | %5.3f | %.1e %s%s%s | %s |\n",
+    const auto ratio = [&](double us) {
+      char text[16] = "-";
+      if (c.theirs > 0 && us > 0) {
+        std::snprintf(text, sizeof text, "%.3f", c.theirs / us);
+      }
+      return std::string(text);
+    };
+    std::printf("| %-33s | %7.1f | %7.1f | %5.0f | %4.2f | %6.1f | %5s | %5s | %.1e %s%s%s | %s |\n",
                 name_of(c).c_str(), outcome.us, outcome.us_dirty, flops / outcome.us * 1e-6,
-                bytes / outcome.us * 1e-6, c.theirs, c.theirs / outcome.us,
-                c.theirs / outcome.us_dirty, outcome.error, good ? "ok" : "WRONG",
+                bytes / outcome.us * 1e-6, c.theirs, ratio(outcome.us).c_str(),
+                ratio(outcome.us_dirty).c_str(), outcome.error, good ? "ok" : "WRONG",
                 outcome.untouched ? "" : " PADDING", same ? "" : " DIFFERS",
                 name_of(plan.tiling).c_str());
     std::fflush(stdout);
@@ -335,6 +344,11 @@ std::vector<Case> odd() {
   return cases;
 }
 
+// Timed runs of each shape; 0 compares all rows with the reference instead.
+int runs_of(const std::string& mode) {
+  return mode == "--check" ? 0 : mode == "--launch" ? 1 : mode == "--sweep" ? 9 : 25;
+}
+
 int main_of(int count, char** arguments) {
   const std::string mode = count > 1 ? arguments[1] : "";
   const int only = count > 2 ? std::atoi(arguments[2]) : -1;
@@ -352,7 +366,7 @@ int main_of(int count, char** arguments) {
       continue;
     }
     std::vector<int> chosen = {-1};
-    if (!mode.empty()) {
+    if (mode == "--check" || mode == "--sweep") {
       chosen.clear();
       for (int i = 0; i < static_cast<int>(tilings(c.precision).size()); ++i) {
         if (only_tiling < 0 || i == only_tiling) {
@@ -360,7 +374,7 @@ int main_of(int count, char** arguments) {
         }
       }
     }
-    right = bench.run(c, chosen, mode == "--check" ? 0 : mode == "--sweep" ? 9 : 25) && right;
+    right = bench.run(c, chosen, runs_of(mode)) && right;
   }
   std::printf("\n%s\n", right ? "all results right" : "SOME RESULTS ARE WRONG");
   return right ? 0 : 1;

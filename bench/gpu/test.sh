@@ -15,5 +15,6 @@ failed=0
     [ -x "$test" ] || continue
     "$test" --gtest_brief=1 || failed=1
   done
+  "$build"/src/backend/cuda/cuda_gemm_bench --check || failed=1
 } 2>&1 | tee "$log"
 exit $((failed | PIPESTATUS[0]))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The feeding warp of the GEMM kernel: its elected lane keeps the ring of stages full.
+// The feeding warps of the GEMM kernel: an elected lane of each keeps the ring of stages full.
 //
-// It runs ahead over tile borders, so the first stages of the next tile arrive while the math
+// They run ahead over tile borders, so the first stages of the next tile arrive while the math
 // warpgroups still store the last. A stage is full when its bytes and, for e4m3, its weight scales
 // have arrived; it is empty when every warp that reads it, in all blocks that share it, says so.
 #pragma once
@@ -14,6 +14,9 @@
 
 namespace braid::cuda {
 
+// Three warps share the asking, since one alone would be too slow for small tiles.
+enum class Feed { kActivations, kWeights, kScales };
+
 template <class Map>
 class Feeder {
   static constexpr Tiling kT = Map::kTiling;
@@ -22,18 +25,22 @@ class Feeder {
   static constexpr int kScaleCopies = kT.columns / kScaleColumns;
 
  public:
+  // Arrivals on a full barrier: of each warp, and of the copied weight scales.
+  static constexpr int kArrivals = Map::kScaled ? 4 : 2;
+
   __device__ Feeder(const GemmArguments& args, Map shared, int rank)
       : args_(args), shared_(shared), rank_m_(rank % kT.cluster_m), rank_n_(rank / kT.cluster_m) {}
 
+  template <Feed kFeed>
   __device__ void run(TileOrder<kT> order) {
     const bool issues = ptx::elected();
     Tile tile;
     while (order.next(tile)) {
-      enter(tile);
+      enter<kFeed>(tile);
       for (int block = 0; block < args_.k_blocks; ++block) {
         ptx::mbarrier_wait(shared_.empty(ring_.stage), ring_.parity ^ 1);
         if (issues) {
-          load_stage(tile, block);
+          load<kFeed>(tile, block);
         }
         __syncwarp();
         ring_.advance();
@@ -48,17 +55,18 @@ class Feeder {
     return (static_cast<std::int64_t>(tile.group) * args_.n_blocks + n_block) * args_.k_blocks;
   }
 
+  template <Feed kFeed>
   __device__ void enter(const Tile& tile) {
-    boxes_ = min(max((tile.rows + kT.box_rows - 1) / kT.box_rows, 0), kT.rows / kT.box_rows);
-    bytes_ = boxes_ * kT.box_rows * kTileRowBytes + Map::kWeightBytes +
-             (Map::kScaled ? scale_box(kT.rows) * 4 : 0);
-    const int slice = tile.column + rank_m_ * Map::kSliceColumns;
-    for (int copy = 0; copy < kCopies; ++copy) {
-      const int column = slice + copy * Map::kCopyColumns;
-      weights_[copy] = args_.weights + packed_tile(tile, column) * kTileBytes +
-                       column % kTileOutputs * kTileRowBytes;
-    }
-    if constexpr (Map::kScaled) {
+    if constexpr (kFeed == Feed::kActivations) {
+      boxes_ = min(max((tile.rows + kT.box_rows - 1) / kT.box_rows, 0), kT.rows / kT.box_rows);
+    } else if constexpr (kFeed == Feed::kWeights) {
+      const int slice = tile.column + rank_m_ * Map::kSliceColumns;
+      for (int copy = 0; copy < kCopies; ++copy) {
+        const int column = slice + copy * Map::kCopyColumns;
+        weights_[copy] = args_.weights + packed_tile(tile, column) * kTileBytes +
+                         column % kTileOutputs * kTileRowBytes;
+      }
+    } else {
       for (int copy = 0; copy < kScaleCopies; ++copy) {
         const int column = tile.column + copy * kTileOutputs;
         scales_[copy] =
@@ -67,24 +75,34 @@ class Feeder {
     }
   }
 
-  __device__ void load_stage(const Tile& tile, int block) {
+  template <Feed kFeed>
+  __device__ void load(const Tile& tile, int block) {
     const std::uint32_t full = shared_.full(ring_.stage);
-    ptx::mbarrier_arrive_expect_bytes(full, bytes_);
-    for (int box = rank_n_; box < boxes_; box += kT.cluster_n) {
-      load_activations(tile, block, box);
-    }
-    for (int copy = 0; copy < kCopies; ++copy) {
-      load_weights(block, copy);
-    }
-    if constexpr (Map::kScaled) {
-      ptx::load_tile(shared_.scales(ring_.stage), &args_.scales, tile.row / 4 * 4, block, full,
-                     args_.activation_policy);
-      for (int copy = 0; copy < kScaleCopies; ++copy) {
-        ptx::copy_async<kScaleColumns / 16>(shared_.weight_scales(ring_.stage) + copy * 8,
-                                            scales_[copy] + block * 2);
+    if constexpr (kFeed == Feed::kActivations) {
+      ptx::mbarrier_arrive_expect_bytes(full, boxes_ * kT.box_rows * kTileRowBytes);
+      for (int box = rank_n_; box < boxes_; box += kT.cluster_n) {
+        load_activations(tile, block, box);
       }
-      ptx::mbarrier_arrive_after_copies(full);
+    } else if constexpr (kFeed == Feed::kWeights) {
+      ptx::mbarrier_arrive_expect_bytes(full, Map::kWeightBytes);
+      for (int copy = 0; copy < kCopies; ++copy) {
+        load_weights(block, copy);
+      }
+    } else {
+      load_scales(tile, block);
     }
+  }
+
+  __device__ void load_scales(const Tile& tile, int block) {
+    const std::uint32_t full = shared_.full(ring_.stage);
+    ptx::mbarrier_arrive_expect_bytes(full, scale_box(kT.rows) * 4);
+    ptx::load_tile(shared_.scales(ring_.stage), &args_.scales, tile.row / 4 * 4, block, full,
+                   args_.activation_policy);
+    for (int copy = 0; copy < kScaleCopies; ++copy) {
+      ptx::copy_async<kScaleColumns / 16>(shared_.weight_scales(ring_.stage) + copy * 8,
+                                          scales_[copy] + block * 2);
+    }
+    ptx::mbarrier_arrive_after_copies(full);
   }
 
   __device__ void load_activations(const Tile& tile, int block, int box) {
@@ -126,7 +144,6 @@ class Feeder {
   const int rank_n_;
   Ring<kT.stages> ring_;
   int boxes_ = 0;
-  std::uint32_t bytes_ = 0;
   const std::uint8_t* weights_[kCopies] = {};
   const float* scales_[kScaleCopies] = {};
 };

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The GEMM kernel of Hopper: out[m, n] = a[m, k] * w[n, k]^T for dense, ragged and padded groups.
 //
-// Idea: a persistent grid, one block a multiprocessor. One warp asks the copy engine for the tiles
-// of a ring of stages (activations by tensor map, weights as they were packed: one contiguous copy);
-// math warpgroups multiply them with wgmma straight from shared memory and store bf16.
+// Idea: a persistent grid, one block a multiprocessor. Three warps ask the copy engine for the
+// stages of a ring (activations and their scales by tensor map, weights as they were packed: one
+// contiguous copy); math warpgroups multiply them with wgmma straight from shared memory, add
+// blocks of 128 inputs with their scales in registers and store bf16.
 // Memory map: shared_map.cuh. Operands of 128 bytes a row with 128-byte swizzle, no bank conflicts.
 // Warp roles: warpgroups 0 .. math_groups - 1 multiply (multiply.cuh) and store (store_rows.cuh);
-// the last feeds (feed.cuh) and gives its registers to them.
-// Bound: with many rows the tensor cores, under the card's power limit; a tile of 128 x 256 asks
-// 144 of the 128 + bytes a cycle that shared memory can move, smaller ones more. With few rows the
-// memory: what counts is the number of bytes in flight, so tiles are small and the ring is deep.
+// of the last, three warps feed (feed.cuh), and all give their registers to the others.
+// Bound: with many rows the card's power: at 88 to 90 % of the tensor cores' cycles the clock falls
+// to about 1.5 GHz, so tiles are as large as registers allow and clusters share what they load.
+// With few rows the memory: what counts is bytes in flight, so the ring is deep and runs on over
+// tile borders. A single small problem: the time from a stage's arrival to its sum, so products of
+// the next stage are under way while the last is added.
 #pragma once
 
 #include "backend/cuda/gemm/feed.cuh"
@@ -28,7 +31,7 @@ __device__ void prepare_barriers(const GemmArguments& args, Map shared) {
   constexpr Tiling kT = Map::kTiling;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kT.stages; ++stage) {
-      ptx::mbarrier_init(shared.full(stage), Map::kScaled ? 2 : 1);
+      ptx::mbarrier_init(shared.full(stage), Feeder<Map>::kArrivals);
       ptx::mbarrier_init(shared.empty(stage),
                          (kT.cluster_m + kT.cluster_n - 1) * Map::kMathWarps);
     }
@@ -61,8 +64,13 @@ __global__ void __launch_bounds__(built_tiling<kPrecision>(kIndex).threads(), 1)
   const int warp = ptx::warp_number();
   if (warp >= Map::kMathWarps) {
     ptx::give_registers<feeder_registers(kTiling.math_groups())>();
+    Feeder<Map> feeder(args, shared, rank);
     if (warp == Map::kMathWarps) {
-      Feeder<Map>(args, shared, rank).run(first);
+      feeder.template run<Feed::kActivations>(first);
+    } else if (warp == Map::kMathWarps + 1) {
+      feeder.template run<Feed::kWeights>(first);
+    } else if (Map::kScaled && warp == Map::kMathWarps + 2) {
+      feeder.template run<Feed::kScales>(first);
     }
   } else {
     ptx::take_registers<math_registers(kTiling.math_groups())>();
@@ -73,10 +81,12 @@ __global__ void __launch_bounds__(built_tiling<kPrecision>(kIndex).threads(), 1)
     Tile tile;
     while (order.next(tile)) {
       multiplier.run(tile, sum);
-      unrolled<Map::kWaves>([&](auto wave) {
-        const int row = multiplier.row_of(wave);
-        out.store(sum[wave], tile.row + row, tile.rows - row, tile.column + multiplier.column());
+      unrolled<Map::kPieces>([&](auto piece) {
+        const int row = multiplier.row_of(piece);
+        out.store(sum[piece], tile.row + row, tile.rows - row,
+                  tile.column + multiplier.column_of(piece));
       });
+      __syncwarp();  // converged, the compiler keeps what all lanes share in uniform registers
     }
     out.finish();
   }

@@ -2,8 +2,8 @@
 // The math warpgroups of the GEMM kernel: products of full stages, summed in registers.
 //
 // e4m3: tensor cores keep too few bits to sum a whole row, so each 128 inputs are multiplied into
-// fresh accumulators and added in float32 with their scales. While one warpgroup adds, the other
-// multiplies. bf16: the accumulators run through all of K, one stage always in flight.
+// fresh accumulators and added in float32 with their scales, while another warpgroup multiplies
+// (Overlap::kTurns) or the next products of the same one are under way (kParts). bf16: the accumulators run through all of K, one stage always in flight.
 // A row is summed in the order of K whatever the tiling: results do not depend on company.
 #pragma once
 
@@ -19,10 +19,10 @@ class Multiplier {
   static constexpr Tiling kT = Map::kTiling;
   static constexpr int kSteps = 4;  // products of 32 bytes in a stage's 128
   static constexpr int kReleases = kT.cluster_m + kT.cluster_n - 1;
-  using Product = ptx::Wgmma<Map::kGroupColumns>;
+  using Product = ptx::Wgmma<Map::kPartColumns>;
 
  public:
-  using Sums = float[Map::kWaves][Map::kSums];
+  using Sums = float[Map::kPieces][Map::kSums];
 
   __device__ Multiplier(const GemmArguments& args, Map shared, int warp, int rank)
       : args_(args),
@@ -33,38 +33,44 @@ class Multiplier {
         group_m_(group_ / kT.math_n),
         group_n_(group_ % kT.math_n),
         release_(release_address(rank)) {
-    if (kT.in_turn && group_ == kT.math_groups() - 1) {
+    if (Map::kScaled && kT.overlap == Overlap::kTurns && group_ == kT.math_groups() - 1) {
       pass_turn();
     }
   }
 
-  // Row of the tile at which this warp's 16 rows of a wave begin, and column of its warpgroup.
-  __device__ int row_of(int wave) const {
-    return group_m_ * Map::kGroupRows + wave * 64 + warp_ * 16;
+  // Row of the tile at which this warp's 16 rows of a piece begin, and the piece's first column.
+  __device__ int row_of(int piece) const {
+    return group_m_ * Map::kGroupRows + piece / Map::kParts * 64 + warp_ * 16;
   }
-  __device__ int column() const { return group_n_ * Map::kGroupColumns; }
+  __device__ int column_of(int piece) const {
+    return group_n_ * Map::kGroupColumns + piece % Map::kParts * Map::kPartColumns;
+  }
 
   __device__ __forceinline__ void run(const Tile& tile, Sums& sum) {
 #pragma unroll
-    for (int wave = 0; wave < Map::kWaves; ++wave) {
+    for (int piece = 0; piece < Map::kPieces; ++piece) {
 #pragma unroll
       for (int i = 0; i < Map::kSums; ++i) {
-        sum[wave][i] = 0.0f;
+        sum[piece][i] = 0.0f;
       }
     }
-    if constexpr (Map::kScaled) {
-      run_scaled(tile, sum);
-    } else {
+    if constexpr (not Map::kScaled) {
       run_plain(sum);
+    } else if (tile.rows <= group_m_ * Map::kGroupRows) {
+      skip();
+    } else if constexpr (kT.overlap == Overlap::kTurns) {
+      run_in_turn(tile, sum);
+    } else {
+      run_in_parts(tile, sum);
     }
   }
 
  private:
   // Warpgroups multiply in turn, so that each adds while another multiplies: left alone they fall
-  // into step and all add at once. The turn passes when the last of a wave's steps is under way,
+  // into step and all add at once. The turn passes when the last steps of a wave are under way,
   // which hides the time that passing it takes. Named barrier kTurn + g wakes warpgroup g.
   static constexpr std::uint32_t kTurn = 1;
-  static constexpr int kLastSteps = 1;
+  static constexpr int kLastSteps = 2;
 
   __device__ void take_turn() { ptx::named_barrier_sync(kTurn + group_, 256); }
   __device__ void pass_turn() {
@@ -97,72 +103,51 @@ class Multiplier {
     }
   }
 
-  __device__ std::uint64_t a_operand(int wave) const {
-    const int row = group_m_ * Map::kGroupRows + wave * 64;
+  __device__ std::uint64_t a_operand(int piece) const {
+    const int row = group_m_ * Map::kGroupRows + piece / Map::kParts * 64;
     return ptx::swizzled_operand(shared_.activations(ring_.stage) + row * kTileRowBytes);
   }
-  __device__ std::uint64_t b_operand() const {
-    return ptx::swizzled_operand(shared_.weights(ring_.stage) + column() * kTileRowBytes);
+  __device__ std::uint64_t b_operand(int piece) const {
+    return ptx::swizzled_operand(shared_.weights(ring_.stage) + column_of(piece) * kTileRowBytes);
   }
 
-  // How many waves of this warpgroup hold rows of the group. Those who take turns do so equally
-  // often.
-  __device__ int waves_of(const Tile& tile) const {
-    if constexpr (kT.in_turn && kT.math_m > 1) {
-      return Map::kWaves;
-    }
-    const int rows = tile.rows - group_m_ * Map::kGroupRows;
-    return min(max((rows + 63) / 64, 0), Map::kWaves);
-  }
-
-  __device__ __forceinline__ void run_scaled(const Tile& tile, Sums& sum) {
-    const int waves = waves_of(tile);
+  // A warpgroup without rows only keeps the ring and the turns going.
+  __device__ void skip() {
     for (int block = 0; block < args_.k_blocks; ++block) {
-      ring_.stage = __shfl_sync(0xffffffff, ring_.stage, 0);
       ptx::mbarrier_wait(shared_.full(ring_.stage), ring_.parity);
-#pragma unroll
-      for (int wave = 0; wave < Map::kWaves; ++wave) {
-        if (wave < waves) {
-          multiply_wave(wave);
-          float scale[2][2];
-          read_scales(tile, wave, scale);
-          finish_wave();
-          if (wave == waves - 1) {
-            release(ring_.stage);
-          }
-          add_scaled(sum[wave], scale);
-        }
+      if constexpr (kT.overlap == Overlap::kTurns) {
+        take_turn();
+        pass_turn();
       }
-      if (waves == 0) {
-        release(ring_.stage);
-      }
+      release(ring_.stage);
       ring_.advance();
     }
   }
 
-  __device__ __forceinline__ void multiply_wave(int wave) {
-    const std::uint64_t a = a_operand(wave);
-    const std::uint64_t b = b_operand();
-    if constexpr (kT.in_turn) {
+  __device__ __forceinline__ void run_in_turn(const Tile& tile, Sums& sum) {
+    for (int block = 0; block < args_.k_blocks; ++block) {
+      ptx::mbarrier_wait(shared_.full(ring_.stage), ring_.parity);
       take_turn();
-    }
-    ptx::wgmma_fence();
+      ptx::wgmma_fence();
+      const std::uint64_t a = a_operand(0);
+      const std::uint64_t b = b_operand(0);
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      Product::e4m3(part_, a + step * 2, b + step * 2, step != 0);
-      if (kT.in_turn && step == kSteps - 1 - kLastSteps) {
-        ptx::wgmma_commit();
+      for (int step = 0; step < kSteps; ++step) {
+        Product::e4m3(part_[0], a + step * 2, b + step * 2, step != 0);
+        if (step == kSteps - 1 - kLastSteps) {
+          ptx::wgmma_commit();
+        }
       }
-    }
-    ptx::wgmma_commit();
-  }
-
-  __device__ __forceinline__ void finish_wave() {
-    if constexpr (kT.in_turn) {
+      ptx::wgmma_commit();
+      float scale[2][2];
+      read_scales(tile, 0, scale);
       ptx::wgmma_wait<1>();
       pass_turn();
+      ptx::wgmma_wait<0>();
+      release(ring_.stage);
+      add_scaled(sum[0], part_[0], scale);
+      ring_.advance();
     }
-    ptx::wgmma_wait<0>();
   }
 
   __device__ static float read_float(std::uint32_t address) {
@@ -172,13 +157,13 @@ class Multiplier {
   }
 
   // scale[h][c]: of this thread's upper and lower row, columns below 64 and from 64 on.
-  __device__ void read_scales(const Tile& tile, int wave, float (&scale)[2][2]) const {
+  __device__ void read_scales(const Tile& tile, int piece, float (&scale)[2][2]) const {
     const std::uint32_t rows = shared_.scales(ring_.stage) +
-                               (tile.row % 4 + row_of(wave) + lane_ / 4) * sizeof(float);
+                               (tile.row % 4 + row_of(piece) + lane_ / 4) * sizeof(float);
     const std::uint32_t weights =
-        shared_.weight_scales(ring_.stage) + column() / 64 * sizeof(float);
+        shared_.weight_scales(ring_.stage) + column_of(piece) / 64 * sizeof(float);
     const float low = read_float(weights);
-    const float high = Map::kGroupColumns > 64 ? read_float(weights + 4) : low;
+    const float high = Map::kPartColumns > 64 ? read_float(weights + 4) : low;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const float row = read_float(rows + half * 32);
@@ -187,14 +172,81 @@ class Multiplier {
     }
   }
 
-  __device__ __forceinline__ void add_scaled(float (&sum)[Map::kSums], const float (&scale)[2][2]) {
+  __device__ __forceinline__ static void add_scaled(float (&sum)[Map::kSums],
+                                                    float (&part)[Map::kSums],
+                                                    const float (&scale)[2][2]) {
 #pragma unroll
     for (int i = 0; i < Map::kSums; ++i) {
-      ptx::wgmma_pin(part_[i]);
+      ptx::wgmma_pin(part[i]);
     }
 #pragma unroll
     for (int i = 0; i < Map::kSums; ++i) {
-      sum[i] += part_[i] * scale[i / 2 % 2][i / 32];
+      sum[i] += part[i] * scale[i / 2 % 2][i / 32];
+    }
+  }
+
+  // Products of one piece are under way while those of the piece before are added, also from one
+  // block of k to the next. Pieces alternate between two sets of accumulators.
+  __device__ __forceinline__ void run_in_parts(const Tile& tile, Sums& sum) {
+#pragma unroll
+    for (int i = 0; i < Map::kSums; ++i) {
+      part_[1][i] = 0.0f;  // what the first piece adds
+    }
+    float scale[2][2][2] = {};
+    int before = -1;
+    int block = 0;
+    for (; block + 2 <= args_.k_blocks; block += 2) {
+      run_block<0>(tile, sum, scale, before);
+      run_block<Map::kPieces % 2>(tile, sum, scale, before);
+    }
+    if (block < args_.k_blocks) {
+      run_block<0>(tile, sum, scale, before);
+      ptx::wgmma_wait<0>();
+      add_last<1 - Map::kPieces % 2>(sum, scale);
+    } else {
+      ptx::wgmma_wait<0>();
+      add_last<1>(sum, scale);
+    }
+    release(before);
+  }
+
+  template <int kSet>
+  __device__ __forceinline__ void add_last(Sums& sum, const float (&scale)[2][2][2]) {
+    add_scaled(sum[Map::kPieces - 1], part_[kSet], scale[kSet]);
+  }
+
+  // One block of k whose first piece takes accumulators kFirst. `before` is the stage whose last
+  // products may still be under way, or negative.
+  template <int kFirst>
+  __device__ __forceinline__ void run_block(const Tile& tile,
+                                            Sums& sum,
+                                            float (&scale)[2][2][2],
+                                            int& before) {
+    ptx::mbarrier_wait(shared_.full(ring_.stage), ring_.parity);
+    unrolled<Map::kPieces>([&](auto piece) {
+      constexpr int kPiece = piece;
+      constexpr int kSet = (kFirst + kPiece) % 2;
+      read_scales(tile, kPiece, scale[kSet]);
+      ptx::wgmma_fence();
+      multiply_piece(kPiece, part_[kSet]);
+      ptx::wgmma_commit();
+      ptx::wgmma_wait<1>();
+      if (kPiece == 0 && before >= 0) {
+        release(before);
+      }
+      add_scaled(sum[(kPiece + Map::kPieces - 1) % Map::kPieces], part_[1 - kSet],
+                 scale[1 - kSet]);
+    });
+    before = ring_.stage;
+    ring_.advance();
+  }
+
+  __device__ __forceinline__ void multiply_piece(int piece, float (&part)[Map::kSums]) {
+    const std::uint64_t a = a_operand(piece);
+    const std::uint64_t b = b_operand(piece);
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      Product::e4m3(part, a + step * 2, b + step * 2, step != 0);
     }
   }
 
@@ -207,7 +259,7 @@ class Multiplier {
       for (int wave = 0; wave < Map::kWaves; ++wave) {
 #pragma unroll
         for (int step = 0; step < kSteps; ++step) {
-          Product::bf16(sum[wave], a_operand(wave) + step * 2, b_operand() + step * 2, 1);
+          Product::bf16(sum[wave], a_operand(wave) + step * 2, b_operand(wave) + step * 2, 1);
         }
       }
       ptx::wgmma_commit();
@@ -238,7 +290,7 @@ class Multiplier {
   const int group_n_;
   const std::uint32_t release_;
   Ring<kT.stages> ring_;
-  float part_[Map::kScaled ? Map::kSums : 1] = {};
+  float part_[Map::kInParts ? 2 : 1][Map::kSums] = {};
 };
 
 }  // namespace braid::cuda

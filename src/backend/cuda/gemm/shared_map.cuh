@@ -23,15 +23,22 @@ struct SharedMap {
   static constexpr int kMathWarps = kT.math_groups() * 4;
   static constexpr int kGroupRows = kT.rows / kT.math_m;
   static constexpr int kGroupColumns = kT.columns / kT.math_n;
-  static constexpr int kWaves = kGroupRows / 64;  // products of 64 rows that a warpgroup does in turn
-  static constexpr int kSums = kGroupColumns / 2;  // accumulators of a thread in one wave
+  // A warpgroup's share of the tile is cut into pieces of one product each: waves of 64 rows, parts
+  // of columns.
+  static constexpr bool kInParts = kScaled && kT.overlap == Overlap::kParts;
+  static constexpr int kWaves = kGroupRows / 64;
+  static constexpr bool kFits = kT.math_groups() < 3 && kWaves * kGroupColumns <= 128;
+  static constexpr int kPartColumns = kInParts && not kFits ? 64 : kGroupColumns;
+  static constexpr int kParts = kGroupColumns / kPartColumns;
+  static constexpr int kPieces = kWaves * kParts;
+  static constexpr int kSums = kPartColumns / 2;  // accumulators of a thread in one piece
   static constexpr int kChunk = kGroupColumns < 64 ? kGroupColumns : 64;  // columns of one store
   static constexpr int kSliceColumns = kT.columns / kT.cluster_m;  // weights that one block loads
   static constexpr int kCopyColumns = kSliceColumns < kTileOutputs ? kSliceColumns : kTileOutputs;
 
-  static_assert(kGroupRows % 64 == 0 && kGroupColumns % 32 == 0 && kGroupColumns <= 128);
+  static_assert(kGroupRows % 64 == 0 && kGroupColumns % kPartColumns == 0 && kPartColumns <= 128);
   static_assert(kT.columns <= 256 && kT.rows % kT.box_rows == 0 && kT.box_rows % 8 == 0);
-  static_assert(not kT.in_turn or kT.math_groups() > 1);
+  static_assert(kT.overlap != Overlap::kTurns or (kT.math_groups() > 1 and kPieces == 1));
 
   static constexpr int kActivationBytes = kT.rows * kTileRowBytes;
   static constexpr int kWeightBytes = kT.columns * kTileRowBytes;

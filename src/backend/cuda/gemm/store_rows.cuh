@@ -24,6 +24,8 @@ __device__ inline std::uint32_t pack_bf16(float low, float high) {
 template <class Map>
 class RowStore {
   static constexpr Tiling kT = Map::kTiling;
+  static constexpr int kChunks = Map::kPartColumns / Map::kChunk;
+  static constexpr int kTogether = kChunks < kT.store_buffers ? kChunks : kT.store_buffers;
 
  public:
   __device__ RowStore(const GemmArguments& args, Map shared, int warp)
@@ -32,8 +34,8 @@ class RowStore {
   // `row` is the first of the warp's 16 rows in the output, `rows` how many of them are valid.
   __device__ __forceinline__ void store(const float (&sum)[Map::kSums], int row, int rows, int column) {
     if (rows >= 16) {
-      unrolled<Map::kGroupColumns / Map::kChunk>([&](auto chunk) {
-        store_chunk(sum, chunk, row, column + chunk * Map::kChunk);
+      unrolled<kChunks / kTogether>([&](auto group) {
+        store_chunks<group * kTogether>(sum, row, column);
       });
     } else if (rows > 0) {
       store_valid(sum, row, rows, column);
@@ -47,29 +49,40 @@ class RowStore {
   }
 
  private:
-  __device__ __forceinline__ void store_chunk(const float (&sum)[Map::kSums], int chunk, int row, int column) {
-    if (column >= args_.n) {
-      return;
-    }
+  // Chunks kFirst .. kFirst + kTogether - 1, which share a fence.
+  template <int kFirst>
+  __device__ __forceinline__ void store_chunks(const float (&sum)[Map::kSums],
+                                               int row,
+                                               int column) {
     if (lane_ == 0) {
-      ptx::store_wait_read<kT.store_buffers - 1>();
+      ptx::store_wait_read<kT.store_buffers / kTogether - 1>();
     }
     __syncwarp();
-    const std::uint32_t to = shared_.output(warp_, buffer_);
+    unrolled<kTogether>([&](auto chunk) { write_chunk<kFirst + chunk>(sum, buffer_ + chunk); });
+    ptx::fence_async_shared();
+    __syncwarp();
+    if (lane_ == 0) {
+      for (int chunk = 0; chunk < kTogether; ++chunk) {
+        const int x = column + (kFirst + chunk) * Map::kChunk;
+        if (x < args_.n) {
+          ptx::store_tile(&args_.output, x, row, shared_.output(warp_, buffer_ + chunk));
+        }
+      }
+      ptx::store_commit();
+    }
+    buffer_ = buffer_ + kTogether == kT.store_buffers ? 0 : buffer_ + kTogether;
+  }
+
+  template <int kChunk>
+  __device__ __forceinline__ void write_chunk(const float (&sum)[Map::kSums], int buffer) {
+    const std::uint32_t to = shared_.output(warp_, buffer);
 #pragma unroll
     for (int unit = 0; unit < Map::kChunk / 8; unit += 2) {
-      const int i = (chunk * Map::kChunk / 8 + unit) * 4;
+      const int i = (kChunk * Map::kChunk / 8 + unit) * 4;
       ptx::store_matrices(to + unit_offset(unit), pack_bf16(sum[i], sum[i + 1]),
                           pack_bf16(sum[i + 2], sum[i + 3]), pack_bf16(sum[i + 4], sum[i + 5]),
                           pack_bf16(sum[i + 6], sum[i + 7]));
     }
-    ptx::fence_async_shared();
-    __syncwarp();
-    if (lane_ == 0) {
-      ptx::store_tile(&args_.output, column, row, to);
-      ptx::store_commit();
-    }
-    buffer_ = buffer_ + 1 == kT.store_buffers ? 0 : buffer_ + 1;
   }
 
   // Where this lane's row of the matrices at 16-byte units `unit` and `unit + 1` begins.
@@ -83,7 +96,7 @@ class RowStore {
 
   __device__ __forceinline__ void store_valid(const float (&sum)[Map::kSums], int row, int rows, int column) {
 #pragma unroll
-    for (int unit = 0; unit < Map::kGroupColumns / 8; ++unit) {
+    for (int unit = 0; unit < Map::kPartColumns / 8; ++unit) {
       const int x = column + unit * 8 + lane_ % 4 * 2;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {

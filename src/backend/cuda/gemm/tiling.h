@@ -9,6 +9,12 @@
 
 namespace braid::cuda {
 
+// How adding up the products of e4m3 is kept from holding up the tensor cores (bf16 needs nothing).
+enum class Overlap {
+  kTurns,  // warpgroups multiply in turn: one adds while the others multiply
+  kParts,  // a warpgroup multiplies one part of its columns while it adds the part before
+};
+
 struct Tiling {
   int rows;
   int columns;
@@ -19,7 +25,8 @@ struct Tiling {
   int stages;
   int box_rows;       // rows of activations in one load; loads past a group's end are left out
   int store_buffers;  // per warp: how many stores of 16 rows may be under way
-  bool in_turn;       // math warpgroups take turns at the tensor cores (e4m3)
+  Overlap overlap;
+  int block_cycles;   // measured on H100: cycles for 128 bytes of k, all rows and columns in use
 
   constexpr int cluster() const { return cluster_m * cluster_n; }
   constexpr int math_groups() const { return math_m * math_n; }
