@@ -65,7 +65,7 @@ TEST(PackedWeights, TailsArePaddedToWholeTiles) {
   EXPECT_EQ(shape.n_blocks(), 17);
   EXPECT_EQ(shape.k_blocks(), 56);
   EXPECT_EQ(shape.weight_bytes(), std::size_t{2} * 17 * 56 * 16384);
-  EXPECT_EQ(shape.scale_bytes(), std::size_t{2} * 17 * 56 * 8);
+  EXPECT_EQ(shape.scale_bytes(), std::size_t{2} * 17 * 56 * 16);
   EXPECT_EQ((PackedShape{Precision::kBf16, 1, 128, 65}.k_blocks()), 2);
 }
 

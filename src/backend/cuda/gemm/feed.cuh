@@ -2,8 +2,8 @@
 // The feeding warps of the GEMM kernel: an elected lane of each keeps the ring of stages full.
 //
 // They run ahead over tile borders, so the first stages of the next tile arrive while the math
-// warpgroups still store the last. A stage is full when its bytes and, for e4m3, its weight scales
-// have arrived; it is empty when every warp that reads it, in all blocks that share it, says so.
+// warpgroups still store the last. A stage is full when its bytes have
+// arrived; it is empty when every warp that reads it, in all blocks that share it, says so.
 #pragma once
 
 #include "backend/cuda/gemm/shared_map.cuh"
@@ -21,12 +21,11 @@ template <class Map>
 class Feeder {
   static constexpr Tiling kT = Map::kTiling;
   static constexpr int kCopies = Map::kSliceColumns / Map::kCopyColumns;
-  static constexpr int kScaleColumns = kT.columns < kTileOutputs ? kT.columns : kTileOutputs;
-  static constexpr int kScaleCopies = kT.columns / kScaleColumns;
+  static constexpr int kScaleCopies = Map::kWeightScales / kTileScales;
+  static constexpr int kScaleBytes = kTileScales * sizeof(float);
 
  public:
-  // Arrivals on a full barrier: of each warp, and of the copied weight scales.
-  static constexpr int kArrivals = Map::kScaled ? 4 : 2;
+  static constexpr int kWarps = Map::kScaled ? 3 : 2;  // each arrives once on a full barrier
 
   __device__ Feeder(const GemmArguments& args, Map shared, int rank)
       : args_(args), shared_(shared), rank_m_(rank % kT.cluster_m), rank_n_(rank / kT.cluster_m) {}
@@ -69,8 +68,7 @@ class Feeder {
     } else {
       for (int copy = 0; copy < kScaleCopies; ++copy) {
         const int column = tile.column + copy * kTileOutputs;
-        scales_[copy] =
-            args_.weight_scales + packed_tile(tile, column) * 2 + column % kTileOutputs / 64;
+        scales_[copy] = args_.weight_scales + packed_tile(tile, column) * kTileScales;
       }
     }
   }
@@ -95,14 +93,13 @@ class Feeder {
 
   __device__ void load_scales(const Tile& tile, int block) {
     const std::uint32_t full = shared_.full(ring_.stage);
-    ptx::mbarrier_arrive_expect_bytes(full, scale_box(kT.rows) * 4);
+    ptx::mbarrier_arrive_expect_bytes(full, scale_box(kT.rows) * 4 + kScaleCopies * kScaleBytes);
     ptx::load_tile(shared_.scales(ring_.stage), &args_.scales, tile.row / 4 * 4, block, full,
                    args_.activation_policy);
     for (int copy = 0; copy < kScaleCopies; ++copy) {
-      ptx::copy_async<kScaleColumns / 16>(shared_.weight_scales(ring_.stage) + copy * 8,
-                                          scales_[copy] + block * 2);
+      ptx::load_bytes(shared_.weight_scales(ring_.stage) + copy * kScaleBytes,
+                      scales_[copy] + block * kTileScales, kScaleBytes, full, args_.weight_policy);
     }
-    ptx::mbarrier_arrive_after_copies(full);
   }
 
   __device__ void load_activations(const Tile& tile, int block, int box) {

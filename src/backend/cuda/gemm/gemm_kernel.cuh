@@ -31,7 +31,7 @@ __device__ void prepare_barriers(const GemmArguments& args, Map shared) {
   constexpr Tiling kT = Map::kTiling;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kT.stages; ++stage) {
-      ptx::mbarrier_init(shared.full(stage), Feeder<Map>::kArrivals);
+      ptx::mbarrier_init(shared.full(stage), Feeder<Map>::kWarps);
       ptx::mbarrier_init(shared.empty(stage),
                          (kT.cluster_m + kT.cluster_n - 1) * Map::kMathWarps);
     }

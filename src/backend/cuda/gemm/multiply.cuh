@@ -160,8 +160,10 @@ class Multiplier {
   __device__ void read_scales(const Tile& tile, int piece, float (&scale)[2][2]) const {
     const std::uint32_t rows = shared_.scales(ring_.stage) +
                                (tile.row % 4 + row_of(piece) + lane_ / 4) * sizeof(float);
+    const int column = tile.column % kTileOutputs + column_of(piece);
     const std::uint32_t weights =
-        shared_.weight_scales(ring_.stage) + column_of(piece) / 64 * sizeof(float);
+        shared_.weight_scales(ring_.stage) +
+        (column / kTileOutputs * kTileScales + column % kTileOutputs / 64) * sizeof(float);
     const float low = read_float(weights);
     const float high = Map::kPartColumns > 64 ? read_float(weights + 4) : low;
 #pragma unroll

@@ -50,13 +50,13 @@ __global__ void pack_kernel(const PackArguments args) {
     *reinterpret_cast<uint4*>(args.weights + tile * kTileBytes +
                               tile_offset(row, unit % 8 * 16)) = value;
   }
-  if (shape.precision == Precision::kFp8 && threadIdx.x < 2) {
-    const int from = min(source_row(args, n_block * kTileOutputs + threadIdx.x * 64), shape.n - 1);
+  if (shape.precision == Precision::kFp8 && threadIdx.x < kTileScales) {
+    const int from = min(source_row(args, n_block * kTileOutputs + threadIdx.x % 2 * 64), shape.n - 1);
     const int part = args.gate_up ? shape.n / 2 : shape.n;  // outputs with a grid of scales
     const int part_rows = (part + 127) / 128;
     const std::int64_t row = group * part_rows * (shape.n / part) + from / part * part_rows +
                              from % part / 128;
-    args.weight_scales[tile * 2 + threadIdx.x] = args.scales[row * k_blocks + k_block];
+    args.weight_scales[tile * kTileScales + threadIdx.x] = args.scales[row * k_blocks + k_block];
   }
 }
 

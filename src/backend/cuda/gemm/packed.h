@@ -5,7 +5,8 @@
 // 16 KiB each, so that a pipeline stage is one contiguous copy:
 //   weights = [group][n block][k block] tile
 //   tile    = 128 rows of 128 bytes, the 16-byte unit u of row r at unit u ^ (r % 8)
-//   scales  = [group][n block][k block][2] float32: of outputs 0..63 and 64..127 (e4m3 only)
+//   scales  = [group][n block][k block][4] float32: of outputs 0..63 and 64..127, then both again,
+//             since the copy engine moves 16 bytes at least (e4m3 only)
 // The swizzle is the one that tensor cores read. Outputs and inputs past n and k are zero.
 //
 // Gate and up projections that feed a SiLU product are packed together: n block j holds gate
@@ -22,6 +23,7 @@ enum class Precision { kFp8, kBf16 };
 inline constexpr int kTileOutputs = 128;
 inline constexpr int kTileRowBytes = 128;
 inline constexpr int kTileBytes = kTileOutputs * kTileRowBytes;
+inline constexpr int kTileScales = 4;
 
 constexpr int element_bytes(Precision precision) { return precision == Precision::kFp8 ? 1 : 2; }
 constexpr int tile_inputs(Precision precision) { return kTileRowBytes / element_bytes(precision); }
@@ -41,7 +43,7 @@ struct PackedShape {
   }
   constexpr std::size_t weight_bytes() const { return tiles() * kTileBytes; }
   constexpr std::size_t scale_bytes() const {
-    return precision == Precision::kFp8 ? tiles() * 2 * sizeof(float) : 0;
+    return precision == Precision::kFp8 ? tiles() * kTileScales * sizeof(float) : 0;
   }
 };
 

@@ -4,7 +4,7 @@
 //   activations [stages][rows][128 bytes]      swizzled, multiples of 1024
 //   weights     [stages][columns][128 bytes]   swizzled, as packed
 //   output      [math warps][store buffers][16 rows][chunk columns] bf16, swizzled
-//   scales      [stages][rows + 4] float32 of the activations, [stages][4] of the weights (e4m3)
+//   scales      [stages][rows + 4] float32 of the activations, [stages][n blocks][4] of the weights
 //   barriers    full [stages], empty [stages]
 #pragma once
 
@@ -43,7 +43,7 @@ struct SharedMap {
   static constexpr int kActivationBytes = kT.rows * kTileRowBytes;
   static constexpr int kWeightBytes = kT.columns * kTileRowBytes;
   static constexpr int kStoreBytes = 16 * kChunk * 2;
-  static constexpr int kWeightScales = 4;
+  static constexpr int kWeightScales = (kT.columns + 127) / 128 * kTileScales;
   static constexpr int kScaleBytes = (scale_box(kT.rows) * 4 + 127) / 128 * 128;
 
   static constexpr int kWeights = kT.stages * kActivationBytes;

@@ -59,11 +59,6 @@ __device__ inline void mbarrier_wait(std::uint32_t barrier, std::uint32_t parity
   }
 }
 
-// The barrier also counts one arrival of this thread once all its earlier copy_async are done.
-__device__ inline void mbarrier_arrive_after_copies(std::uint32_t barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
-}
-
 __device__ inline void named_barrier_sync(std::uint32_t id, std::uint32_t threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asynchronous copies between global and shared memory: bulk, by tensor map, and of a few bytes.
+// Asynchronous copies between global and shared memory: bulk and by tensor map.
 //
 // Loads count their bytes on an mbarrier. `multicast` is the mask of the cluster's blocks that
 // receive the data, each at the same shared address and counted on its own barrier. `policy` is
@@ -82,13 +82,6 @@ __device__ inline void load_bytes_multicast(std::uint32_t shared,
       "h"(multicast),
       "l"(policy)
       : "memory");
-}
-
-// kBytes is 4, 8 or 16; complete when mbarrier_arrive_after_copies has arrived.
-template <int kBytes>
-__device__ inline void copy_async(std::uint32_t shared, const void* global) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(shared), "l"(global), "n"(kBytes)
-               : "memory");
 }
 
 __device__ inline void store_tile(const CUtensorMap* map, int x, int y, std::uint32_t shared) {
