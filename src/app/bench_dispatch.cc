@@ -133,7 +133,7 @@ class RankBench {
     ASSIGN_OR_RETURN(const moe::Dispatched arrived, prepare_.receive());
     const Matrix<const float> out = results(static_cast<std::int64_t>(arrived.row_token.size()));
     const TimePoint middle = now();
-    RETURN_IF_ERROR(prepare_.send_back(out, -1));
+    RETURN_IF_ERROR(prepare_.send_back(out));
     RETURN_IF_ERROR(prepare_.collect({hidden_.as<float>(), tokens, bench_.hidden}));
     dispatch.push_back(to_seconds(middle - begin));
     combine.push_back(to_seconds(now() - middle));
@@ -205,7 +205,7 @@ Status measure_rank(const DispatchBench& bench, moe::All2All backend, const std:
   experts.buffer_tokens = most;
   const moe::LayerShape shape{bench.experts, bench.top_k, false, bench.hidden, most,
                               bench.dtype == "float32" ? DType::kF32 : DType::kBF16};
-  ASSIGN_OR_RETURN(const auto prepare, moe::make_prepare(shape, &experts, combine.kernel, *stream));
+  ASSIGN_OR_RETURN(const auto prepare, moe::make_prepare(shape, &experts, nullptr, combine.kernel, *stream));
   RankBench rank(bench, bootstrap, *prepare);
   for (const int count : tokens) {
     ASSIGN_OR_RETURN(const Times measured, rank.run(count));

@@ -20,7 +20,7 @@ class LocalEngine final : public EngineHost {
 
  private:
   const SteadyClock clock_;
-  std::unique_ptr<cpu::Stream> stream_;
+  std::unique_ptr<Stream> stream_;
   engine::Metrics metrics_;
   metrics::Registry registry_;
   std::unique_ptr<engine::Engine> engine_;
@@ -50,8 +50,8 @@ Result<std::unique_ptr<EngineHost>> start_local_engine(const ServeSettings& sett
   const int length = settings.engine.scheduler.max_model_len;
   ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, model_options(settings, length), true));
   log_info("model loaded", {{"model", settings.model.model}, {"seconds", loaded.seconds},
-                            {"weight_mib", loaded.model->weight_bytes() >> 20}, {"threads", loaded.stream->workers()}});
-  RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory()));
+                            {"weight_mib", loaded.model->weight_bytes() >> 20}, {"device", loaded.stream->capabilities().device}, {"workers", loaded.stream->workers()}});
+  RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory(loaded.stream.get())));
   return std::unique_ptr<EngineHost>(new LocalEngine(settings, std::move(loaded), vocabulary));
 }
 

@@ -14,6 +14,7 @@
 #include "app/expert_balance.h"
 #include "app/parse.h"
 #include "app/ranks.h"
+#include "backend/cpu/pool.h"
 #include "base/log.h"
 #include "engine/cache_size.h"
 #include "engine/metrics.h"
@@ -90,10 +91,10 @@ struct Rank {
     experts.timeout = std::chrono::seconds(p.rank_timeout_seconds);
     model::Options options = model_options(settings, length);
     if (p.enable_expert_parallel) options.experts = &experts;
-    ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, rank == p.start_rank));
+    ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, rank == p.start_rank, (rank - p.start_rank) % local));
     log_info("model loaded", {{"rank", rank}, {"seconds", loaded.seconds}, {"weight_mib", loaded.model->weight_bytes() >> 20},
-                              {"threads", loaded.stream->workers()}});
-    RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory()));
+                              {"device", loaded.stream->capabilities().device}, {"workers", loaded.stream->workers()}});
+    RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory(loaded.stream.get())));
     ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(settings.model));
     engine::Vocabulary vocabulary = load_vocabulary(settings.model, loaded.model->config(), tokenizer);
 

@@ -36,7 +36,10 @@ std::int64_t control_group_available() {
 
 }  // namespace
 
-std::int64_t available_memory() { return std::min(meminfo_available(), control_group_available()); }
+std::int64_t available_memory(const Stream* stream) {
+  if (stream && !stream->unified()) return stream->available_memory();
+  return std::min(meminfo_available(), control_group_available());
+}
 
 std::int32_t cache_blocks(const Settings& settings,
                           const kv::Layout& layout,

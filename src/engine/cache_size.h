@@ -10,8 +10,9 @@
 
 namespace braid::engine {
 
-// Bytes of RAM that could be taken now, the limits of control groups counted.
-std::int64_t available_memory();
+// Bytes that a cache could take now: of the stream's own memory, else of RAM, the limits of control
+// groups counted.
+std::int64_t available_memory(const Stream* stream = nullptr);
 
 // num-gpu-blocks-override, else what kv-cache-memory-bytes holds, else as many as max-num-seqs
 // sequences of `max_model_len` tokens can use, within the share of `available` bytes. At least one.

@@ -259,7 +259,7 @@ std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model,
                               const Clock& clock,
                               Lockstep* lockstep,
                               moe::Rebalancer* rebalancer) {
-  const Plan plan = plan_for(settings, model->cache_layout(), available_memory());
+  const Plan plan = plan_for(settings, model->cache_layout(), available_memory(model->cache_layout().stream));
   if (plan.admission.max_model_len < settings.scheduler.max_model_len) {
     log_warning("the cache is smaller than max-model-len",
                 {{"max_model_len", settings.scheduler.max_model_len},

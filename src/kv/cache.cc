@@ -7,7 +7,8 @@ Cache::Cache(const Layout& layout, std::int32_t num_blocks, int block_size)
     : layout_(layout), num_blocks_(num_blocks), block_size_(block_size) {
   const std::size_t rows = static_cast<std::size_t>(num_blocks) * static_cast<std::size_t>(block_size);
   for (int i = 0; i < layout.layers; ++i) {
-    layers_.emplace_back(rows * static_cast<std::size_t>(layout.row_elements) * size_of(layout.dtype));
+    const std::size_t bytes = rows * static_cast<std::size_t>(layout.row_elements) * size_of(layout.dtype);
+    layers_.push_back(layout.stream ? layout.stream->allocate(bytes) : Buffer(bytes));
   }
 }
 

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include "tensor/device.h"
 
 namespace braid::kv {
 
@@ -17,6 +17,7 @@ struct Layout {
   int layers = 0;
   std::int64_t row_elements = 0;  // per token and layer
   DType dtype = DType::kBF16;
+  Stream* stream = nullptr;  // whose kernels read the rows; null: the host's
 
   std::size_t bytes_per_token() const {
     return static_cast<std::size_t>(layers) * static_cast<std::size_t>(row_elements) * size_of(dtype);

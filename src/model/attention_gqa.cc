@@ -15,14 +15,25 @@ constexpr float kScale = std::numbers::ln2_v<float>;
 
 }  // namespace
 
-GqaAttention::Workspace::Workspace(const Config& c, const Options& o, DType activations) {
+GqaAttention::Workspace::Workspace(const Builder& b) : stream(b.stream()) {
+  const Config& c = b.config();
+  const Options& o = b.options();
+  const DType activations = b.activations();
   const std::int64_t tokens = std::max(o.max_batched_tokens, o.max_sequences);
   const ops::AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.head_dim, 1.0f};
   const auto units = static_cast<std::size_t>(tokens * c.heads * c.head_dim) * size_of(activations);
-  qkv = Buffer(static_cast<std::size_t>(tokens * (c.heads + 2 * c.kv_heads) * c.head_dim) * sizeof(float));
-  q = Buffer(units);
-  out = Buffer(units);
-  state = Buffer(ops::AttentionPrefill::state_bytes(shape, tokens));
+  qkv = stream.allocate(static_cast<std::size_t>(tokens * (c.heads + 2 * c.kv_heads) * c.head_dim) * sizeof(float));
+  q = stream.allocate(units);
+  out = stream.allocate(units);
+  state = stream.allocate(ops::AttentionPrefill::state_bytes(shape, tokens));
+}
+
+void GqaAttention::Workspace::plan(const Batch& batch, StepMaker& maker) {
+  chunks.clear();
+  for (const auto& c : batch.prefill) {
+    chunks.push_back({c.first_row, c.rows, c.position, 0, c.position + c.rows, maker.table(c), 0});
+  }
+  sequences = maker.staging().put(std::span<const ops::AttentionPrefill::Sequence>(chunks));
 }
 
 GqaAttention::GqaAttention(Builder& b, const std::string& prefix)
@@ -33,10 +44,9 @@ GqaAttention::GqaAttention(Builder& b, const std::string& prefix)
                    {prefix + ".k_proj.weight", kv_heads_ * dim_, hidden},
                    {prefix + ".v_proj.weight", kv_heads_ * dim_, hidden}});
   o_ = b.linear({{prefix + ".o_proj.weight", hidden, heads_ * dim_}});
-  q_norm_ = b.vector(prefix + ".q_norm.weight", dim_);
-  k_norm_ = b.vector(prefix + ".k_norm.weight", dim_);
   const float softmax_scale = 1.0f / std::sqrt(static_cast<float>(dim_));
-  for (float& weight : q_norm_) weight *= softmax_scale * std::numbers::log2e_v<float>;
+  q_norm_ = b.vector(prefix + ".q_norm.weight", dim_, softmax_scale * std::numbers::log2e_v<float>);
+  k_norm_ = b.vector(prefix + ".k_norm.weight", dim_);
   const ops::AttentionShape shape{heads_, kv_heads_, dim_, dim_, kScale};
   const std::string text = std::to_string(heads_) + "/" + std::to_string(kv_heads_) + " heads of " + std::to_string(dim_);
   prepare_ = b.choose(b.lists().gqa_prepare, {activations_, activations_}, text);
@@ -52,7 +62,7 @@ ops::Rows GqaAttention::values(const Activations& cached) const {
   return {cached.columns(kv_heads_ * dim_, kv_heads_ * dim_).data, cached.dtype, cached.stride, dim_};
 }
 
-void GqaAttention::forward(const Batch& batch, const Activations& x, Matrix<float> hidden, kv::Cache& cache,
+void GqaAttention::forward(const Step& step, const Activations& x, Matrix<float> hidden, kv::Cache& cache,
                            int layer, const Rope& rope, Workspace& w, Stream& stream) const {
   const std::int64_t tokens = x.rows, width = heads_ * dim_, all = (heads_ + 2 * kv_heads_) * dim_;
   const Activations cached = cache.layer(layer);
@@ -60,23 +70,16 @@ void GqaAttention::forward(const Batch& batch, const Activations& x, Matrix<floa
   const Activations out{w.out.data(), activations_, tokens, width, width};
   const ops::AttentionShape shape{heads_, kv_heads_, dim_, dim_, kScale};
   qkv_.run(x, {w.qkv.data(), DType::kF32, tokens, all, all}, stream);
-  prepare_->run({{w.qkv.as<float>(), tokens, all}, heads_, kv_heads_, dim_, q_norm_.data(), k_norm_.data(), eps_,
-                 rope.table(), batch.positions.data(), batch.slots.data(), q, cached}, stream);
-  if (!batch.prefill.empty()) {
-    w.sequences.clear();
-    for (const auto& c : batch.prefill) {
-      w.sequences.push_back({c.first_row, c.rows, c.position, 0, c.position + c.rows, c.block_table, 0});
-    }
-    const std::int64_t rows = batch.prefill_rows();
-    prefill_->run({shape, q.slice_rows(0, rows), keys(cached), values(cached), cache.block_size(), w.sequences,
-                   out.slice_rows(0, rows), w.state.as<float>(), true, true}, stream);
+  prepare_->run({{w.qkv.as<float>(), tokens, all}, heads_, kv_heads_, dim_, q_norm_.as<float>(), k_norm_.as<float>(),
+                 eps_, rope.table(), step.positions.device, step.slots.device, q, cached}, stream);
+  const std::int64_t first = step.prefill_rows, rows = step.decode_rows();
+  if (first > 0) {
+    prefill_->run({shape, q.slice_rows(0, first), keys(cached), values(cached), step.block_size, w.sequences,
+                   out.slice_rows(0, first), w.state.as<float>(), true, true}, stream);
   }
-  if (!batch.decode.empty()) {
-    w.rows.clear();
-    for (const auto& r : batch.decode) w.rows.push_back({r.block_table, r.position + 1});
-    fit_decode(w.decode_scratch, shape, w.rows);
-    const std::int64_t first = batch.prefill_rows(), rows = tokens - first;
-    decode_->run({shape, q.slice_rows(first, rows), keys(cached), values(cached), cache.block_size(), w.rows,
+  if (rows > 0) {
+    fit_decode(w.decode_scratch, shape, step.decode, stream);
+    decode_->run({shape, q.slice_rows(first, rows), keys(cached), values(cached), step.block_size, step.decode,
                   out.slice_rows(first, rows), w.decode_scratch.data()}, stream);
   }
   o_.run(out, {hidden.data, DType::kF32, hidden.rows, hidden.cols, hidden.stride}, stream, true);

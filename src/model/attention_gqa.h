@@ -7,21 +7,26 @@
 
 #include "model/build.h"
 #include "model/rope.h"
+#include "model/step.h"
 
 namespace braid::model {
 
 class GqaAttention {
  public:
   struct Workspace {
-    Workspace(const Config& config, const Options& options, DType activations);
+    explicit Workspace(const Builder& builder);
+    // What prefill needs of the step; before any layer's forward().
+    void plan(const Batch& batch, StepMaker& maker);
+
+    Stream& stream;
 
     Buffer qkv;  // [tokens, (heads + 2 kv_heads) * dim] float32
     Buffer q;    // [tokens, heads * dim]
     Buffer out;
     Buffer state;
     Buffer decode_scratch;
-    std::vector<ops::AttentionPrefill::Sequence> sequences;
-    std::vector<ops::AttentionDecode::Row> rows;
+    std::vector<ops::AttentionPrefill::Sequence> chunks;
+    Mirror<ops::AttentionPrefill::Sequence> sequences;
   };
 
   GqaAttention(Builder& builder, const std::string& prefix);
@@ -31,7 +36,7 @@ class GqaAttention {
   }
 
   // hidden += attention(x).
-  void forward(const Batch& batch, const Activations& x, Matrix<float> hidden, kv::Cache& cache, int layer,
+  void forward(const Step& step, const Activations& x, Matrix<float> hidden, kv::Cache& cache, int layer,
                const Rope& rope, Workspace& w, Stream& stream) const;
 
  private:
@@ -42,7 +47,7 @@ class GqaAttention {
   float eps_;
   DType activations_;
   LinearLayer qkv_, o_;
-  std::vector<float> q_norm_, k_norm_;
+  Buffer q_norm_, k_norm_;
   const ops::Kernel<ops::GqaPrepare>* prepare_;
   const ops::Kernel<ops::AttentionPrefill>* prefill_;
   const ops::Kernel<ops::AttentionDecode>* decode_;

@@ -10,6 +10,7 @@
 
 #include "model/build.h"
 #include "model/rope.h"
+#include "model/step.h"
 
 namespace braid::model {
 
@@ -17,10 +18,25 @@ class MlaAttention {
  public:
   // Scratch shared by all layers; sized for the most tokens and the most keys expanded at once.
   struct Workspace {
-    Workspace(const Config& config, const Options& options, DType activations);
+    explicit Workspace(const Builder& builder);
     static constexpr std::int64_t kExpandedKeys = 2048;
 
+    // Keys that are expanded at once, of one or more sequences, and the queries that they meet.
+    struct Piece {
+      std::vector<std::int32_t> cache_rows;
+      std::vector<ops::AttentionPrefill::Sequence> queries;
+      bool first = true;  // segment of its sequences, and last
+      bool last = true;
+      Mirror<std::int32_t> rows;
+      Mirror<ops::AttentionPrefill::Sequence> sequences;
+      std::int64_t keys() const { return static_cast<std::int64_t>(cache_rows.size()); }
+    };
+    // What prefill needs of the step; before any layer's forward().
+    void plan(const Batch& batch, StepMaker& maker);
+
+    Stream& stream;
     std::int64_t expanded_keys;
+    std::vector<Piece> pieces;
     Buffer projected;   // [tokens, query or q_lora + kv_lora + rope] float32
     Buffer q_latent;    // [tokens, q_lora] activations
     Buffer q;           // [tokens, heads * (nope + rope)] float32
@@ -34,8 +50,6 @@ class MlaAttention {
     Buffer values;      // [expanded keys, heads * v]
     Buffer state;
     Buffer decode_scratch;
-    std::vector<ops::AttentionPrefill::Sequence> sequences;
-    std::vector<ops::AttentionDecode::Row> rows;
   };
 
   MlaAttention(Builder& builder, const std::string& prefix);
@@ -43,18 +57,16 @@ class MlaAttention {
   static std::int64_t cache_row(const Config& config) { return config.kv_lora + config.rope_dim; }
 
   // hidden += attention(x).
-  void forward(const Batch& batch, const Activations& x, Matrix<float> hidden, kv::Cache& cache, int layer,
+  void forward(const Step& step, const Activations& x, Matrix<float> hidden, kv::Cache& cache, int layer,
                const Rope& rope, Workspace& w, Stream& stream) const;
 
  private:
-  Matrix<const float> project(const Batch& batch, const Activations& x, kv::Cache& cache, int layer,
+  Matrix<const float> project(const Step& step, const Activations& x, kv::Cache& cache, int layer,
                               const Rope& rope, Workspace& w, Stream& stream) const;
-  void prefill(const Batch& batch, Matrix<const float> q, const kv::Cache& cache, int layer, const Rope& rope,
-               Workspace& w, Stream& stream) const;
-  void expand(const PrefillChunk& chunk, std::int64_t first, std::int64_t end, std::int64_t at,
-              const kv::Cache& cache, int layer, Workspace& w) const;
-  void attend(const Activations& query, std::int64_t keys, bool first, bool last, Workspace& w, Stream& stream) const;
-  void decode(const Batch& batch, Matrix<const float> q, const kv::Cache& cache, int layer, const Rope& rope,
+  void prefill(const Step& step, Matrix<const float> q, const Activations& cached, const Rope& rope, Workspace& w,
+               Stream& stream) const;
+  void expand(const Workspace::Piece& piece, const Activations& cached, Workspace& w, Stream& stream) const;
+  void decode(const Step& step, Matrix<const float> q, const kv::Cache& cache, int layer, const Rope& rope,
               Workspace& w, Stream& stream) const;
   int qk() const { return nope_ + rope_; }
   int row() const { return kv_lora_ + rope_; }
@@ -66,10 +78,11 @@ class MlaAttention {
   LinearLayer q_b_;
   LinearLayer expand_k_, expand_v_, absorb_;
   LinearLayer o_;
-  std::vector<float> q_norm_, kv_norm_;
+  Buffer q_norm_, kv_norm_;
   const ops::Kernel<ops::RmsNorm>* norm_ = nullptr;
   const ops::Kernel<ops::MlaStore>* store_;
   const ops::Kernel<ops::MlaQuery>* query_;
+  const ops::Kernel<ops::MlaGather>* gather_;
   const ops::Kernel<ops::AttentionPrefill>* prefill_;
   const ops::Kernel<ops::AttentionDecode>* decode_;
 };

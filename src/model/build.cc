@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "tensor/staging.h"
+
 namespace braid::model {
 namespace {
 
@@ -88,14 +90,15 @@ LinearLayer Builder::head(const std::string& name) {
   return pack({weight_of(*matrix)}, 1, format_of(weight_of(*matrix), false));
 }
 
-std::vector<float> Builder::vector(const std::string& name, std::int64_t size) {
+Buffer Builder::vector(const std::string& name, std::int64_t size, float factor) {
   if (error_) return {};
   auto found = checkpoint_.vector(name, size);
   if (!found.ok()) {
     error_ = found.error();
     return {};
   }
-  return std::move(found).value();
+  for (float& value : *found) value *= factor;
+  return upload(stream(), *found);
 }
 
 Buffer Builder::embedding(const std::string& name, DType dtype) {
@@ -111,7 +114,7 @@ Buffer Builder::embedding(const std::string& name, DType dtype) {
     }
   }
   bytes_ += table.size();
-  return table;
+  return stream().unified() ? std::move(table) : upload(stream(), table.data(), table.size());
 }
 
 const ops::Kernel<ops::GroupedMlp>* Builder::choose_mlp(const std::string& sample, int inter, int widest,
@@ -189,12 +192,14 @@ std::unique_ptr<moe::Workspace> Builder::moe_workspace(std::int64_t max_tokens) 
   const moe::LayerShape shape{m.experts, m.top_k, m.shared_experts > 0, config_.hidden, max_tokens, activations()};
   const auto* combine = choose(lists().combine, {config_.hidden}, std::to_string(config_.hidden) + " columns");
   if (error_) return nullptr;
-  auto prepare = moe::make_prepare(shape, options_.experts, combine, stream());
+  const auto* arrange = choose(lists().arrange, {m.experts, m.top_k}, std::to_string(m.experts) + " experts, top " + std::to_string(m.top_k));
+  if (error_) return nullptr;
+  auto prepare = moe::make_prepare(shape, options_.experts, arrange, combine, stream());
   if (!prepare.ok()) {
     error_ = prepare.error();
     return nullptr;
   }
-  return std::make_unique<moe::Workspace>(shape, std::max(m.inter, m.shared_experts * m.inter), std::move(prepare).value());
+  return std::make_unique<moe::Workspace>(shape, std::max(m.inter, m.shared_experts * m.inter), std::move(prepare).value(), stream());
 }
 
 void Builder::record(const char* op, const std::string& problem, const char* kernel,

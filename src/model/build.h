@@ -58,7 +58,8 @@ class Builder {
   // The scratch of all MoE layers, with the all-to-all backend that they share. Collective when the
   // experts are spread over ranks.
   std::unique_ptr<moe::Workspace> moe_workspace(std::int64_t max_tokens);
-  std::vector<float> vector(const std::string& name, std::int64_t size);
+  // A float32 vector, times `factor`, in memory of the stream.
+  Buffer vector(const std::string& name, std::int64_t size, float factor = 1.0f);
   // The table of token embeddings, as bfloat16 or float32 rows.
   Buffer embedding(const std::string& name, DType dtype);
   LinearLayer head(const std::string& name);

@@ -2,7 +2,6 @@
 #include "model/decoder.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 namespace braid::model {
@@ -11,14 +10,16 @@ Workspace::Workspace(Builder& b)
     : max_tokens(std::max<std::int64_t>(b.options().max_batched_tokens, b.options().max_sequences)) {
   const Config& config = b.config();
   const auto elements = static_cast<std::size_t>(max_tokens * config.hidden);
-  hidden = Buffer(elements * sizeof(float));
-  normed = Buffer(elements * size_of(b.activations()));
-  exact = Buffer(elements * sizeof(float));
-  mlp_rows = Buffer(elements * sizeof(float));
-  mlp_scratch = Buffer(ops::GroupedMlp::scratch_bytes(max_tokens, std::max(config.inter, 1)));
-  slots.resize(static_cast<std::size_t>(max_tokens));
-  std::iota(slots.begin(), slots.end(), 0);
-  ones.assign(static_cast<std::size_t>(max_tokens), 1.0f);
+  Stream& stream = b.stream();
+  hidden = stream.allocate(elements * sizeof(float));
+  normed = stream.allocate(elements * size_of(b.activations()));
+  exact = stream.allocate(elements * sizeof(float));
+  mlp_rows = stream.allocate(elements * sizeof(float));
+  mlp_scratch = stream.allocate(ops::GroupedMlp::scratch_bytes(max_tokens, std::max(config.inter, 1)));
+  std::vector<std::int32_t> numbers(static_cast<std::size_t>(max_tokens));
+  std::iota(numbers.begin(), numbers.end(), 0);
+  slots = upload(stream, numbers);
+  ones = upload(stream, std::vector<float>(numbers.size(), 1.0f));
   moe = b.moe_workspace(max_tokens);
 }
 
@@ -32,7 +33,8 @@ Decoder::Decoder(Builder& b)
       head_(b.head(b.config().tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight")),
       embed_(b.choose(b.lists().embed, {b.activations()}, std::string(name_of(b.activations())) + " table")),
       norm_(b.choose(b.lists().rms_norm, {b.activations(), b.config().hidden}, std::to_string(b.config().hidden) + " columns")),
-      combine_(b.choose(b.lists().combine, {b.config().hidden}, std::to_string(b.config().hidden) + " columns")) {}
+      combine_(b.choose(b.lists().combine, {b.config().hidden}, std::to_string(b.config().hidden) + " columns")),
+      gather_(b.choose(b.lists().embed, {DType::kF32}, "float32 table")) {}
 
 FeedForward Decoder::feed_forward(Builder& b, const std::string& prefix, int layer) const {
   FeedForward half;
@@ -42,68 +44,90 @@ FeedForward Decoder::feed_forward(Builder& b, const std::string& prefix, int lay
   return half;
 }
 
-Matrix<float> Decoder::embed(const Batch& batch) {
-  CHECK(batch.tokens() <= workspace_.max_tokens, "more tokens than max_batched_tokens");
-  const Matrix<float> hidden(workspace_.hidden.as<float>(), batch.tokens(), config_.hidden);
-  embed_->run({table_.data(), activations_, batch.token_ids, hidden}, stream_);
+Matrix<float> Decoder::embed(const Step& step) {
+  CHECK(step.tokens <= workspace_.max_tokens, "more tokens than max_batched_tokens");
+  const Matrix<float> hidden(workspace_.hidden.as<float>(), step.tokens, config_.hidden);
+  embed_->run({table_.data(), activations_, {step.token_ids.device, step.token_ids.size()}, hidden}, stream_);
   return hidden;
 }
 
-Activations Decoder::norm(Matrix<float> hidden, const std::vector<float>& weight, bool exact) {
+void Decoder::gather(Matrix<const float> from, const Mirror<std::int32_t>& rows, Matrix<float> to) {
+  CHECK(from.stride == to.cols, "rows to gather have gaps");
+  gather_->run({from.data, DType::kF32, {rows.device, rows.size()}, to}, stream_);
+}
+
+Activations Decoder::norm(Matrix<float> hidden, const Buffer& weight, bool exact) {
   const Activations out{workspace_.normed.data(), activations_, hidden.rows, hidden.cols, hidden.cols};
   const Matrix<float> out2(exact ? workspace_.exact.as<float>() : nullptr, hidden.rows, hidden.cols);
   norm_into({hidden.data, hidden.rows, hidden.cols, hidden.stride}, weight, out, out2);
   return out;
 }
 
-Matrix<float> Decoder::norm_exact(Matrix<float> hidden, const std::vector<float>& weight) {
+Matrix<float> Decoder::norm_exact(Matrix<float> hidden, const Buffer& weight) {
   norm(hidden, weight, true);
   return {workspace_.exact.as<float>(), hidden.rows, hidden.cols};
 }
 
-void Decoder::norm_into(Matrix<const float> x, const std::vector<float>& weight, const Activations& out, Matrix<float> exact) {
-  norm_->run({x, weight.data(), config_.rms_eps, out, exact}, stream_);
+void Decoder::norm_into(Matrix<const float> x, const Buffer& weight, const Activations& out, Matrix<float> exact) {
+  norm_->run({x, weight.as<float>(), config_.rms_eps, out, exact}, stream_);
 }
 
-Status Decoder::run(FeedForward& half, Matrix<float> hidden, std::int64_t most_tokens, int layer,
-                    const Trace* trace) {
+Status Decoder::run(FeedForward& half, Matrix<float> hidden, const Step& step, int layer, const Trace* trace) {
   const Activations x = norm(hidden, half.norm, half.mixture.has_value());
   if (half.dense) {
-    const ops::MlpGroup group{&half.dense->weights, 0, hidden.rows};
+    const ops::PackedMlp* const group = &half.dense->weights;
     const Matrix<float> out(workspace_.mlp_rows.as<float>(), hidden.rows, hidden.cols);
-    half.dense->kernel->run({x, std::span(&group, 1), nullptr, out, workspace_.mlp_scratch.data()}, stream_);
-    combine_->run({{out.data, out.rows, out.cols}, workspace_.slots.data(), workspace_.ones.data(), 1, hidden}, stream_);
+    half.dense->kernel->run({x, std::span(&group, 1), step.all_rows.device, nullptr, out, workspace_.mlp_scratch.data()}, stream_);
+    combine_->run({{out.data, out.rows, out.cols}, workspace_.slots.as<std::int32_t>(), workspace_.ones.as<float>(), 1, hidden},
+                  stream_);
     return Status::success();
   }
   const Matrix<const float> exact(workspace_.exact.as<float>(), hidden.rows, hidden.cols);
-  ASSIGN_OR_RETURN(const auto seen, half.mixture->forward(x, exact, hidden, std::max(most_tokens, hidden.rows), *workspace_.moe, stream_));
-  if (trace && trace->routing) trace->routing(layer, seen.logits, seen.ids, seen.weights, config_.moe.top_k);
+  ASSIGN_OR_RETURN(const auto seen, half.mixture->forward(x, exact, hidden, step.most_tokens, *workspace_.moe, stream_));
+  if (!trace || !trace->routing) return Status::success();
+  const auto experts = static_cast<std::size_t>(seen.logits.rows * seen.logits.cols);
+  ASSIGN_OR_RETURN(const float* logits, trace_read_[0].read(stream_, seen.logits.data, experts));
+  ASSIGN_OR_RETURN(const std::int32_t* ids, trace_read_[1].read(stream_, seen.ids.data(), seen.ids.size()));
+  ASSIGN_OR_RETURN(const float* weights, trace_read_[2].read(stream_, seen.weights.data(), seen.weights.size()));
+  trace->routing(layer, {logits, seen.logits.rows, seen.logits.cols}, {ids, seen.ids.size()}, {weights, seen.weights.size()},
+                 config_.moe.top_k);
   return Status::success();
 }
 
-Matrix<const float> Decoder::logits(const Batch& batch, Matrix<float> hidden, const std::vector<float>& norm) {
-  const auto rows = static_cast<std::int64_t>(batch.logit_rows.size());
-  const auto elements = static_cast<std::size_t>(rows * config_.hidden);
-  if (rows_.size() < elements) rows_.resize(elements);
-  if (head_input_.size() < elements * size_of(activations_)) head_input_ = Buffer(elements * size_of(activations_));
-  logits_.resize(std::max(logits_.size(), static_cast<std::size_t>(rows * config_.vocab_size)));
-  for (std::int64_t i = 0; i < rows; ++i) {
-    std::memcpy(rows_.data() + i * config_.hidden, hidden.row(batch.logit_rows[static_cast<std::size_t>(i)]),
-                static_cast<std::size_t>(config_.hidden) * sizeof(float));
-  }
-  if (rows == 0) return {logits_.data(), 0, config_.vocab_size};
-  const Activations x{head_input_.data(), activations_, rows, config_.hidden, config_.hidden};
-  norm_into({rows_.data(), rows, config_.hidden}, norm, x, {});
-  head_.run(x, {logits_.data(), DType::kF32, rows, config_.vocab_size, config_.vocab_size}, stream_);
-  return {logits_.data(), rows, config_.vocab_size};
+Status Decoder::show(const Trace* trace, int layer, Matrix<const float> hidden) {
+  if (!trace || !trace->hidden) return {};
+  ASSIGN_OR_RETURN(const float* rows, trace_read_[0].read(stream_, hidden.data, static_cast<std::size_t>(hidden.rows * hidden.cols)));
+  trace->hidden(layer, {rows, hidden.rows, hidden.cols});
+  return {};
+}
+
+void Decoder::head(const Step& step, Matrix<float> hidden, const Buffer& norm) {
+  const auto count = static_cast<std::int64_t>(step.logit_rows.size()), vocabulary = std::int64_t{config_.vocab_size};
+  if (count == 0) return;
+  const auto fit = [&](Buffer& buffer, std::int64_t cols, DType dtype) {
+    const std::size_t bytes = static_cast<std::size_t>(count * cols) * size_of(dtype);
+    if (buffer.size() < bytes) buffer = stream_.allocate(bytes);
+  };
+  fit(rows_, config_.hidden, DType::kF32);
+  fit(head_input_, config_.hidden, activations_);
+  fit(logits_, vocabulary, DType::kF32);
+  const Matrix<float> rows(rows_.as<float>(), count, config_.hidden);
+  gather({hidden.data, hidden.rows, hidden.cols, hidden.stride}, step.logit_rows, rows);
+  const Activations x{head_input_.data(), activations_, count, config_.hidden, config_.hidden};
+  norm_into({rows.data, rows.rows, rows.cols}, norm, x, {});
+  head_.run(x, {logits_.data(), DType::kF32, count, vocabulary, vocabulary}, stream_);
+}
+
+Result<Matrix<const float>> Decoder::logits(const Step& step) {
+  const auto count = static_cast<std::int64_t>(step.logit_rows.size()), vocabulary = std::int64_t{config_.vocab_size};
+  ASSIGN_OR_RETURN(const float* logits, logits_read_.read(stream_, logits_.as<float>(), static_cast<std::size_t>(count * vocabulary)));
+  return Matrix<const float>(logits, count, vocabulary);
 }
 
 Matrix<const float> Decoder::residual() const {
   return {workspace_.hidden.as<float>(), workspace_.max_tokens, config_.hidden};
 }
 
-Matrix<const float> Decoder::head_rows() const {
-  return {rows_.data(), static_cast<std::int64_t>(rows_.size()) / config_.hidden, config_.hidden};
-}
+Matrix<const float> Decoder::head_rows() const { return {rows_.as<float>(), static_cast<std::int64_t>(rows_.size() / sizeof(float)) / config_.hidden, config_.hidden}; }
 
 }  // namespace braid::model

@@ -9,10 +9,11 @@
 
 #include "model/build.h"
 #include "model/rope.h"
+#include "model/step.h"
 
 namespace braid::model {
 
-// Scratch of one forward(), sized for the most tokens of a step.
+// Scratch of one forward() in memory of the stream, sized for the most tokens of a step.
 struct Workspace {
   explicit Workspace(Builder& builder);
 
@@ -22,14 +23,14 @@ struct Workspace {
   Buffer exact;       // the same in float32
   Buffer mlp_rows;    // [tokens, hidden] float32
   Buffer mlp_scratch;
-  std::vector<std::int32_t> slots;  // 0, 1, 2, ...
-  std::vector<float> ones;
+  Buffer slots;       // int32: 0, 1, 2, ...
+  Buffer ones;        // float32
   std::unique_ptr<moe::Workspace> moe;  // null without mixtures
 };
 
 // The second half of a layer: dense or mixture.
 struct FeedForward {
-  std::vector<float> norm;
+  Buffer norm;
   std::optional<MlpLayer> dense;
   std::optional<moe::Layer> mixture;
 };
@@ -40,23 +41,30 @@ class Decoder {
 
   FeedForward feed_forward(Builder& builder, const std::string& prefix, int layer) const;
 
-  Matrix<float> embed(const Batch& batch);
+  Matrix<float> embed(const Step& step);
+  // Rows of a float32 matrix without gaps, one after another in `to`.
+  void gather(Matrix<const float> from, const Mirror<std::int32_t>& rows, Matrix<float> to);
   // Rows of the residual stream, normalised into activations; `exact` in float32 too.
-  Activations norm(Matrix<float> hidden, const std::vector<float>& weight, bool exact);
+  Activations norm(Matrix<float> hidden, const Buffer& weight, bool exact);
   // The float32 rows alone; valid until the next norm.
-  Matrix<float> norm_exact(Matrix<float> hidden, const std::vector<float>& weight);
-  void norm_into(Matrix<const float> x, const std::vector<float>& weight, const Activations& out, Matrix<float> exact);
-  // hidden += the half; `most_tokens` as in Batch.
-  Status run(FeedForward& half, Matrix<float> hidden, std::int64_t most_tokens, int layer, const Trace* trace);
-  Matrix<const float> logits(const Batch& batch, Matrix<float> hidden, const std::vector<float>& norm);
+  Matrix<float> norm_exact(Matrix<float> hidden, const Buffer& weight);
+  void norm_into(Matrix<const float> x, const Buffer& weight, const Activations& out, Matrix<float> exact);
+  // hidden += the half.
+  Status run(FeedForward& half, Matrix<float> hidden, const Step& step, int layer, const Trace* trace);
+  // Computes logits, and lets the host read them: waits for the step.
+  void head(const Step& step, Matrix<float> hidden, const Buffer& norm);
+  Result<Matrix<const float>> logits(const Step& step);
+  // Tells the trace, if it wants to know.
+  Status show(const Trace* trace, int layer, Matrix<const float> hidden);
 
-  // The residual stream as the last step left it, and those rows of it whose logits were taken.
+  // The residual stream as the last step left it, and those rows of it whose logits were taken; where
+  // kernels read them.
   Matrix<const float> residual() const;
   Matrix<const float> head_rows() const;
-  const std::vector<float>& final_norm() const { return final_norm_; }
+  const Buffer& final_norm() const { return final_norm_; }
 
   Workspace& workspace() { return workspace_; }
-  Stream& stream() { return stream_; }
+  Stream& stream() const { return stream_; }
   DType activations() const { return activations_; }
 
  private:
@@ -65,14 +73,16 @@ class Decoder {
   DType activations_;
   Workspace workspace_;
   Buffer table_;
-  std::vector<float> final_norm_;
+  Buffer final_norm_;
   LinearLayer head_;
   const ops::Kernel<ops::Embed>* embed_;
   const ops::Kernel<ops::RmsNorm>* norm_;
   const ops::Kernel<ops::Combine>* combine_;
-  std::vector<float> rows_;
-  std::vector<float> logits_;
-  Buffer head_input_;
+  const ops::Kernel<ops::Embed>* gather_;
+  Buffer rows_;        // [logit rows, hidden] float32
+  Buffer head_input_;  // the same, normalised, activations
+  Buffer logits_;      // [logit rows, vocabulary] float32
+  HostCopy logits_read_, trace_read_[3];
 };
 
 }  // namespace braid::model

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One layer of a decoder: attention and a feed-forward half, each after a norm and added to the
 // residual stream. An Attention has
-//   Workspace{config, options, activations}, constructor(builder, prefix),
+//   Workspace(builder) with plan(batch, step maker), constructor(builder, prefix),
 //   cache_row(config): elements that a token leaves in a layer's cache, and
-//   forward(batch, x, hidden, cache, layer, rope, workspace, stream): hidden += attention(x).
+//   forward(step, x, hidden, cache, layer, rope, workspace, stream): hidden += attention(x).
 #pragma once
 
 #include <string>
@@ -17,11 +17,21 @@ namespace braid::model {
 // What the layers of one model have in common.
 template <class Attention>
 struct LayerContext {
-  LayerContext(Builder& b, Rope r) : decoder(b), rope(std::move(r)), workspace(b.config(), b.options(), b.activations()) {}
+  LayerContext(Builder& b, Rope r) : decoder(b), rope(std::move(r)), workspace(b), maker(b.stream()) {}
+
+  // What kernels must know of a batch; `sources` as in DraftModule::draft().
+  Step begin(const Batch& batch, const kv::Cache& cache, std::span<const std::int32_t> sources = {}) {
+    const Step step = maker.begin(batch, sources, cache.block_size());
+    workspace.plan(batch, maker);
+    maker.staging().send();
+    return step;
+  }
+
 
   Decoder decoder;
   Rope rope;
   typename Attention::Workspace workspace;
+  StepMaker maker;
 };
 
 template <class Attention>
@@ -39,19 +49,18 @@ class DecoderLayer {
   // Null in a dense layer.
   moe::Layer* mixture() { return feed_forward_.mixture ? &*feed_forward_.mixture : nullptr; }
 
-  Status forward(const Batch& batch, Matrix<float> hidden, kv::Cache& cache, LayerContext<Attention>& context,
+  Status forward(const Step& step, Matrix<float> hidden, kv::Cache& cache, LayerContext<Attention>& context,
                  const Trace* trace) {
     Decoder& decoder = context.decoder;
     const Activations x = decoder.norm(hidden, norm_, false);
-    attention_.forward(batch, x, hidden, cache, index_, context.rope, context.workspace, decoder.stream());
-    RETURN_IF_ERROR(decoder.run(feed_forward_, hidden, batch.most_tokens, index_, trace));
-    if (trace && trace->hidden) trace->hidden(index_, {hidden.data, hidden.rows, hidden.cols});
-    return Status::success();
+    attention_.forward(step, x, hidden, cache, index_, context.rope, context.workspace, decoder.stream());
+    RETURN_IF_ERROR(decoder.run(feed_forward_, hidden, step, index_, trace));
+    return decoder.show(trace, index_, {hidden.data, hidden.rows, hidden.cols});
   }
 
  private:
   int index_;
-  std::vector<float> norm_;
+  Buffer norm_;
   Attention attention_;
   FeedForward feed_forward_;
 };

@@ -23,7 +23,8 @@ class DecoderModel final : public Model {
 
   const Config& config() const override { return config_; }
   kv::Layout cache_layout() const override {
-    return {config_.layers + (mtp_ ? 1 : 0), Attention::cache_row(config_), context_.decoder.activations()};
+    return {config_.layers + (mtp_ ? 1 : 0), Attention::cache_row(config_), context_.decoder.activations(),
+            &context_.decoder.stream()};
   }
   std::size_t weight_bytes() const override { return weight_bytes_; }
   const std::vector<ChosenKernel>& chosen_kernels() const override { return chosen_; }
@@ -37,13 +38,21 @@ class DecoderModel final : public Model {
   }
 
   Result<Matrix<const float>> forward(const Batch& batch, kv::Cache& cache, const Trace* trace) override {
-    const Matrix<float> hidden = context_.decoder.embed(batch);
-    if (trace && trace->hidden) trace->hidden(-1, {hidden.data, hidden.rows, hidden.cols});
-    for (auto& layer : layers_) RETURN_IF_ERROR(layer.forward(batch, hidden, cache, context_, trace));
-    return context_.decoder.logits(batch, hidden, context_.decoder.final_norm());
+    const Step step = context_.begin(batch, cache);
+    const auto run = [&] { return run_layers(step, cache, trace); };
+    RETURN_IF_ERROR(step.key == 0 || trace ? run() : context_.decoder.stream().repeat(step.key, run));
+    return context_.decoder.logits(step);
   }
 
  private:
+  Status run_layers(const Step& step, kv::Cache& cache, const Trace* trace) {
+    const Matrix<float> hidden = context_.decoder.embed(step);
+    RETURN_IF_ERROR(context_.decoder.show(trace, -1, {hidden.data, hidden.rows, hidden.cols}));
+    for (auto& layer : layers_) RETURN_IF_ERROR(layer.forward(step, hidden, cache, context_, trace));
+    context_.decoder.head(step, hidden, context_.decoder.final_norm());
+    return {};
+  }
+
   const Config config_;
   LayerContext<Attention> context_;
   std::vector<DecoderLayer<Attention>> layers_;

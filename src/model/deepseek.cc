@@ -9,7 +9,7 @@ namespace braid::model {
 
 std::unique_ptr<Model> build_deepseek(Builder& builder, const Config& config) {
   return std::make_unique<DecoderModel<MlaAttention>>(
-      builder, config, Rope(config, config.rope_dim, true, builder.options().max_model_len));
+      builder, config, Rope(config, config.rope_dim, true, builder.options().max_model_len, builder.stream()));
 }
 
 }  // namespace braid::model

@@ -66,7 +66,7 @@ class Model {
   // What the cache must provide: rows per layer.
   virtual kv::Layout cache_layout() const = 0;
   // Computes the batch, stores its keys and values in `cache`, and returns float32 logits
-  // [logit_rows, vocabulary], valid until the next call. A batch without tokens is legal: with
+  // [logit_rows, vocabulary] on the host, valid until the next call. A batch without tokens is legal: with
   // expert parallelism an idle rank still serves its experts to the others. An error (a device or a
   // peer that failed) leaves the cache rows of this batch undefined.
   virtual Result<Matrix<const float>> forward(const Batch& batch, kv::Cache& cache, const Trace* trace = nullptr) = 0;

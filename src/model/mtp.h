@@ -8,7 +8,6 @@
 // the module are not read.
 #pragma once
 
-#include <cstring>
 #include <span>
 #include <vector>
 
@@ -28,8 +27,8 @@ class Mtp final : public DraftModule {
     join_ = b.linear({{prefix + ".eh_proj.weight", cols_, 2 * cols_}});
     head_norm_ = b.vector(prefix + ".shared_head.norm.weight", cols_);
     const auto elements = static_cast<std::size_t>(context.decoder.workspace().max_tokens * cols_);
-    states_ = Buffer(elements * sizeof(float));
-    joined_ = Buffer(2 * elements * size_of(b.activations()));
+    states_ = b.stream().allocate(elements * sizeof(float));
+    joined_ = b.stream().allocate(2 * elements * size_of(b.activations()));
   }
 
   moe::Layer* mixture() { return layer_.mixture(); }
@@ -38,30 +37,25 @@ class Mtp final : public DraftModule {
                                     kv::Cache& cache) override {
     Decoder& decoder = context_.decoder;
     const bool first = from == DraftFrom::kForward;
-    const Matrix<float> states = gather(first ? decoder.residual() : decoder.head_rows(), sources);
-    const Matrix<float> hidden = decoder.embed(batch);
+    const Step step = context_.begin(batch, cache, sources);
+    const Matrix<float> states(states_.as<float>(), static_cast<std::int64_t>(sources.size()), cols_);
+    decoder.gather(first ? decoder.residual() : decoder.head_rows(), step.sources, states);
+    const Matrix<float> hidden = decoder.embed(step);
     const Activations joined{joined_.data(), decoder.activations(), hidden.rows, 2 * cols_, 2 * cols_};
     decoder.norm_into({hidden.data, hidden.rows, cols_}, token_norm_, joined.columns(0, cols_), {});
     const Matrix<float> exact = decoder.norm_exact(states, first ? decoder.final_norm() : head_norm_);
     decoder.norm_into({exact.data, exact.rows, cols_}, state_norm_, joined.columns(cols_, cols_), {});
     join_.run(joined, {hidden.data, DType::kF32, hidden.rows, cols_, hidden.stride}, decoder.stream());
-    RETURN_IF_ERROR(layer_.forward(batch, hidden, cache, context_, nullptr));
-    return decoder.logits(batch, hidden, head_norm_);
+    RETURN_IF_ERROR(layer_.forward(step, hidden, cache, context_, nullptr));
+    decoder.head(step, hidden, head_norm_);
+    return decoder.logits(step);
   }
 
  private:
-  Matrix<float> gather(Matrix<const float> from, std::span<const std::int32_t> rows) {
-    const Matrix<float> to(states_.as<float>(), static_cast<std::int64_t>(rows.size()), cols_);
-    for (std::int64_t i = 0; i < to.rows; ++i) {
-      std::memcpy(to.row(i), from.row(rows[static_cast<std::size_t>(i)]), static_cast<std::size_t>(cols_) * sizeof(float));
-    }
-    return to;
-  }
-
   LayerContext<Attention>& context_;
   std::int64_t cols_;
   DecoderLayer<Attention> layer_;
-  std::vector<float> token_norm_, state_norm_, head_norm_;
+  Buffer token_norm_, state_norm_, head_norm_;
   LinearLayer join_;
   Buffer states_;  // [tokens, hidden] float32
   Buffer joined_;  // [tokens, 2 * hidden] activations

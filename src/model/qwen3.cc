@@ -9,7 +9,7 @@ namespace braid::model {
 
 std::unique_ptr<Model> build_qwen3(Builder& builder, const Config& config) {
   return std::make_unique<DecoderModel<GqaAttention>>(
-      builder, config, Rope(config, config.head_dim, false, builder.options().max_model_len));
+      builder, config, Rope(config, config.head_dim, false, builder.options().max_model_len, builder.stream()));
 }
 
 }  // namespace braid::model

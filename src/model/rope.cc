@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <vector>
+
+#include "tensor/staging.h"
 
 namespace braid::model {
 namespace {
@@ -37,20 +40,23 @@ std::vector<float> frequencies(const Config& c, int dim) {
 
 }  // namespace
 
-Rope::Rope(const Config& config, int dim, bool interleaved, std::int64_t positions)
+Rope::Rope(const Config& config, int dim, bool interleaved, std::int64_t positions, Stream& stream)
     : dim_(dim), interleaved_(interleaved) {
   const auto& s = config.rope_scaling;
   const double m = s.yarn() ? magnitude(s.factor, s.mscale) / magnitude(s.factor, s.mscale_all_dim) : 1.0;
   const auto inverse = frequencies(config, dim);
-  cos_.reserve(static_cast<std::size_t>(positions) * inverse.size());
-  sin_.reserve(cos_.capacity());
+  std::vector<float> cosines, sines;
+  cosines.reserve(static_cast<std::size_t>(positions) * inverse.size());
+  sines.reserve(cosines.capacity());
   for (std::int64_t p = 0; p < positions; ++p) {
     for (const float f : inverse) {
       const double angle = static_cast<double>(static_cast<float>(p) * f);
-      cos_.push_back(static_cast<float>(std::cos(angle) * m));
-      sin_.push_back(static_cast<float>(std::sin(angle) * m));
+      cosines.push_back(static_cast<float>(std::cos(angle) * m));
+      sines.push_back(static_cast<float>(std::sin(angle) * m));
     }
   }
+  cos_ = upload(stream, cosines);
+  sin_ = upload(stream, sines);
 }
 
 float Rope::softmax_factor(const RopeScaling& s) {

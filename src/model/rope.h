@@ -5,8 +5,6 @@
 // m(mscale) / m(mscale_all_dim) with m(s) = 0.1 s ln(factor) + 1.
 #pragma once
 
-#include <vector>
-
 #include "model/config.h"
 #include "ops/elementwise.h"
 
@@ -14,16 +12,16 @@ namespace braid::model {
 
 class Rope {
  public:
-  // Positions [0, positions), rotating `dim` elements.
-  Rope(const Config& config, int dim, bool interleaved, std::int64_t positions);
+  // Positions [0, positions), rotating `dim` elements, in memory of the stream.
+  Rope(const Config& config, int dim, bool interleaved, std::int64_t positions, Stream& stream);
 
-  ops::RopeTable table() const { return {cos_.data(), sin_.data(), dim_, interleaved_}; }
+  ops::RopeTable table() const { return {cos_.as<float>(), sin_.as<float>(), dim_, interleaved_}; }
   // m(mscale_all_dim)^2: what the softmax scale is multiplied by.
   static float softmax_factor(const RopeScaling& scaling);
 
  private:
-  std::vector<float> cos_;
-  std::vector<float> sin_;
+  Buffer cos_;  // [positions, dim / 2]
+  Buffer sin_;
   int dim_;
   bool interleaved_;
 };

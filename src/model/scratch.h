@@ -12,12 +12,12 @@ namespace braid::model {
 
 // Makes `buffer` large enough to decode `rows`; with room to spare, so that growth is rare.
 inline void fit_decode(Buffer& buffer, const ops::AttentionShape& shape,
-                       std::span<const ops::AttentionDecode::Row> rows) {
+                       const Mirror<ops::AttentionDecode::Row>& rows, Stream& stream) {
   std::int64_t longest = 1;
   for (const auto& row : rows) longest = std::max<std::int64_t>(longest, row.context);
   const auto count = static_cast<std::int64_t>(rows.size());
   const std::size_t bytes = ops::AttentionDecode::scratch_bytes(shape, count, longest);
-  if (buffer.size() < bytes) buffer = Buffer(bytes + bytes / 2);
+  if (buffer.size() < bytes) buffer = stream.allocate(bytes + bytes / 2);
 }
 
 }  // namespace braid::model

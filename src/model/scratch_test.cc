@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "ops/reference/fixture.h"
+
 namespace braid::model {
 namespace {
 
@@ -10,15 +12,16 @@ using Row = ops::AttentionDecode::Row;
 
 TEST(DecodeScratch, HoldsWhatTheLongestRowNeedsAndStaysWhenItSuffices) {
   const ops::AttentionShape shape{4, 1, 40, 32, 1.0f};
+  ops::reference::NoStream stream;
   Buffer buffer;
   const std::vector<Row> rows{{nullptr, 10}, {nullptr, 3000}};
-  fit_decode(buffer, shape, rows);
+  fit_decode(buffer, shape, rows, stream);
   EXPECT_GE(buffer.size(), ops::AttentionDecode::scratch_bytes(shape, 2, 3000));
   const std::byte* before = buffer.data();
-  fit_decode(buffer, shape, std::span(rows).first(1));
+  fit_decode(buffer, shape, std::span(rows).first(1), stream);
   EXPECT_EQ(buffer.data(), before);
   const std::vector<Row> more(9, Row{nullptr, 5000});
-  fit_decode(buffer, shape, more);
+  fit_decode(buffer, shape, more, stream);
   EXPECT_GE(buffer.size(), ops::AttentionDecode::scratch_bytes(shape, 9, 5000));
 }
 

@@ -38,10 +38,15 @@ std::string_view name_of(All2All backend) {
 }
 
 Result<std::unique_ptr<PrepareFinalize>> make_prepare(const LayerShape& shape, const ExpertParallel* parallel,
+                                                      const ops::Kernel<ops::Arrange>* arrange,
                                                       const ops::Kernel<ops::Combine>* combine, Stream& stream) {
+  if (parallel && !stream.unified()) {
+    return Error{ErrorCode::kUnimplemented, "experts can't be spread over ranks on device " +
+                 stream.capabilities().device + "; leave --enable-expert-parallel out or use --device cpu", "enable-expert-parallel"};
+  }
   if (!parallel) {
     return std::unique_ptr<PrepareFinalize>(
-        new PrepareLocal(shape.experts, shape.top_k, shape.shared, shape.max_tokens, combine, stream));
+        new PrepareLocal(shape.experts, shape.top_k, shape.shared, shape.max_tokens, arrange, combine, stream));
   }
   if (shape.top_k > kMaxTopK) {
     return Error{ErrorCode::kUnimplemented, "expert parallelism handles at most " + std::to_string(kMaxTopK) +

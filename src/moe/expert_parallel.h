@@ -42,8 +42,9 @@ struct LayerShape {
 };
 
 // Collective when `parallel` is given. Logs the backend, why, and the bytes of its buffers before it
-// allocates them.
+// allocates them. `arrange` is for a single rank only.
 Result<std::unique_ptr<PrepareFinalize>> make_prepare(const LayerShape& shape, const ExpertParallel* parallel,
+                                                      const ops::Kernel<ops::Arrange>* arrange,
                                                       const ops::Kernel<ops::Combine>* combine, Stream& stream);
 
 }  // namespace braid::moe

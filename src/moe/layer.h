@@ -28,38 +28,39 @@ struct Parts {
   const ops::Kernel<ops::GroupedMlp>* mlp_kernel = nullptr;
   const ops::Kernel<ops::Combine>* combine_kernel = nullptr;
   ops::PackedWeight gate;            // [experts, hidden], float32
-  std::vector<float> bias;           // [experts] or empty
+  Buffer bias;                       // [experts] float32, or empty
   Placement placement = Placement::linear(1, 1);
   std::vector<ops::PackedMlp> experts;  // one a local slot; those of empty slots are never used
   std::vector<ops::PackedMlp> shared;   // none or one
 };
 
-// Scratch of one step, shared by all layers.
+// Scratch of one step, shared by all layers, where kernels work on it.
 struct Workspace {
-  Workspace(const LayerShape& shape, std::int64_t max_inter, std::unique_ptr<PrepareFinalize> prepare);
+  Workspace(const LayerShape& shape, std::int64_t max_inter, std::unique_ptr<PrepareFinalize> prepare, Stream& stream);
 
   // Rows of results and scratch for `rows` rows; grows, and stays.
   Matrix<float> results(std::int64_t rows);
 
   const LayerShape shape;
   const std::int64_t max_inter;
+  Stream& stream;
   std::unique_ptr<PrepareFinalize> prepare;
-  std::vector<float> logits;
-  std::vector<std::int32_t> ids;
-  std::vector<float> weights;
-  std::vector<std::int32_t> row_token;  // those of the experts, then the shared expert's
-  std::vector<ops::MlpGroup> groups;
+  Buffer logits;   // [tokens, experts] float32
+  Buffer ids;      // [tokens, top_k] int32
+  Buffer weights;  // [tokens, top_k] float32
+  std::vector<const ops::PackedMlp*> groups;
   Buffer rows;
   Buffer scratch;
   Buffer shared_rows;  // the shared expert's, where tokens travel
-  std::vector<std::int32_t> own_rows;  // 0, 1, 2, ...
-  std::vector<float> ones;
+  Buffer own_rows;     // int32: 0, 1, 2, ...
+  Buffer ones;         // float32
 };
 
 class Layer {
  public:
   explicit Layer(Parts parts) : parts_(std::move(parts)), slot_rows_(parts_.experts.size()) {}
 
+  // What the router said; where kernels read it.
   struct Observed {
     Matrix<const float> logits;
     std::span<const std::int32_t> ids;
@@ -76,13 +77,13 @@ class Layer {
   std::span<ops::PackedMlp> slots() { return parts_.experts; }
   // From the next forward() on. It has as many slots as the one before.
   void apply(Placement placement);
-  // Rows that each local slot has computed since the start.
+  // Rows that each local slot has computed since the start; counted where tokens travel.
   std::span<const std::int64_t> slot_rows() const { return slot_rows_; }
   std::size_t bytes() const;
 
  private:
   Status run_chunk(const Activations& x, const Routing& routing, Matrix<float> hidden, Workspace& w, Stream& stream);
-  std::int64_t gather_groups(const Dispatched& dispatched, std::int64_t own_tokens, Workspace& w);
+  void gather_groups(const Dispatched& dispatched, Workspace& w);
   void run_shared(const Activations& x, Workspace& w, Stream& stream) const;
   void add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const;
 

@@ -20,13 +20,13 @@ class PrepareLocalTest : public testing::Test {
 TEST_F(PrepareLocalTest, SortsTokensByExpertAndKnowsTheWayBack) {
   const std::vector<std::int32_t> ids{2, 0, 0, 3, 2, 3};  // three tokens, two choices each
   const std::vector<float> weights{1, 10, 100, 1000, 1, 1};
-  PrepareLocal prepare(4, 2, false, 8, &ops::reference::kCombine, stream_);
+  PrepareLocal prepare(4, 2, false, 8, &ops::reference::kArrange, &ops::reference::kCombine, stream_);
   ASSERT_TRUE(prepare.send({}, {3, 2, ids.data(), weights.data()}, 0).ok());
   const Dispatched d = prepare.receive().value();
   EXPECT_THAT(d.offsets, ElementsAre(0, 2, 2, 4, 6));
   EXPECT_THAT(d.row_token, ElementsAre(0, 1, 0, 2, 1, 2));
   const std::vector<float> results{1, 2, 3, 4, 5, 6};
-  ASSERT_TRUE(prepare.send_back({results.data(), 6, 1}, -1).ok());
+  ASSERT_TRUE(prepare.send_back({results.data(), 6, 1}).ok());
   std::vector<float> hidden{0.5f, 0, 0};
   ASSERT_TRUE(prepare.collect({hidden.data(), 3, 1}).ok());
   EXPECT_THAT(hidden, ElementsAre(0.5f + 3 + 10 * 1, 100 * 2 + 1000 * 5, 4 + 6));
@@ -35,18 +35,18 @@ TEST_F(PrepareLocalTest, SortsTokensByExpertAndKnowsTheWayBack) {
 TEST_F(PrepareLocalTest, AddsTheSharedExpertLast) {
   const std::vector<std::int32_t> ids{1, 0};
   const std::vector<float> weights{2, 3};
-  PrepareLocal prepare(2, 1, true, 8, &ops::reference::kCombine, stream_);
+  PrepareLocal prepare(2, 1, true, 8, &ops::reference::kArrange, &ops::reference::kCombine, stream_);
   ASSERT_TRUE(prepare.send({}, {2, 1, ids.data(), weights.data()}, 0).ok());
   ASSERT_TRUE(prepare.receive().ok());
   const std::vector<float> results{1, 10, 100, 1000};
-  ASSERT_TRUE(prepare.send_back({results.data(), 4, 1}, 2).ok());
+  ASSERT_TRUE(prepare.send_back({results.data(), 4, 1}).ok());
   std::vector<float> hidden{0, 0};
   ASSERT_TRUE(prepare.collect({hidden.data(), 2, 1}).ok());
   EXPECT_THAT(hidden, ElementsAre(20 + 100, 3 + 1000));
 }
 
 TEST_F(PrepareLocalTest, TakesAnEmptyStep) {
-  PrepareLocal prepare(4, 2, false, 8, &ops::reference::kCombine, stream_);
+  PrepareLocal prepare(4, 2, false, 8, &ops::reference::kArrange, &ops::reference::kCombine, stream_);
   ASSERT_TRUE(prepare.send({}, {0, 2, nullptr, nullptr}, 0).ok());
   EXPECT_TRUE(prepare.receive()->row_token.empty());
   EXPECT_EQ(prepare.receive()->offsets.back(), 0);

@@ -19,7 +19,7 @@
 namespace braid::moe {
 
 // Which experts each token goes to, and with what weight. ids and weights are [tokens, top_k];
-// they stay valid until collect().
+// they lie where kernels read them and stay valid until collect().
 struct Routing {
   std::int64_t tokens = 0;
   int top_k = 0;
@@ -29,7 +29,8 @@ struct Routing {
 };
 
 // Rows sorted by local slot ("ragged" format): slot s owns rows [offsets[s], offsets[s + 1]); row r
-// is row row_token[r] of x. Valid until send_back().
+// is row row_token[r] of x. When local() and there is a shared expert, it is one more slot, of all
+// tokens. Where kernels read them; the host too unless local(). Valid until send_back().
 struct Dispatched {
   Activations x;
   std::span<const std::int32_t> offsets;    // [local slots + 1]
@@ -48,16 +49,15 @@ class PrepareFinalize {
   virtual std::string_view name() const = 0;
   // Most tokens of one send(); a layer splits what is more into chunks, all ranks equally many.
   virtual std::int64_t max_tokens() const = 0;
-  // Nothing travels: receive() gives back what send() got, so the shared expert may be one more
-  // group of it.
+  // Nothing travels: receive() gives back what send() got, so the shared expert is one more slot of
+  // it.
   virtual bool local() const = 0;
   virtual Traffic traffic() const = 0;
 
   virtual Status send(const Activations& x, const Routing& routing, int layer) = 0;
   virtual Result<Dispatched> receive() = 0;
-  // results [rows, hidden], one row per row of Dispatched; valid until collect(). When local() the
-  // shared expert's rows, one a token, follow from row `shared_first` on (-1: there are none).
-  virtual Status send_back(Matrix<const float> results, std::int64_t shared_first) = 0;
+  // results [rows, hidden], one row per row of Dispatched; valid until collect().
+  virtual Status send_back(Matrix<const float> results) = 0;
   // hidden[t] += sum over choices of weight * result, in the order of choices where the backend can.
   virtual Status collect(Matrix<float> hidden) = 0;
 };

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// PrepareFinalize of a single rank: a counting sort of (token, expert) pairs; tokens keep their
-// order inside an expert. Nothing moves.
+// PrepareFinalize of a single rank: (token, expert) pairs are sorted by expert (ops::Arrange), and
+// nothing moves.
 #pragma once
-
-#include <vector>
 
 #include "moe/prepare.h"
 #include "ops/kernel.h"
@@ -13,8 +11,8 @@ namespace braid::moe {
 
 class PrepareLocal final : public PrepareFinalize {
  public:
-  // `shared`: every send_back() brings the shared expert's rows. `combine` and `stream` outlive it.
-  PrepareLocal(int experts, int top_k, bool shared, std::int64_t max_tokens,
+  // `shared`: the layers have a shared expert. Kernels and `stream` outlive it.
+  PrepareLocal(int experts, int top_k, bool shared, std::int64_t max_tokens, const ops::Kernel<ops::Arrange>* arrange,
                const ops::Kernel<ops::Combine>* combine, Stream& stream);
 
   std::string_view name() const override { return "local"; }
@@ -23,22 +21,20 @@ class PrepareLocal final : public PrepareFinalize {
   Traffic traffic() const override { return {}; }
   Status send(const Activations& x, const Routing& routing, int layer) override;
   Result<Dispatched> receive() override;
-  Status send_back(Matrix<const float> results, std::int64_t shared_first) override;
+  Status send_back(Matrix<const float> results) override;
   Status collect(Matrix<float> hidden) override;
 
  private:
   const std::int64_t max_tokens_;
-  const int per_token_;  // results that a token gets: top_k, and one of the shared expert
-  const ops::Kernel<ops::Combine>* combine_;
+  const int experts_;
+  const bool shared_;
+  const ops::Kernel<ops::Arrange>* const arrange_;
+  const ops::Kernel<ops::Combine>* const combine_;
   Stream& stream_;
+  Buffer offsets_, row_token_, slots_, weights_;
   Activations x_;
-  Routing routing_;
+  ops::Arrange::Args sorted_;
   Matrix<const float> results_;
-  std::vector<std::int32_t> offsets_;
-  std::vector<std::int32_t> cursor_;
-  std::vector<std::int32_t> row_token_;
-  std::vector<std::int32_t> slots_;  // [tokens, per_token]: result row of each choice
-  std::vector<float> weights_;       // [tokens, per_token]
 };
 
 }  // namespace braid::moe

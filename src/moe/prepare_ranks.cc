@@ -173,8 +173,7 @@ void PrepareRanks::place(Arrived& from, std::int32_t x_row, const Ticket& t) {
   if (!options_.deterministic) end_row(t.first_return);
 }
 
-Status PrepareRanks::send_back(Matrix<const float> results, std::int64_t shared_first) {
-  CHECK(shared_first < 0, "the shared expert's rows stay on their rank");
+Status PrepareRanks::send_back(Matrix<const float> results) {
   for (int step = 1; step <= options_.ranks; ++step) {
     const int to = (window_->rank() + step) % options_.ranks;
     RETURN_IF_ERROR(return_rows(to, results));

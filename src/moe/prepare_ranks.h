@@ -73,7 +73,7 @@ class PrepareRanks final : public PrepareFinalize {
   Traffic traffic() const override { return traffic_; }
   Status send(const Activations& x, const Routing& routing, int layer) override;
   Result<Dispatched> receive() override;
-  Status send_back(Matrix<const float> results, std::int64_t shared_first) override;
+  Status send_back(Matrix<const float> results) override;
   Status collect(Matrix<float> hidden) override;
 
  private:

@@ -8,9 +8,10 @@
 // position.
 #pragma once
 
-#include <span>
+#include <bit>
 
 #include "ops/kernel.h"
+#include "tensor/staging.h"
 
 namespace braid::ops {
 
@@ -51,13 +52,17 @@ struct AttentionDecode {
     Rows k;
     Rows v;
     int block_size = 16;
-    std::span<const Row> rows;
+    Mirror<Row> rows;  // tables where kernels read them
     Activations out;  // [rows, heads * v_dim], dtype of q
     std::byte* scratch = nullptr;  // >= scratch_bytes()
   };
   static constexpr int kSplit = 256;
+  // For contexts of at most `longest` keys, as a power of two: it seldom changes from step to step.
+  static std::int64_t most_splits(std::int64_t longest) {
+    return static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>((longest + kSplit - 1) / kSplit)));
+  }
   static std::size_t scratch_bytes(const AttentionShape& s, std::int64_t rows, std::int64_t longest) {
-    const std::int64_t splits = (longest + kSplit - 1) / kSplit;
+    const std::int64_t splits = most_splits(longest);
     return static_cast<std::size_t>(rows * splits * s.heads * (s.v_dim + 16)) * sizeof(float) + 4096;
   }
   using Prepare = std::nullptr_t;
@@ -88,7 +93,7 @@ struct AttentionPrefill {
     Rows k;
     Rows v;
     int block_size = 16;
-    std::span<const Sequence> sequences;
+    Mirror<Sequence> sequences;
     Activations out;  // [rows, heads * v_dim], dtype of q; written when last_segment
     float* state = nullptr;  // [rows, heads, v_dim + 2] floats: output, max, sum
     bool first_segment = true;

@@ -22,8 +22,10 @@ struct KernelLists {
   std::span<const Kernel<RmsNorm>> rms_norm;
   std::span<const Kernel<MlaStore>> mla_store;
   std::span<const Kernel<MlaQuery>> mla_query;
+  std::span<const Kernel<MlaGather>> mla_gather;
   std::span<const Kernel<GqaPrepare>> gqa_prepare;
   std::span<const Kernel<Route>> route;
+  std::span<const Kernel<Arrange>> arrange;
   std::span<const Kernel<Combine>> combine;
 };
 
@@ -38,8 +40,10 @@ void for_each_list(const KernelLists& lists, Visit visit) {
   visit(lists.rms_norm);
   visit(lists.mla_store);
   visit(lists.mla_query);
+  visit(lists.mla_gather);
   visit(lists.gqa_prepare);
   visit(lists.route);
+  visit(lists.arrange);
   visit(lists.combine);
 }
 

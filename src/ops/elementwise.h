@@ -92,6 +92,26 @@ struct MlaQuery {
   using Prepare = std::nullptr_t;
 };
 
+// Latent rows of keys, from the cache to where they are expanded: row r of `latent` becomes cache row
+// rows[r], [kv_lora | rope], and its rope part also goes to keys.row(r) + h * key_head_stride for every
+// head h.
+struct MlaGather {
+  static constexpr const char* kName = "mla_gather";
+  struct Problem {
+    DType cache = DType::kBF16;
+  };
+  struct Args {
+    Activations cache;                   // [cache rows, kv_lora + rope]
+    const std::int32_t* rows = nullptr;  // [keys]
+    Activations latent;                  // [keys, kv_lora + rope], dtype of the cache
+    Activations keys;                    // the first head's rope columns on, dtype of the cache
+    int heads = 0;
+    std::int64_t key_head_stride = 0;    // elements
+    int rope_dim = 0;
+  };
+  using Prepare = std::nullptr_t;
+};
+
 // Grouped-query attention: row t of qkv is [heads * dim | kv_heads * dim | kv_heads * dim].
 // Optional per-head RMSNorm of q and k (before the rotation), rotation of the first rope.dim
 // elements, q to `q`, k and v to cache row slots[t] laid out [kv_heads * dim of k | same of v].

@@ -23,12 +23,6 @@ struct PackedMlp {
   std::size_t bytes() const { return gate_up.bytes() + down.bytes(); }
 };
 
-struct MlpGroup {
-  const PackedMlp* weights = nullptr;
-  std::int64_t first_row = 0;
-  std::int64_t rows = 0;  // 0 is allowed
-};
-
 struct GroupedMlp {
   static constexpr const char* kName = "grouped_mlp";
 
@@ -41,9 +35,11 @@ struct GroupedMlp {
 
   struct Args {
     Activations x;                          // [tokens, hidden]
-    std::span<const MlpGroup> groups;       // disjoint row ranges covering [0, rows)
+    std::span<const PackedMlp* const> groups;  // weights, those of groups without rows may be empty
+    // [groups + 1]: group g owns rows [offsets[g], offsets[g + 1]), offsets[0] = 0. Read by kernels only.
+    const std::int32_t* offsets = nullptr;
     const std::int32_t* row_token = nullptr;  // [rows] token of each grouped row; null: row i = token i
-    Matrix<float> out;                      // [rows, hidden]
+    Matrix<float> out;                      // [rows, hidden], rows = offsets[groups]
     std::byte* scratch = nullptr;           // >= scratch_bytes(rows, largest inter)
   };
   static std::size_t scratch_bytes(std::int64_t rows, std::int64_t inter) {

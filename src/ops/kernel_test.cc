@@ -58,7 +58,7 @@ TEST(CheckForced, NamesWhatThereIsWhenAKernelOrAnOperationIsUnknown) {
   const auto message = [](const char* entry) { return check_forced(reference::lists(), {entry}).error().message; };
   EXPECT_EQ(message("fast"), "--kernel fast: there is no kernel 'fast'; there are reference");
   EXPECT_EQ(message("combine=fast"), "--kernel combine=fast: there is no kernel 'fast'; there are reference");
-  EXPECT_NE(message("combin=fast").find("no operation 'combin'; there are attention_decode"), std::string::npos);
+  EXPECT_NE(message("combin=fast").find("no operation 'combin'; there are arrange, attention_decode"), std::string::npos);
 }
 
 TEST(Reference, ListsEveryOperation) {

@@ -15,8 +15,10 @@ extern const Kernel<Embed> kEmbed;
 extern const Kernel<RmsNorm> kRmsNorm;
 extern const Kernel<MlaStore> kMlaStore;
 extern const Kernel<MlaQuery> kMlaQuery;
+extern const Kernel<MlaGather> kMlaGather;
 extern const Kernel<GqaPrepare> kGqaPrepare;
 extern const Kernel<Route> kRoute;
+extern const Kernel<Arrange> kArrange;
 extern const Kernel<Combine> kCombine;
 
 // The lists with nothing but the reference.

@@ -39,6 +39,33 @@ struct Route {
   using Prepare = std::nullptr_t;
 };
 
+// A stable counting sort of (token, choice) pairs by expert: expert e owns rows [offsets[e],
+// offsets[e + 1]), tokens in order, and choice j of token t is row slots[t, j]. With `shared` one more
+// group follows, of all tokens with weight 1, and every token has one more slot.
+struct Arrange {
+  static constexpr const char* kName = "arrange";
+  struct Problem {
+    int experts = 0;
+    int top_k = 0;
+  };
+  struct Args {
+    std::int64_t tokens = 0;
+    int experts = 0;
+    int top_k = 0;
+    bool shared = false;
+    const std::int32_t* ids = nullptr;    // [tokens, top_k]
+    const float* weights = nullptr;       // [tokens, top_k]
+    std::int32_t* offsets = nullptr;      // [experts + 1], + 1 with shared
+    std::int32_t* row_token = nullptr;    // [rows()] the token of each row
+    std::int32_t* slots = nullptr;        // [tokens, per_token()]
+    float* slot_weights = nullptr;        // [tokens, per_token()]
+
+    int per_token() const { return top_k + (shared ? 1 : 0); }
+    std::int64_t rows() const { return tokens * per_token(); }
+  };
+  using Prepare = std::nullptr_t;
+};
+
 // out[to(t)] += sum over j of weights[t, j] * rows[slots[t, j]], in the order of j, for t < count.
 // Result t has per_token entries, or with `starts` those from starts[t] to starts[t + 1].
 struct Combine {

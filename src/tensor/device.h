@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,10 @@ class Stream {
   // Either side may be memory for kernels or of the host. Memory of the host that is not from
   // allocate_host() may be changed again when this returns.
   virtual void copy(void* to, const void* from, std::size_t bytes);
+  // Runs `work`, which only enqueues kernels, the same ones with the same arguments whenever `key` is the
+  // same and no memory was allocated since. The second time they may be recorded, and from then on
+  // replayed without `work`.
+  virtual Status repeat(std::uint64_t key, const std::function<Status()>& work) { return work(); }
   // Returns when everything before is done; the error of what failed since the last wait.
   virtual Status wait() { return {}; }
   // Bytes of memory for kernels that could be taken now; -1: what the host has.

@@ -26,6 +26,10 @@ const void* Staging::put_bytes(const void* from, std::size_t bytes) {
   return device_.data() + at;
 }
 
+void Staging::replace_bytes(const void* place, const void* from, std::size_t bytes) {
+  if (host_.size() > 0 && bytes > 0) std::memcpy(host_.data() + (static_cast<const std::byte*>(place) - device_.data()), from, bytes);
+}
+
 void Staging::send() {
   if (used_ > 0) stream_.copy(device_.data(), host_.data(), used_);
 }

@@ -4,6 +4,7 @@
 // reach at full speed; where memory is shared nothing is copied. Thread rules: those of the stream.
 #pragma once
 
+#include <concepts>
 #include <cstring>
 #include <span>
 
@@ -20,8 +21,10 @@ struct Mirror {
 
   Mirror() = default;
   Mirror(const T* h, const T* d, std::size_t n) : host(h), device(d), count(n) {}
-  Mirror(std::span<const T> both) : host(both.data()), device(both.data()), count(both.size()) {}
-  Mirror(const std::vector<T>& both) : Mirror(std::span<const T>(both)) {}
+  // The same array for both: where memory is shared.
+  template <class Array>
+    requires(std::convertible_to<Array, std::span<const T>> && !std::same_as<std::remove_cvref_t<Array>, Mirror>)
+  Mirror(Array&& both) : Mirror(std::span<const T>(both).data(), std::span<const T>(both).data(), std::span<const T>(both).size()) {}
 
   std::size_t size() const { return count; }
   bool empty() const { return count == 0; }
@@ -38,11 +41,17 @@ class Staging {
   // A new step, of at most `bytes` in all with 16 for each array; what the last one put is void, and
   // its kernels are done.
   void begin(std::size_t bytes);
-  // The array must stay as it is until the step's kernels are done.
+  // The array must stay as it is until the step's kernels are done, also when the vector that holds it
+  // moves.
   template <class T>
   Mirror<T> put(std::span<const T> values) {
     if (stream_.unified()) return values;
     return {values.data(), static_cast<const T*>(put_bytes(values.data(), values.size_bytes())), values.size()};
+  }
+  // Replaces what was put there, before send().
+  template <class T>
+  void replace(const Mirror<T>& place, std::span<const T> values) {
+    if (!stream_.unified()) replace_bytes(place.device, values.data(), values.size_bytes());
   }
   // Everything put since begin(), on its way; before the first kernel that reads it.
   void send();
@@ -50,6 +59,7 @@ class Staging {
  private:
   // Where kernels will find a copy of the bytes.
   const void* put_bytes(const void* from, std::size_t bytes);
+  void replace_bytes(const void* place, const void* from, std::size_t bytes);
 
   Stream& stream_;
   Buffer host_, device_;

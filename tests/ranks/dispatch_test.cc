@@ -100,7 +100,7 @@ void check_rank(const Case& c, const Mode& mode, fabric::Bootstrap& bootstrap) {
     const auto dispatched = prepare.receive();
     ASSERT_TRUE(dispatched.ok()) << dispatched.error().message;
     run_experts(placement, bootstrap.rank(), *dispatched, c.hidden, results);
-    ASSERT_TRUE(prepare.send_back({results.data(), static_cast<std::int64_t>(dispatched->row_token.size()), c.hidden}, -1).ok());
+    ASSERT_TRUE(prepare.send_back({results.data(), static_cast<std::int64_t>(dispatched->row_token.size()), c.hidden}).ok());
     std::vector<float> hidden(tokens.x.size(), 1.0f);
     const Status status = prepare.collect({hidden.data(), count, c.hidden});
     ASSERT_TRUE(status.ok()) << status.error().message;

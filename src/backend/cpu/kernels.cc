@@ -29,8 +29,10 @@ Lists make_lists() {
   all.lists.rms_norm = all.rows.rms_norm;
   all.lists.mla_store = all.rows.mla_store;
   all.lists.mla_query = all.rows.mla_query;
+  all.lists.mla_gather = all.rows.mla_gather;
   all.lists.gqa_prepare = all.rows.gqa_prepare;
   all.lists.route = all.rows.route;
+  all.lists.arrange = all.rows.arrange;
   all.lists.combine = all.rows.combine;
   return all;
 }

@@ -43,14 +43,14 @@ void one_row(const PackedMlp& mlp, Values x, float* out) {
 }
 
 void grouped_mlp(const GroupedMlp::Args& a, Stream&) {
-  for (const MlpGroup& group : a.groups) {
-    for (std::int64_t r = group.first_row; r < group.first_row + group.rows; ++r) {
-      Values x(static_cast<std::size_t>(group.weights->hidden));
+  for (std::size_t g = 0; g < a.groups.size(); ++g) {
+    for (std::int64_t r = a.offsets[g]; r < a.offsets[g + 1]; ++r) {
+      Values x(static_cast<std::size_t>(a.groups[g]->hidden));
       const std::int64_t token = a.row_token ? a.row_token[r] : r;
       for (std::size_t k = 0; k < x.size(); ++k) {
         x[k] = load(a.x.row(token), a.x.dtype, static_cast<std::int64_t>(k));
       }
-      one_row(*group.weights, std::move(x), a.out.row(r));
+      one_row(*a.groups[g], std::move(x), a.out.row(r));
     }
   }
 }

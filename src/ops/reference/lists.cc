@@ -21,8 +21,10 @@ const KernelLists& lists() {
       .rms_norm = only(kRmsNorm),
       .mla_store = only(kMlaStore),
       .mla_query = only(kMlaQuery),
+      .mla_gather = only(kMlaGather),
       .gqa_prepare = only(kGqaPrepare),
       .route = only(kRoute),
+      .arrange = only(kArrange),
       .combine = only(kCombine),
   };
   return lists;

@@ -97,9 +97,10 @@ TEST(GroupedMlp, GatesAndProjectsTheRowsOfEachGroup) {
   const auto ten = kGroupedMlp.prepare(
       weight(gate, 1, 2), weight(up, 1, 2), weight(down2, 2, 1), problem, stream);
   std::vector<float> x = {1, 2, 0, 5}, out(6, -1);
-  const MlpGroup groups[] = {{&one, 0, 1}, {&one, 1, 0}, {&ten, 1, 2}};
+  const PackedMlp* groups[] = {&one, &one, &ten};
+  const std::int32_t offsets[] = {0, 1, 1, 3};
   const std::int32_t tokens[] = {0, 1, 0};
-  kGroupedMlp.run({f32(x, 2, 2), groups, tokens, {out.data(), 3, 2}, nullptr}, stream);
+  kGroupedMlp.run({f32(x, 2, 2), groups, offsets, tokens, {out.data(), 3, 2}, nullptr}, stream);
   const float act = 2 / (1 + std::exp(-1.0f));  // silu(1) * 2
   EXPECT_NEAR(out[0], act, 1e-6);
   EXPECT_NEAR(out[1], 2 * act, 1e-6);

@@ -58,6 +58,17 @@ void mla_query(const MlaQuery::Args& a, Stream&) {
   }
 }
 
+void mla_gather(const MlaGather::Args& a, Stream&) {
+  for (std::int64_t r = 0; r < a.latent.rows; ++r) {
+    const std::int64_t lora = a.latent.cols - a.rope_dim;
+    for (std::int64_t c = 0; c < a.latent.cols; ++c) {
+      const float value = load(a.cache.row(a.rows[r]), a.cache.dtype, c);
+      store(a.latent.row(r), a.latent.dtype, c, value);
+      for (int h = 0; c >= lora && h < a.heads; ++h) store(a.keys.row(r), a.keys.dtype, h * a.key_head_stride + c - lora, value);
+    }
+  }
+}
+
 void gqa_prepare(const GqaPrepare::Args& a, Stream&) {
   for (std::int64_t t = 0; t < a.qkv.rows; ++t) {
     Values x(a.qkv.row(t), a.qkv.row(t) + (a.heads + 2 * a.kv_heads) * a.dim);
@@ -78,6 +89,8 @@ extern const Kernel<MlaStore> kMlaStore{
     "reference", 0, always<MlaStore::Problem>, mla_store, nullptr};
 extern const Kernel<MlaQuery> kMlaQuery{
     "reference", 0, always<MlaQuery::Problem>, mla_query, nullptr};
+extern const Kernel<MlaGather> kMlaGather{
+    "reference", 0, always<MlaGather::Problem>, mla_gather, nullptr};
 extern const Kernel<GqaPrepare> kGqaPrepare{
     "reference", 0, always<GqaPrepare::Problem>, gqa_prepare, nullptr};
 

@@ -72,6 +72,28 @@ void route(const Route::Args& a, Stream&) {
   }
 }
 
+void arrange(const Arrange::Args& a, Stream&) {
+  const std::int64_t pairs = a.tokens * a.top_k;
+  std::fill(a.offsets, a.offsets + a.experts + 1, 0);
+  for (std::int64_t i = 0; i < pairs; ++i) ++a.offsets[a.ids[i] + 1];
+  for (int e = 0; e < a.experts; ++e) a.offsets[e + 1] += a.offsets[e];
+  std::vector<std::int32_t> next(a.offsets, a.offsets + a.experts);
+  for (std::int64_t i = 0; i < pairs; ++i) {
+    const std::int64_t token = i / a.top_k, slot = token * a.per_token() + i % a.top_k;
+    a.slots[slot] = next[static_cast<std::size_t>(a.ids[i])]++;
+    a.slot_weights[slot] = a.weights[i];
+    a.row_token[a.slots[slot]] = static_cast<std::int32_t>(token);
+  }
+  if (!a.shared) return;
+  a.offsets[a.experts + 1] = static_cast<std::int32_t>(pairs + a.tokens);
+  for (std::int64_t t = 0; t < a.tokens; ++t) {
+    const std::int64_t slot = t * a.per_token() + a.top_k;
+    a.slots[slot] = static_cast<std::int32_t>(pairs + t);
+    a.slot_weights[slot] = 1.0f;
+    a.row_token[pairs + t] = static_cast<std::int32_t>(t);
+  }
+}
+
 void combine(const Combine::Args& a, Stream&) {
   for (std::int64_t t = 0; t < a.results(); ++t) {
     float* out = a.to(t);
@@ -86,6 +108,7 @@ void combine(const Combine::Args& a, Stream&) {
 }  // namespace
 
 extern const Kernel<Route> kRoute{"reference", 0, always<Route::Problem>, route, nullptr};
+extern const Kernel<Arrange> kArrange{"reference", 0, always<Arrange::Problem>, arrange, nullptr};
 extern const Kernel<Combine> kCombine{"reference", 0, always<Combine::Problem>, combine, nullptr};
 
 }  // namespace braid::ops::reference

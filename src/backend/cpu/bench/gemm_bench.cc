@@ -86,12 +86,13 @@ struct Bench {
     }
     for (const std::int64_t tokens : {1, 8, 64, 512}) {
       const std::int64_t rows = tokens * top;
-      std::vector<ops::MlpGroup> groups;
+      std::vector<const ops::PackedMlp*> groups;
+      std::vector<std::int32_t> offsets{0};
       const std::int64_t used = std::min<std::int64_t>(rows, experts);
       bytes = 0;
       for (std::int64_t e = 0; e < used; ++e) {
-        const std::int64_t first = rows * e / used;
-        groups.push_back({&packed[static_cast<std::size_t>(e)], first, rows * (e + 1) / used - first});
+        groups.push_back(&packed[static_cast<std::size_t>(e)]);
+        offsets.push_back(static_cast<std::int32_t>(rows * (e + 1) / used));
         bytes += static_cast<double>(packed[0].bytes());
       }
       std::vector<std::int32_t> token;
@@ -100,7 +101,7 @@ struct Bench {
       Buffer y(static_cast<std::size_t>(rows * hidden) * 4);
       Buffer scratch(ops::GroupedMlp::scratch_bytes(rows, inter));
       const double s = time_of([&] {
-        kernel.run({{x.data(), DType::kBF16, tokens, hidden, hidden}, groups, token.data(),
+        kernel.run({{x.data(), DType::kBF16, tokens, hidden, hidden}, groups, offsets.data(), token.data(),
                     {y.as<float>(), rows, hidden}, scratch.data()}, stream);
       });
       const bool cached = bytes < (16 << 20);

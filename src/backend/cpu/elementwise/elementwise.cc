@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/elementwise/elementwise.h"
 
+#include <cstring>
+
 #include "backend/cpu/elementwise/rows.h"
 #include "backend/cpu/simd/tier.h"
 #include "backend/cpu/stream.h"
@@ -93,6 +95,19 @@ void mla_query(const ops::MlaQuery::Args& a, braid::Stream& s) {
                       }
                     }
                   });
+}
+
+void mla_gather(const ops::MlaGather::Args& a, braid::Stream& s) {
+  const std::size_t unit = size_of(a.cache.dtype), row = static_cast<std::size_t>(a.latent.cols) * unit;
+  const std::size_t rope = static_cast<std::size_t>(a.rope_dim) * unit;
+  const double cost = 10.0 + 5.0 * a.heads;
+  stream(s).split(a.latent.rows, cost, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      const std::byte* from = a.cache.row(a.rows[r]);
+      std::memcpy(a.latent.row(r), from, row);
+      for (int h = 0; h < a.heads; ++h) std::memcpy(element(a.keys, r, h * a.key_head_stride), from + (row - rope), rope);
+    }
+  });
 }
 
 template <const RowKernels& K>
@@ -200,10 +215,13 @@ ElementwiseKernels elementwise_kernels() {
                          {reference::kRmsNorm},
                          {reference::kMlaStore},
                          {reference::kMlaQuery},
+                         {reference::kMlaGather},
                          {reference::kGqaPrepare},
                          {reference::kRoute},
+                         {reference::kArrange},
                          {reference::kCombine}};
   add<kScalar, kScalarRows>(all);
+  all.mla_gather.push_back(entry<ops::MlaGather, kScalar>(mla_gather));
 #if defined(__x86_64__)
   add<kAvx2, kAvx2Rows>(all);
   add<kAvx512, kAvx512Rows>(all);

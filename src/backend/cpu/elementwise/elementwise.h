@@ -14,8 +14,10 @@ struct ElementwiseKernels {
   std::vector<ops::Kernel<ops::RmsNorm>> rms_norm;
   std::vector<ops::Kernel<ops::MlaStore>> mla_store;
   std::vector<ops::Kernel<ops::MlaQuery>> mla_query;
+  std::vector<ops::Kernel<ops::MlaGather>> mla_gather;
   std::vector<ops::Kernel<ops::GqaPrepare>> gqa_prepare;
   std::vector<ops::Kernel<ops::Route>> route;
+  std::vector<ops::Kernel<ops::Arrange>> arrange;
   std::vector<ops::Kernel<ops::Combine>> combine;
 };
 

@@ -247,7 +247,8 @@ TEST(LinearKernels, ARowIsTheSameInEveryBatchAndWithEveryWorkerCount) {
 struct Experts {
   std::vector<std::unique_ptr<Stored>> stored;
   std::vector<ops::PackedMlp> packed;
-  std::vector<ops::MlpGroup> groups;
+  std::vector<const ops::PackedMlp*> groups;
+  std::vector<std::int32_t> offsets{0};
   std::int64_t rows = 0;
 
   Experts(WeightFormat format, const ops::GroupedMlp::Problem& p,
@@ -261,8 +262,9 @@ struct Experts {
       packed.push_back(kernel.prepare(gate.weight, up.weight, down.weight, p, stream));
     }
     for (std::size_t e = 0; e < counts.size(); ++e) {
-      groups.push_back({&packed[e], rows, counts[e]});
+      groups.push_back(&packed[e]);
       rows += counts[e];
+      offsets.push_back(static_cast<std::int32_t>(rows));
     }
   }
 };
@@ -275,7 +277,7 @@ std::vector<float> run_mlp(const ops::Kernel<ops::GroupedMlp>& kernel, const Exp
   for (std::int64_t r = 0; r < experts.rows; ++r) tokens.push_back(static_cast<std::int32_t>(r * 5 % 11));
   TestRows out(DType::kF32, experts.rows, p.hidden);
   Buffer scratch(ops::GroupedMlp::scratch_bytes(experts.rows, p.inter));
-  kernel.run({x.view, experts.groups, tokens.data(), out.f32(), scratch.data()}, stream);
+  kernel.run({x.view, experts.groups, experts.offsets.data(), tokens.data(), out.f32(), scratch.data()}, stream);
   return out.values();
 }
 

@@ -4,6 +4,8 @@
 // phase two multiplies by down. Few rows: every worker takes a run of panels that costs as much as the
 // others'. Many: pieces of 4 panels and 64 rows are drawn from a counter.
 #include <algorithm>
+#include <span>
+#include <vector>
 
 #include "backend/cpu/gemm/gemm.h"
 #include "backend/cpu/gemm/kernel_list.h"
@@ -14,14 +16,20 @@ namespace braid::cpu {
 namespace {
 
 using ops::GroupedMlp;
-using ops::MlpGroup;
 using ops::PackedWeight;
 
 constexpr std::int64_t kRowChunk = 64;
 constexpr std::int64_t kPanelChunk = 4;
 
+struct MlpGroup {
+  const ops::PackedMlp* weights;
+  std::int64_t first_row;
+  std::int64_t rows;  // at least 1
+};
+
 struct Phase {
   const GroupedMlp::Args* args = nullptr;
+  std::span<const MlpGroup> groups;
   const MicroTier* gemm = nullptr;
   bool gate_up = false;
   KernelRows x;
@@ -69,15 +77,13 @@ std::int64_t panel_cost(const MlpGroup& g) { return 10 + 3 * g.rows; }
 void few_rows(const Phase& phase, Stream& stream) {
   std::int64_t cost = 0;
   std::int64_t k = 0;
-  for (const MlpGroup& g : phase.args->groups) {
-    if (g.rows == 0) continue;
+  for (const MlpGroup& g : phase.groups) {
     cost += panel_count(weight_of(phase, g)) * panel_cost(g);
     k = std::max(k, weight_of(phase, g).k);
   }
   stream.split(cost, static_cast<double>(k) / 10, [&](std::int64_t begin, std::int64_t end, int) {
     std::int64_t start = 0;
-    for (const MlpGroup& g : phase.args->groups) {
-      if (g.rows == 0) continue;
+    for (const MlpGroup& g : phase.groups) {
       const std::int64_t panels = panel_count(weight_of(phase, g)), each = panel_cost(g);
       const auto panel_at = [&](std::int64_t at) { return std::clamp<std::int64_t>((at - start + each - 1) / each, 0, panels); };
       const std::int64_t first = panel_at(begin), last = panel_at(end);
@@ -100,9 +106,9 @@ Pieces pieces_of(const Phase& phase, const MlpGroup& g) {
 
 void many_rows(const Phase& phase, Stream& stream) {
   std::int64_t tasks = 0;
-  for (const MlpGroup& g : phase.args->groups) tasks += pieces_of(phase, g).count();
+  for (const MlpGroup& g : phase.groups) tasks += pieces_of(phase, g).count();
   stream.queue(tasks, 1e4, [&](std::int64_t task, int) {
-    for (const MlpGroup& g : phase.args->groups) {
+    for (const MlpGroup& g : phase.groups) {
       const Pieces pieces = pieces_of(phase, g);
       if (task >= pieces.count()) {
         task -= pieces.count();
@@ -123,13 +129,13 @@ void many_rows(const Phase& phase, Stream& stream) {
 // The activations as rows of codes and scales, in the caller's scratch.
 void quantise(Phase& phase, const Micro& micro, std::int64_t inter, Stream& stream) {
   std::int64_t rows = 0;
-  for (const MlpGroup& g : phase.args->groups) rows = std::max(rows, g.first_row + g.rows);
+  for (const MlpGroup& g : phase.groups) rows = std::max(rows, g.first_row + g.rows);
   const std::int64_t stride = row_bytes(micro, inter);
   auto* codes = reinterpret_cast<unsigned char*>(
       stream.scratch(0, static_cast<std::size_t>(stride * rows)));
   const double ns = 20 + static_cast<double>(inter) / 16;
   stream.split(rows, ns, [&](std::int64_t begin, std::int64_t end, int) {
-    for (const MlpGroup& g : phase.args->groups) {
+    for (const MlpGroup& g : phase.groups) {
       const std::int64_t last = std::min(end, g.first_row + g.rows);
       for (std::int64_t r = std::max(begin, g.first_row); r < last; ++r) {
         micro.load_row(phase.act + r * phase.act_stride, true, g.weights->inter, codes + r * stride);
@@ -143,24 +149,25 @@ void quantise(Phase& phase, const Micro& micro, std::int64_t inter, Stream& stre
 template <const MicroTier& kGemm>
 void run(const GroupedMlp::Args& args, braid::Stream& s) {
   Stream& stream = cpu::stream(s);
-  std::int64_t rows = 0;
-  std::int64_t used = 0;
+  std::vector<MlpGroup> groups;
+  groups.reserve(args.groups.size());
   std::int64_t inter = 0;
-  const MlpGroup* any = nullptr;
-  for (const MlpGroup& g : args.groups) {
-    if (g.rows == 0) continue;
-    any = &g;
-    ++used;
-    rows += g.rows;
-    inter = std::max(inter, g.weights->inter);
+  for (std::size_t g = 0; g < args.groups.size(); ++g) {
+    const std::int64_t first = args.offsets[g], count = args.offsets[g + 1] - first;
+    if (count == 0) continue;
+    groups.push_back({args.groups[g], first, count});
+    inter = std::max(inter, args.groups[g]->inter);
   }
-  if (!any) return;
-  const Micro& micro = micro_of(kGemm, any->weights->gate_up.format);
+  if (groups.empty()) return;
+  const auto used = static_cast<std::int64_t>(groups.size());
+  const std::int64_t rows = args.offsets[args.groups.size()];
+  const Micro& micro = micro_of(kGemm, groups.front().weights->gate_up.format);
   Phase phase;
   phase.args = &args;
+  phase.groups = groups;
   phase.gemm = &kGemm;
   phase.gate_up = true;
-  phase.x = kernel_rows(micro, args.x, any->weights->hidden, 1, 0, stream);
+  phase.x = kernel_rows(micro, args.x, groups.front().weights->hidden, 1, 0, stream);
   const auto scratch = reinterpret_cast<std::uintptr_t>(args.scratch);
   phase.act = reinterpret_cast<unsigned char*>((scratch + 63) / 64 * 64);
   const bool halves = micro.x_bf16 || micro.x_int8;

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// A batch where kernels read it. Everything that they need to know of a step is put together once,
+// before the first layer, and travels in one piece (tensor/staging.h).
+#pragma once
+
+#include "kv/cache.h"
+#include "model/batch.h"
+#include "ops/attention.h"
+#include "tensor/staging.h"
+
+namespace braid::model {
+
+struct Step {
+  std::int64_t tokens = 0;
+  std::int64_t prefill_rows = 0;
+  std::int64_t most_tokens = 0;  // as in Batch
+  int block_size = 0;
+  Mirror<std::int32_t> token_ids, positions, slots;  // [tokens]
+  Mirror<std::int32_t> logit_rows;
+  Mirror<std::int32_t> sources;   // rows that a draft starts from
+  Mirror<std::int32_t> all_rows;  // {0, tokens}: one group of all
+  Mirror<ops::AttentionDecode::Row> decode;
+
+  std::int64_t decode_rows() const { return tokens - prefill_rows; }
+  // Steps of equal keys enqueue the same kernels with the same arguments; 0: no other step is like it.
+  std::uint64_t key = 0;
+  // Positions and slots of the decode rows.
+  const std::int32_t* decode_positions() const { return positions.device + prefill_rows; }
+};
+
+// Makes steps, each void when the next begins. What is as long as the batch lies before what grows with
+// contexts, so that arrays of decode steps keep their places.
+// An Attention::Workspace adds what its prefill needs:
+// plan(batch, step, stage) may put() more before send().
+class StepMaker {
+ public:
+  explicit StepMaker(Stream& stream) : staging_(stream) {}
+
+  // The batch and `sources` must stay as they are until the step's kernels are done.
+  Step begin(const Batch& batch, std::span<const std::int32_t> sources, int block_size);
+  // A chunk's block table, as long as its keys need.
+  const std::int32_t* table(const PrefillChunk& chunk);
+  Staging& staging() { return staging_; }
+  int block_size() const { return block_size_; }
+
+ private:
+  const std::int32_t* table(const std::int32_t* blocks, std::int32_t positions);
+  void fill_tables(const Batch& batch);
+
+  Staging staging_;
+  int block_size_ = 0;
+  std::int32_t all_rows_[2] = {0, 0};
+  std::vector<ops::AttentionDecode::Row> rows_;
+};
+
+}  // namespace braid::model
