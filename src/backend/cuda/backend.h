@@ -12,8 +12,16 @@
 namespace braid::cuda {
 
 // The stream of GPU `device`. The error is one line: what is wrong (no backend in this build, no
-// driver or an old one, no GPU, one that is too old, busy or full) and what to do.
+// driver or an old one, no GPU, one that is too old, busy or full) and what to do; its code is
+// kUnavailable when there is a GPU that can't be used.
 Result<std::unique_ptr<braid::Stream>> make_stream(int device = 0);
+
+// What the GPU could do at most.
+struct Peaks {
+  double flops = 0;      // bfloat16 on tensor cores, from clock and multiprocessors
+  double bandwidth = 0;  // bytes a second, measured by a copy inside its memory
+};
+Peaks measure_peaks(braid::Stream& stream);
 
 // Every kernel of this backend; which of them can run is their supports()' business.
 const ops::KernelLists& kernels();

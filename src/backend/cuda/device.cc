@@ -6,6 +6,7 @@ namespace {
 
 constexpr const char* kOrCpu = ", or use --device cpu";
 
+Error no_gpu(const std::string& message) { return {ErrorCode::kNotFound, message + kOrCpu, "device"}; }
 Error unavailable(const std::string& message) { return {ErrorCode::kUnavailable, message + kOrCpu, "device"}; }
 
 std::string version(int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); }
@@ -15,13 +16,13 @@ std::string mib(std::size_t bytes) { return std::to_string(bytes >> 20) + " MiB"
 Error no_gpus(cudaError_t code) {
   int driver = 0;
   cudaDriverGetVersion(&driver);
-  if (driver == 0) return unavailable("no NVIDIA driver was found (libcuda.so.1); install the GPU's driver, 580 or newer");
+  if (driver == 0) return no_gpu("no NVIDIA driver was found (libcuda.so.1); install the GPU's driver, 580 or newer");
   if (code == cudaErrorInsufficientDriver) {
     return unavailable("the NVIDIA driver is too old: it offers CUDA " + version(driver) + ", this program needs " +
                        version(CUDART_VERSION) + "; update the driver to 580 or newer");
   }
   if (code == cudaErrorNoDevice || code == cudaSuccess) {
-    return unavailable("the driver shows no GPU; look at nvidia-smi and CUDA_VISIBLE_DEVICES");
+    return no_gpu("the driver shows no GPU; look at nvidia-smi and CUDA_VISIBLE_DEVICES");
   }
   return unavailable(std::string("the GPU can't be opened: ") + cudaGetErrorString(code));
 }
@@ -52,7 +53,7 @@ Result<Gpu> open_gpu(int device) {
   const cudaError_t code = cudaGetDeviceCount(&count);
   if (code != cudaSuccess || count == 0) return no_gpus(code);
   if (device >= count) {
-    return unavailable("there is no GPU " + std::to_string(device) + ", only " + std::to_string(count));
+    return no_gpu("there is no GPU " + std::to_string(device) + ", only " + std::to_string(count));
   }
   cudaDeviceProp found{};
   if (const auto failed = cudaGetDeviceProperties(&found, device); failed != cudaSuccess) return no_gpus(failed);

@@ -24,6 +24,9 @@ Stream::Stream(const Gpu& gpu) : gpu_(gpu), capabilities_(capabilities_of(gpu)) 
 }
 
 Stream::~Stream() {
+  for (auto& [key, recording] : recordings_) {
+    if (recording.graph) cudaGraphExecDestroy(recording.graph);
+  }
   if (done_) cudaEventDestroy(done_);
   if (queue_) cudaStreamDestroy(queue_);
 }
@@ -34,9 +37,18 @@ void Stream::check(cudaError_t code, const char* what) {
   cudaGetLastError();
 }
 
+void Stream::use() const {
+  thread_local int current = -1;
+  if (current == gpu_.device) return;
+  cudaSetDevice(gpu_.device);
+  current = gpu_.device;
+}
+
 Buffer Stream::allocate(std::size_t bytes) {
+  use();
   void* data = nullptr;
   if (bytes == 0 || failed()) return {};
+  ++allocations_;
   const std::string what = "taking " + std::to_string(bytes >> 20) + " MiB";
   check(cudaMalloc(&data, bytes), what.c_str());
   if (!data) return {};
@@ -55,11 +67,38 @@ Buffer Stream::allocate_host(std::size_t bytes) {
 }
 
 void Stream::copy(void* to, const void* from, std::size_t bytes) {
+  use();
   if (bytes == 0 || failed()) return;
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, queue_), "copying memory");
 }
 
+Status Stream::repeat(std::uint64_t key, const std::function<Status()>& work) {
+  Recording& recording = recordings_[key];
+  if (recording.graph && recording.made_at == allocations_) {
+    if (!failed()) check(cudaGraphLaunch(recording.graph, queue_), "replaying a step");
+    return {};
+  }
+  if (recording.seen_at == allocations_ && !failed()) return record(recording, work);
+  const Status status = work();
+  recording.seen_at = allocations_;
+  return status;
+}
+
+Status Stream::record(Recording& recording, const std::function<Status()>& work) {
+  if (recording.graph) cudaGraphExecDestroy(std::exchange(recording.graph, nullptr));
+  check(cudaStreamBeginCapture(queue_, cudaStreamCaptureModeThreadLocal), "recording a step");
+  const Status status = work();
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamEndCapture(queue_, &graph), "recording a step");
+  if (status.ok() && !failed()) check(cudaGraphInstantiate(&recording.graph, graph, 0), "recording a step");
+  if (graph) cudaGraphDestroy(graph);
+  recording.made_at = allocations_;
+  if (recording.graph && !failed()) check(cudaGraphLaunch(recording.graph, queue_), "replaying a step");
+  return status;
+}
+
 Status Stream::wait() {
+  use();
   check(cudaEventRecord(done_, queue_), "recording an event");
   const auto deadline = std::chrono::steady_clock::now() + kLongestWait;
   while (!failed()) {

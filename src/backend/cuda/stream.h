@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The GPU's Stream: one CUDA stream, device and pinned memory, and the first error that a call met.
+// The GPU's Stream: one CUDA stream, device and pinned memory, graphs of repeated work, and the first
+// error that a call met.
 //
 // Kernels receive a braid::Stream& and call cuda::stream(s). They launch on queue() unless failed(),
 // and hand the launch's return code to check().
@@ -9,6 +10,7 @@
 
 #include <optional>
 #include <string>
+#include <unordered_map>
 
 #include "backend/cuda/device.h"
 
@@ -25,6 +27,7 @@ class Stream final : public braid::Stream {
   Buffer allocate(std::size_t bytes) override;
   Buffer allocate_host(std::size_t bytes) override;
   void copy(void* to, const void* from, std::size_t bytes) override;
+  Status repeat(std::uint64_t key, const std::function<Status()>& work) override;
   Status wait() override;
   std::int64_t available_memory() const override;
 
@@ -36,11 +39,24 @@ class Stream final : public braid::Stream {
   void check(cudaError_t code, const char* what);
 
  private:
+  // Makes the GPU current on the calling thread; every step begins with a copy, so kernels find it so.
+  void use() const;
+
   const Gpu gpu_;
   const Capabilities capabilities_;
   cudaStream_t queue_ = nullptr;
   cudaEvent_t done_ = nullptr;
   std::optional<Error> error_;
+
+  // A sequence of kernels: run once, then captured as a graph, then launched as one.
+  struct Recording {
+    std::uint64_t seen_at = 0;  // allocations when it was run, 0: never
+    std::uint64_t made_at = 0;  // and when it was captured
+    cudaGraphExec_t graph = nullptr;
+  };
+  Status record(Recording& recording, const std::function<Status()>& work);
+  std::uint64_t allocations_ = 1;
+  std::unordered_map<std::uint64_t, Recording> recordings_;
 };
 
 inline Stream& stream(braid::Stream& s) { return static_cast<Stream&>(s); }

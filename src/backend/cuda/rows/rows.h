@@ -7,5 +7,10 @@
 namespace braid::cuda {
 
 void embed(const ops::Embed::Args& args, braid::Stream& stream);
+void rms_norm(const ops::RmsNorm::Args& args, braid::Stream& stream);
+void mla_store(const ops::MlaStore::Args& args, braid::Stream& stream);
+void mla_query(const ops::MlaQuery::Args& args, braid::Stream& stream);
+void mla_gather(const ops::MlaGather::Args& args, braid::Stream& stream);
+void gqa_prepare(const ops::GqaPrepare::Args& args, braid::Stream& stream);
 
 }  // namespace braid::cuda

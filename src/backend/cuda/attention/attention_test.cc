@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// On a GPU: every attention kernel against the slow reference, paged, ragged and in segments.
+#include <algorithm>
+
+#include "backend/cuda/testing/gpu.h"
+
+namespace braid::cuda {
+namespace {
+
+using namespace ops;
+
+constexpr int kBlockSize = 16;
+constexpr AttentionShape kGqa[] = {{8, 2, 24, 24, 0.2f}, {6, 6, 64, 64, 0.1f}, {32, 4, 128, 128, 0.09f}};
+constexpr AttentionShape kMla[] = {{4, 1, 64, 48, 0.2f}, {16, 1, 576, 512, 0.05f}};
+
+// Sequences' pages in a cache of shuffled blocks; keys and values side by side in a row.
+struct Cache {
+  Cache(Stream& stream, DType dtype, const AttentionShape& s, const std::vector<int>& contexts, bool latent)
+      : shape(s), shared(latent), columns(latent ? s.qk_dim : s.kv_heads * (s.qk_dim + s.v_dim)),
+        rows(stream, dtype, blocks(contexts) * kBlockSize, columns, 17), pages(twin(stream, table_of(contexts))) {
+    std::int64_t first = 0;
+    for (const int context : contexts) {
+      starts.push_back(first);
+      first += (context + kBlockSize - 1) / kBlockSize;
+    }
+  }
+  static int blocks(const std::vector<int>& contexts) {
+    int count = 0;
+    for (const int context : contexts) count += (context + kBlockSize - 1) / kBlockSize;
+    return count;
+  }
+  static std::vector<std::int32_t> table_of(const std::vector<int>& contexts) {
+    std::vector<std::int32_t> table(static_cast<std::size_t>(blocks(contexts)));
+    for (std::size_t i = 0; i < table.size(); ++i) table[i] = static_cast<std::int32_t>(i);
+    std::shuffle(table.begin(), table.end(), std::mt19937(5));
+    return table;
+  }
+  ops::Rows keys(const Activations& a) const { return {a.data, a.dtype, columns, shape.qk_dim}; }
+  ops::Rows values(const Activations& a) const {
+    if (shared) return keys(a);
+    return {a.columns(shape.kv_heads * shape.qk_dim, 1).data, a.dtype, columns, shape.v_dim};
+  }
+  const std::int32_t* table(std::size_t sequence, bool device) {
+    return (device ? pages.device<std::int32_t>() : pages.host<std::int32_t>()) + starts[sequence];
+  }
+  AttentionShape shape;
+  bool shared;
+  std::int64_t columns;
+  TwinRows rows;
+  Twin pages;
+  std::vector<std::int64_t> starts;
+};
+
+class AttentionTest : public Gpu {
+ protected:
+  void check_decode(const AttentionShape& shape, DType dtype, bool latent) {
+    const std::vector<int> contexts{1, 16, 17, 255, 256, 257, 700};
+    Cache cache(*stream_, dtype, shape, contexts, latent);
+    const auto count = static_cast<std::int64_t>(contexts.size());
+    const AttentionDecode::Problem problem{dtype, dtype, shape};
+    for (const auto* kernel : runnable(kernels().attention_decode, problem, *stream_)) {
+      TwinRows q(*stream_, dtype, count, shape.heads * shape.qk_dim, 2), out(*stream_, dtype, count, shape.heads * shape.v_dim, 3);
+      std::vector<AttentionDecode::Row> here, there;
+      for (std::size_t i = 0; i < contexts.size(); ++i) {
+        here.push_back({cache.table(i, false), contexts[i]});
+        there.push_back({cache.table(i, true), contexts[i]});
+      }
+      const Buffer rows = upload(*stream_, there);
+      const Buffer scratch = stream_->allocate(AttentionDecode::scratch_bytes(shape, count, 700));
+      kernel->run({shape, q.device(), cache.keys(cache.rows.device()), cache.values(cache.rows.device()), kBlockSize,
+                   {here.data(), rows.as<AttentionDecode::Row>(), here.size()}, out.device(), scratch.data()}, *stream_);
+      reference::kAttentionDecode.run({shape, q.host(), cache.keys(cache.rows.host()), cache.values(cache.rows.host()), kBlockSize, here, out.host(), nullptr}, host_);
+      expect_close(out.got(), out.wanted(), tolerance_of(dtype), std::string(kernel->name) + " decode, " + std::to_string(shape.heads) + " heads of " + std::to_string(shape.qk_dim));
+    }
+  }
+
+  void check_prefill(const AttentionShape& shape, DType dtype) {
+    const std::vector<int> contexts{5, 70, 150, 64}, queries{5, 1, 83, 64};
+    Cache cache(*stream_, dtype, shape, contexts, false);
+    std::int64_t rows = 0;
+    std::vector<AttentionPrefill::Sequence> here, there;
+    for (std::size_t i = 0; i < contexts.size(); ++i) {
+      here.push_back({rows, queries[i], contexts[i] - queries[i], 0, contexts[i], cache.table(i, false), 0});
+      there.push_back(here.back());
+      there.back().table = cache.table(i, true);
+      rows += queries[i];
+    }
+    const AttentionPrefill::Problem problem{dtype, dtype, shape};
+    for (const auto* kernel : runnable(kernels().attention_prefill, problem, *stream_)) {
+      TwinRows q(*stream_, dtype, rows, shape.heads * shape.qk_dim, 2), out(*stream_, dtype, rows, shape.heads * shape.v_dim, 3);
+      const Buffer state = stream_->allocate(AttentionPrefill::state_bytes(shape, rows));
+      for (const int cut : {1 << 20, 64}) {  // in one piece; in segments of 64 keys
+        for (int first = 0; first < 150; first += cut) {
+          auto parts = there, part_host = here;
+          for (std::size_t i = 0; i < parts.size(); ++i) {
+            part_host[i].key_first = parts[i].key_first = std::min(first, contexts[i]);
+            part_host[i].key_end = parts[i].key_end = std::min<std::int64_t>(static_cast<std::int64_t>(first) + cut, contexts[i]);
+          }
+          const Buffer sequences = upload(*stream_, parts);
+          kernel->run({shape, q.device(), cache.keys(cache.rows.device()), cache.values(cache.rows.device()), kBlockSize,
+                       {part_host.data(), sequences.as<AttentionPrefill::Sequence>(), parts.size()}, out.device(), state.as<float>(), first == 0, first + cut >= 150}, *stream_);
+        }
+        reference::kAttentionPrefill.run({shape, q.host(), cache.keys(cache.rows.host()), cache.values(cache.rows.host()), kBlockSize, here, out.host(), nullptr, true, true}, host_);
+        expect_close(out.got(), out.wanted(), tolerance_of(dtype), std::string(kernel->name) + " prefill, " + std::to_string(shape.heads) + " heads of " + std::to_string(shape.qk_dim));
+      }
+    }
+  }
+};
+
+TEST_F(AttentionTest, DecodeAgreesOnRaggedContexts) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const auto& shape : kGqa) check_decode(shape, dtype, false);
+    for (const auto& shape : kMla) check_decode(shape, dtype, true);
+  }
+}
+
+TEST_F(AttentionTest, PrefillAgreesOnRaggedChunksAndSegments) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const auto& shape : kGqa) check_prefill(shape, dtype);
+    check_prefill({4, 4, 40, 24, 0.2f}, dtype);
+    check_prefill({16, 16, 192, 128, 0.07f}, dtype);
+  }
+}
+
+}  // namespace
+}  // namespace braid::cuda

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where keys and values of a position lie, and which sequence a tile of queries belongs to.
+#pragma once
+
+#include "backend/cuda/rows/element.cuh"
+#include "ops/attention.h"
+
+namespace braid::cuda {
+
+// Row of the cache of the token at `position`.
+__device__ inline std::int64_t paged_row(const std::int32_t* table, int block_size, std::int64_t position) {
+  return static_cast<std::int64_t>(table[position / block_size]) * block_size + position % block_size;
+}
+
+__device__ inline std::int64_t key_row(const ops::AttentionPrefill::Sequence& s, int block_size, std::int64_t position) {
+  return s.table ? paged_row(s.table, block_size, position) : s.key_row + position - s.key_first;
+}
+
+// First element of a kv head in a row.
+__device__ inline const void* head_row(const ops::Rows& rows, std::int64_t row, int kv_head) {
+  return static_cast<const char*>(rows.base) + (row * rows.row_stride + kv_head * rows.head_stride) * (rows.dtype == DType::kBF16 ? 2 : 4);
+}
+
+struct QueryTile {
+  int sequence = -1;  // -1: there is no such tile
+  std::int64_t first = 0;  // query of the sequence
+};
+
+// Tile number `tile` when each sequence's queries are cut into tiles of `size`.
+__device__ inline QueryTile find_query_tile(const ops::AttentionPrefill::Sequence* sequences, int count, int size, int tile) {
+  for (int s = 0; s < count; ++s) {
+    const int tiles = static_cast<int>((sequences[s].rows + size - 1) / size);
+    if (tile < tiles) return {s, static_cast<std::int64_t>(tile) * size};
+    tile -= tiles;
+  }
+  return {};
+}
+
+inline unsigned query_tiles(const ops::AttentionPrefill::Args& a, int size) {
+  unsigned tiles = 0;
+  for (const auto& s : a.sequences) tiles += blocks_for(s.rows, size);
+  return tiles;
+}
+
+}  // namespace braid::cuda

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Split-KV decoding: each query row's keys are cut at multiples of 256, so that a row's splits depend on
+// its position alone; the splits' unnormalised outputs meet in the scratch and are merged in rising order.
+#pragma once
+
+#include "backend/cuda/attention/rows.cuh"
+
+namespace braid::cuda {
+
+struct DecodeTask {
+  ops::AttentionShape shape;
+  Activations q;
+  ops::Rows k, v;
+  int block_size, splits;
+  const ops::AttentionDecode::Row* rows;
+  Activations out;
+  float* parts;
+
+  // [v_dim] output, maximum (of natural exponents), sum.
+  __device__ float* part(std::int64_t row, int head, int split) const {
+    return parts + ((row * shape.heads + head) * splits + split) * (shape.v_dim + 2);
+  }
+};
+
+DecodeTask decode_task(const ops::AttentionDecode::Args& args);
+void merge_splits(const DecodeTask& task, unsigned rows, Stream& stream);
+
+}  // namespace braid::cuda

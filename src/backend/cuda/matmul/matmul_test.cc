@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// On a GPU: every kernel of linear and grouped_mlp against the slow reference.
+#include "backend/cuda/testing/gpu.h"
+
+namespace braid::cuda {
+namespace {
+
+using ops::GroupedMlp;
+using ops::Linear;
+using ops::Weight;
+using ops::WeightFormat;
+
+// A matrix as a checkpoint stores it.
+struct Stored {
+  Stored(WeightFormat format, std::int64_t rows, std::int64_t cols, unsigned seed) {
+    const auto random = ops::reference::random_values(static_cast<std::size_t>(rows * cols), seed, 0.1f);
+    const DType dtype = format == WeightFormat::kF8 ? DType::kF8E4M3 : format == WeightFormat::kF32 ? DType::kF32 : DType::kBF16;
+    values.resize(random.size() * size_of(dtype));
+    for (std::size_t i = 0; i < random.size(); ++i) {
+      if (dtype == DType::kF32) reinterpret_cast<float*>(values.data())[i] = random[i];
+      else if (dtype == DType::kBF16) reinterpret_cast<std::uint16_t*>(values.data())[i] = f32_to_bf16(random[i]);
+      else values[i] = static_cast<std::byte>(f32_to_f8e4m3(random[i] * 2000));
+    }
+    const std::int64_t down = (rows + 127) / 128, across = (cols + 127) / 128;
+    scales = ops::reference::random_values(static_cast<std::size_t>(down * across), seed + 7);
+    for (float& s : scales) s = 0.0005f + 0.0002f * s;
+    weight = dtype == DType::kF8E4M3 ? Weight({values.data(), dtype, {rows, cols}}, {scales.data(), DType::kF32, {down, across}})
+                                     : Weight({values.data(), dtype, {rows, cols}});
+  }
+  std::vector<std::byte> values;
+  std::vector<float> scales;
+  Weight weight;
+};
+
+constexpr WeightFormat kFormats[] = {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kF8};
+
+DType input_of(WeightFormat format) { return format == WeightFormat::kF32 ? DType::kF32 : DType::kBF16; }
+
+class MatmulTest : public Gpu {};
+
+TEST_F(MatmulTest, LinearAgreesOnRaggedAndOddShapes) {
+  const std::pair<std::int64_t, std::int64_t> shapes[] = {{1, 8}, {7, 24}, {64, 64}, {97, 136}, {130, 520}, {333, 1160}, {40, 30}};
+  unsigned seed = 1;
+  for (const WeightFormat format : kFormats) {
+    for (const auto& [n, k] : shapes) {
+      const Stored stored(format, n, k, ++seed);
+      const Linear::Problem problem{input_of(format), format, n, k, 1};
+      const auto reference = ops::reference::kLinear.prepare({&stored.weight, 1}, problem, host_);
+      for (const std::int64_t m : {1, 5, 16, 33, 64, 131}) {
+        for (const bool accumulate : {false, true}) {
+          TwinRows x(*stream_, problem.x, m, k, ++seed, 1.0f, 8);
+          for (const auto* kernel : runnable(kernels().linear, problem, *stream_)) {
+            TwinRows y(*stream_, accumulate ? DType::kF32 : problem.x, m, n, 77, 1.0f, 3);
+            const auto packed = kernel->prepare({&stored.weight, 1}, problem, *stream_);
+            kernel->run({&packed, x.device(), y.device(), 0, 0, accumulate}, *stream_);
+            ops::reference::kLinear.run({&reference, x.host(), y.host(), 0, 0, accumulate}, host_);
+            expect_close(y.got(), y.wanted(), tolerance_of(problem.x), std::string(kernel->name) + " " + ops::name_of(format) + " " +
+                         std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_F(MatmulTest, LinearTakesBatchesOfWindowsAlsoTransposed) {
+  for (const WeightFormat format : kFormats) {
+    const Stored stored(format, 4 * 72, 128, 5);
+    std::vector<Weight> plain, turned;
+    for (int h = 0; h < 4; ++h) {
+      plain.push_back(stored.weight.window(h * 72 + 32, 40, 0, 128));
+      turned.push_back(stored.weight.window(h * 72, 32, 0, 128).transpose());
+    }
+    for (const auto& windows : {plain, turned}) {
+      const std::int64_t n = windows[0].rows, k = windows[0].cols, m = 21;
+      const Linear::Problem problem{input_of(format), format, n, k, 4};
+      const auto reference = ops::reference::kLinear.prepare(windows, problem, host_);
+      for (const auto* kernel : runnable(kernels().linear, problem, *stream_)) {
+        TwinRows x(*stream_, problem.x, m, 4 * k, 3), y(*stream_, problem.x, m, 4 * n, 4);
+        const auto packed = kernel->prepare(windows, problem, *stream_);
+        const auto cut = [](const Activations& a, std::int64_t cols) { return a.columns(0, cols); };
+        kernel->run({&packed, cut(x.device(), k), cut(y.device(), n), k, n}, *stream_);
+        ops::reference::kLinear.run({&reference, cut(x.host(), k), cut(y.host(), n), k, n}, host_);
+        expect_close(y.got(), y.wanted(), tolerance_of(problem.x), std::string(kernel->name) + " " + ops::name_of(format));
+      }
+    }
+  }
+}
+
+TEST_F(MatmulTest, ARowOfLinearIsTheSameAmongAnyNumberOfOthers) {
+  for (const WeightFormat format : kFormats) {
+    const std::int64_t n = 200, k = 1160;
+    const Stored stored(format, n, k, 9);
+    const Linear::Problem problem{input_of(format), format, n, k, 1};
+    for (const auto* kernel : runnable(kernels().linear, problem, *stream_)) {
+      const auto packed = kernel->prepare({&stored.weight, 1}, problem, *stream_);
+      TwinRows x(*stream_, problem.x, 200, k, 10), whole(*stream_, DType::kF32, 200, n, 11), parts(*stream_, DType::kF32, 200, n, 12);
+      kernel->run({&packed, x.device(), whole.device()}, *stream_);
+      for (std::int64_t first = 0, count = 1; first < 200; first += count, count = std::min<std::int64_t>(count * 2, 200 - first)) {
+        kernel->run({&packed, x.device().slice_rows(first, count), parts.device().slice_rows(first, count)}, *stream_);
+      }
+      EXPECT_EQ(parts.got(), whole.got()) << kernel->name << " " << ops::name_of(format);
+    }
+  }
+}
+
+struct Experts {
+  Experts(WeightFormat format, std::int64_t hidden, const std::vector<std::int64_t>& inters, unsigned seed) {
+    for (const std::int64_t inter : inters) {
+      parts.emplace_back(format, inter, hidden, ++seed);
+      parts.emplace_back(format, inter, hidden, ++seed);
+      parts.emplace_back(format, hidden, inter, ++seed);
+    }
+  }
+  std::vector<ops::PackedMlp> pack(const ops::Kernel<GroupedMlp>& kernel, const GroupedMlp::Problem& problem, Stream& stream) const {
+    std::vector<ops::PackedMlp> packed;
+    for (std::size_t e = 0; e < parts.size(); e += 3) {
+      packed.push_back(kernel.prepare(parts[e].weight, parts[e + 1].weight, parts[e + 2].weight, problem, stream));
+    }
+    return packed;
+  }
+  std::vector<Stored> parts;
+};
+
+std::vector<const ops::PackedMlp*> addresses(const std::vector<ops::PackedMlp>& packed) {
+  std::vector<const ops::PackedMlp*> all;
+  for (const auto& mlp : packed) all.push_back(&mlp);
+  return all;
+}
+
+TEST_F(MatmulTest, GroupedMlpAgreesOnRaggedEmptyAndSkewedGroups) {
+  const std::vector<std::vector<std::int32_t>> spreads = {{1, 0, 0, 0, 0}, {0, 3, 0, 1, 8}, {70, 0, 5, 1, 200}, {0, 0, 0, 0, 300}};
+  unsigned seed = 100;
+  for (const WeightFormat format : kFormats) {
+    for (const auto& [hidden, inter] : {std::pair{96, 28}, std::pair{256, 136}, std::pair{33, 17}}) {
+      const Experts experts(format, hidden, {inter, inter, inter, inter, 2 * inter}, ++seed);
+      const GroupedMlp::Problem problem{input_of(format), format, hidden, 2 * inter};
+      const auto reference = experts.pack(ops::reference::kGroupedMlp, problem, host_);
+      for (const auto* kernel : runnable(kernels().grouped_mlp, problem, *stream_)) {
+        const auto packed = experts.pack(*kernel, problem, *stream_);
+        for (const auto& spread : spreads) {
+          std::vector<std::int32_t> offsets{0}, tokens;
+          for (const std::int32_t rows : spread) offsets.push_back(offsets.back() + rows);
+          for (std::int32_t r = 0; r < offsets.back(); ++r) tokens.push_back(r * 7 % 23);
+          Twin starts = twin(*stream_, offsets), index = twin(*stream_, tokens);
+          TwinRows x(*stream_, problem.x, 23, hidden, ++seed), out(*stream_, DType::kF32, offsets.back(), hidden, 8);
+          const Buffer scratch = stream_->allocate(GroupedMlp::scratch_bytes(out.rows, problem.inter));
+          const auto here = addresses(packed), there = addresses(reference);
+          kernel->run({x.device(), here, starts.device<std::int32_t>(), index.device<std::int32_t>(), out.device_f32(), scratch.data()}, *stream_);
+          ops::reference::kGroupedMlp.run({x.host(), there, offsets.data(), tokens.data(), out.host_f32(), nullptr}, host_);
+          expect_close(out.got(), out.wanted(), tolerance_of(problem.x) * 2, std::string(kernel->name) + " " + ops::name_of(format) + " " +
+                       std::to_string(hidden) + " x " + std::to_string(inter) + ", " + std::to_string(out.rows) + " rows");
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace braid::cuda

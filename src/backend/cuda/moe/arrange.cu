@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// arrange: a stable counting sort of (token, choice) pairs by expert.
+//
+// Memory: every block reads all ids, twice, out of the L2 cache; rows and slots are written once.
+// Warps: a block an expert. It counts pairs of lower experts, which is where its rows begin, then
+// walks over the pairs in order, a block's width at a time, and gives its own consecutive rows. One
+// more block writes the rows of the shared expert. Bound: latency; experts * pairs * 8 bytes of L2.
+#include "backend/cuda/moe/moe.h"
+#include "backend/cuda/rows/element.cuh"
+
+namespace braid::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// The sum of `value` over the threads before this one, and over all.
+__device__ inline int rank_in_block(bool value, int& total) {
+  __shared__ int counts[kThreads / 32];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const unsigned votes = __ballot_sync(~0u, value);
+  __syncthreads();
+  if (lane == 0) counts[warp] = __popc(votes);
+  __syncthreads();
+  int before = 0;
+  total = 0;
+  for (int w = 0; w < kThreads / 32; ++w) {
+    if (w < warp) before += counts[w];
+    total += counts[w];
+  }
+  return before + __popc(votes & ((1u << lane) - 1));
+}
+
+__device__ inline void shared_rows(const ops::Arrange::Args& a, std::int64_t pairs) {
+  for (std::int64_t t = threadIdx.x; t < a.tokens; t += kThreads) {
+    a.row_token[pairs + t] = static_cast<std::int32_t>(t);
+    a.slots[t * (a.top_k + 1) + a.top_k] = static_cast<std::int32_t>(pairs + t);
+    a.slot_weights[t * (a.top_k + 1) + a.top_k] = 1.0f;
+  }
+  if (threadIdx.x == 0) a.offsets[a.experts + 1] = static_cast<std::int32_t>(pairs + a.tokens);
+}
+
+__global__ void __launch_bounds__(kThreads) arrange_kernel(const __grid_constant__ ops::Arrange::Args a) {
+  const std::int64_t pairs = a.tokens * a.top_k;
+  const int expert = blockIdx.x, per_token = a.top_k + (a.shared ? 1 : 0);
+  if (expert == a.experts) return shared_rows(a, pairs);
+  float lower = 0, own = 0;  // counts, exact below 2^24
+  for (std::int64_t i = threadIdx.x; i < pairs; i += kThreads) {
+    lower += a.ids[i] < expert;
+    own += a.ids[i] == expert;
+  }
+  int next = static_cast<int>(block_sum(lower));
+  const int end = next + static_cast<int>(block_sum(own));
+  if (threadIdx.x == 0) {
+    a.offsets[expert] = next;
+    if (expert == a.experts - 1) a.offsets[a.experts] = end;
+  }
+  for (std::int64_t base = 0; base < pairs && next < end; base += kThreads) {
+    const std::int64_t i = base + threadIdx.x;
+    const bool mine = i < pairs && a.ids[i] == expert;
+    int found;
+    const int row = next + rank_in_block(mine, found);
+    next += found;
+    if (!mine) continue;
+    const std::int64_t t = i / a.top_k, slot = t * per_token + i % a.top_k;
+    a.row_token[row] = static_cast<std::int32_t>(t);
+    a.slots[slot] = row;
+    a.slot_weights[slot] = a.weights[i];
+  }
+}
+
+}  // namespace
+
+void arrange(const ops::Arrange::Args& a, braid::Stream& s) {
+  if (a.tokens == 0) return;
+  const auto blocks = static_cast<unsigned>(a.experts + (a.shared ? 1 : 0));
+  launch(stream(s), "arrange", arrange_kernel, dim3(blocks), kThreads, 0, a);
+}
+
+}  // namespace braid::cuda

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// mla_store, mla_query, mla_gather: what surrounds latent attention.
+//
+// Memory: every element is read and written once (the normalised part twice). Warps: a block a
+// token (mla_query: a token and head); its threads stride over the columns. Bound: memory, and launch time at decode.
+#include "backend/cuda/rows/element.cuh"
+#include "backend/cuda/rows/rotary.cuh"
+#include "backend/cuda/rows/rows.h"
+
+namespace braid::cuda {
+namespace {
+
+__global__ void store_kernel(const __grid_constant__ ops::MlaStore::Args a) {
+  const std::int64_t t = blockIdx.x;
+  const std::int32_t slot = a.slots[t];
+  if (slot < 0) return;
+  const float* x = a.latent.data + t * a.latent.stride;
+  const int lora = static_cast<int>(a.latent.cols) - a.rope.dim;
+  float sum = 0;
+  for (int c = threadIdx.x; c < lora; c += blockDim.x) sum += x[c] * x[c];
+  const float factor = rsqrtf(block_sum(sum) / static_cast<float>(lora) + a.eps);
+  void* out = row_of(a.cache, slot);
+  for (int c = threadIdx.x; c < lora; c += blockDim.x) store(out, a.cache.dtype, c, x[c] * factor * a.norm_weight[c]);
+  for (int i = threadIdx.x; i < a.rope.dim; i += blockDim.x) {
+    const auto element = [&](int j) { return x[lora + j]; };
+    store(out, a.cache.dtype, lora + i, rotated(element, i, a.rope, a.positions[t]));
+  }
+}
+
+__global__ void query_kernel(const __grid_constant__ ops::MlaQuery::Args a) {
+  const std::int64_t t = blockIdx.y;
+  const int h = blockIdx.x, dim = a.nope_dim + a.rope.dim;
+  const float* q = a.q.data + t * a.q.stride + static_cast<std::int64_t>(h) * dim;
+  for (int c = threadIdx.x; c < dim; c += blockDim.x) {
+    if (c < a.nope_dim) {
+      store(row_of(a.nope, t), a.nope.dtype, h * a.nope_head_stride + c, q[c]);
+      continue;
+    }
+    const auto element = [&](int j) { return q[a.nope_dim + j]; };
+    store(row_of(a.rope_out, t), a.rope_out.dtype, h * a.rope_head_stride + c - a.nope_dim,
+          rotated(element, c - a.nope_dim, a.rope, a.positions[t]));
+  }
+}
+
+__global__ void gather_kernel(const __grid_constant__ ops::MlaGather::Args a) {
+  const std::int64_t r = blockIdx.x;
+  const void* from = row_of(a.cache, a.rows[r]);
+  const int cols = static_cast<int>(a.latent.cols), lora = cols - a.rope_dim;
+  for (int c = threadIdx.x; c < cols; c += blockDim.x) {
+    const float value = load(from, a.cache.dtype, c);
+    store(row_of(a.latent, r), a.latent.dtype, c, value);
+    for (int h = 0; c >= lora && h < a.heads; ++h) {
+      store(row_of(a.keys, r), a.keys.dtype, h * a.key_head_stride + c - lora, value);
+    }
+  }
+}
+
+}  // namespace
+
+void mla_store(const ops::MlaStore::Args& a, braid::Stream& s) {
+  launch(stream(s), "mla_store", store_kernel, dim3(static_cast<unsigned>(a.latent.rows)), 128, 0, a);
+}
+
+void mla_query(const ops::MlaQuery::Args& a, braid::Stream& s) {
+  launch(stream(s), "mla_query", query_kernel,
+         dim3(static_cast<unsigned>(a.heads), static_cast<unsigned>(a.q.rows)), 96, 0, a);
+}
+
+void mla_gather(const ops::MlaGather::Args& a, braid::Stream& s) {
+  launch(stream(s), "mla_gather", gather_kernel, dim3(static_cast<unsigned>(a.latent.rows)), 128, 0, a);
+}
+
+}  // namespace braid::cuda
