@@ -10,7 +10,9 @@
 #include "app/load.h"
 #include "app/output_file.h"
 #include "app/parse.h"
+#include "backend/cpu/backend.h"
 #include "backend/cpu/machine/machine.h"
+#include "backend/cuda/backend.h"
 #include "config/reference.h"
 #include "engine/speculation/make.h"
 
@@ -78,6 +80,29 @@ struct Case {
   double tokens_per_s = 0;
   double floor_tokens_per_s = 0;
 };
+
+struct Floor {
+  double peak = 0;       // FLOP/s
+  double bandwidth = 0;  // bytes/s
+};
+
+Floor cpu_floor(const EngineBench& bench, const LoadedModel& loaded) {
+  const auto limits = cpu::measure_machine(static_cast<cpu::Stream&>(*loaded.stream));
+  const bool int8 = bench.model.cpu_activations == "int8", f32 = bench.model.dtype == "float32";
+  const bool cached = static_cast<double>(loaded.model->weight_bytes()) < 40e6;
+  std::printf("machine: bf16 %.0f GFLOP/s, int8 %.0f GOP/s, DRAM %.1f GB/s, L3 %.1f GB/s, %d workers\n", limits.bf16_gflops.all,
+              limits.int8_gops.all, limits.dram_gb_s.all, limits.l3_gb_s.all, limits.workers);
+  std::printf("floor: %s bandwidth, %s peak\n", cached ? "L3" : "DRAM", f32 ? "float32" : int8 ? "int8" : "bf16");
+  return {1e9 * (f32 ? limits.f32_gflops.all : int8 ? limits.int8_gops.all : limits.bf16_gflops.all),
+          1e9 * (cached ? limits.l3_gb_s.all : limits.dram_gb_s.all)};
+}
+
+Floor gpu_floor(Stream& stream) {
+  const auto peaks = cuda::measure_peaks(stream);
+  std::printf("GPU: bf16 %.0f TFLOP/s, memory %.0f GB/s, %d multiprocessors\n", peaks.flops * 1e-12, peaks.bandwidth * 1e-9,
+              stream.workers());
+  return {peaks.flops, peaks.bandwidth};
+}
 
 class Runner {
  public:
@@ -175,24 +200,17 @@ Status run(const EngineBench& bench) {
   options.max_batched_tokens = std::max({bench.prompt, options.max_sequences, bench.context, kChatTokens});
   options.draft_module = bench.speculation.uses_draft_module();
   ASSIGN_OR_RETURN(LoadedModel loaded, load_model(bench.model, options, true));
-  const auto limits = cpu::measure_machine(*loaded.stream);
-  const bool int8 = bench.model.cpu_activations == "int8", f32 = bench.model.dtype == "float32";
-  const double peak = 1e9 * (f32 ? limits.f32_gflops.all : int8 ? limits.int8_gops.all : limits.bf16_gflops.all);
-  bool fp8 = int8;
+  bool fp8 = bench.model.cpu_activations == "int8";
   for (const auto& chosen : loaded.model->chosen_kernels()) fp8 |= chosen.problem.find("fp8") != std::string::npos;
   const Work work = work_of(loaded.model->config(), fp8);
-  const bool cached = static_cast<double>(loaded.model->weight_bytes()) < 40e6;
-  const double bandwidth = 1e9 * (cached ? limits.l3_gb_s.all : limits.dram_gb_s.all);
-  std::printf("machine: bf16 %.0f GFLOP/s, int8 %.0f GOP/s, DRAM %.1f GB/s, L3 %.1f GB/s, %d workers\n", limits.bf16_gflops.all,
-              limits.int8_gops.all, limits.dram_gb_s.all, limits.l3_gb_s.all, limits.workers);
-  std::printf("floor: %s bandwidth, %s peak\n%-8s %6s %12s %12s %7s\n", cached ? "L3" : "DRAM", f32 ? "float32" : int8 ? "int8" : "bf16",
-              "case", "batch", "tokens/s", "floor", "share");
+  const Floor floor = loaded.stream->unified() ? cpu_floor(bench, loaded) : gpu_floor(*loaded.stream);
+  std::printf("%-8s %6s %12s %12s %7s\n", "case", "batch", "tokens/s", "floor", "share");
   Runner runner(*loaded.model, bench, most);
   std::vector<Case> cases;
   const double prefill_flops = work.flops + work.attention * (bench.prompt + 1) / 2.0;
-  cases.push_back({"prefill", bench.prompt, runner.prefill(), peak / prefill_flops});
+  cases.push_back({"prefill", bench.prompt, runner.prefill(), floor.peak / prefill_flops});
   for (const int batch : batches) {
-    const double step = std::max(work.bytes_at(batch) / bandwidth, batch * (work.flops + 2 * work.head) / peak);
+    const double step = std::max(work.bytes_at(batch) / floor.bandwidth, batch * (work.flops + 2 * work.head) / floor.peak);
     cases.push_back({"decode", batch, runner.decode(batch), batch / step});
   }
   std::ostringstream lines;

@@ -84,10 +84,13 @@ int doctor(Words words) {
         "Checks this machine, that a model folder loads, and that the model generates.", ""}).c_str());
     return 0;
   }
-  const auto stream = cpu::make_stream({});
-  print_features(stream->capabilities());
-  std::printf("workers %d, memory that can be taken %lld MiB\n", stream->workers(),
-              static_cast<long long>(engine::available_memory() >> 20));
+  {
+    const auto device = open_device(settings);
+    if (!device.ok()) return fail(device.error());
+    print_features(device->stream->capabilities());
+    std::printf("workers %d, memory that can be taken %lld MiB\n", device->stream->workers(),
+                static_cast<long long>(engine::available_memory(device->stream.get()) >> 20));
+  }
   if (settings.model.empty()) {
     std::puts("name a model folder to check it too: braid doctor models/lexicon-30m");
     return 0;

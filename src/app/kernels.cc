@@ -24,9 +24,9 @@ void print_list(std::span<const ops::Kernel<Op>> list) {
   std::puts("");
 }
 
-void print_all() {
+void print_all(const ops::KernelLists& lists) {
   std::puts("kernels and their ranks:");
-  ops::for_each_list(cpu::kernels(), [](auto list) { print_list(list); });
+  ops::for_each_list(lists, [](auto list) { print_list(list); });
 }
 
 // One line a reason: what was passed over because of it.
@@ -54,8 +54,10 @@ int kernels(Words words) {
     return 0;
   }
   if (settings.model.empty()) {
-    print_features(cpu::make_stream({.threads = 1})->capabilities());
-    print_all();
+    const auto device = open_device(settings);
+    if (!device.ok()) return fail(device.error());
+    print_features(device->stream->capabilities());
+    print_all(*device->kernels);
     return 0;
   }
   const auto loaded = load_model(settings, {.max_model_len = 64, .max_batched_tokens = 16, .max_sequences = 4}, true);

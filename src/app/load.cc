@@ -99,20 +99,22 @@ Result<int> model_length(int setting, const model::Config& config) {
   return setting > 0 ? setting : limit;
 }
 
-Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress) {
+Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress, int device_index) {
   const SteadyClock clock;
   const TimePoint begin = clock.now();
   options.compute = settings.dtype == "float32" ? DType::kF32 : DType::kBF16;
   options.int8_activations = settings.cpu_activations == "int8";
-  RETURN_IF_ERROR(ops::check_forced(cpu::kernels(), settings.kernel));
   ASSIGN_OR_RETURN(const auto checkpoint, open(settings));
+  ASSIGN_OR_RETURN(OpenDevice device, open_device(settings, device_index));
+  RETURN_IF_ERROR(ops::check_forced(*device.kernels, settings.kernel));
   LoadedModel loaded;
-  loaded.stream = cpu::make_stream({.threads = settings.cpu_threads});
-  const ops::Backend backend{&cpu::kernels(), loaded.stream.get(), settings.kernel};
+  loaded.stream = std::move(device.stream);
+  const ops::Backend backend{device.kernels, loaded.stream.get(), settings.kernel};
   LoadingProgress progress;
   model::Progress report;
   if (show_progress) report = [&](std::size_t done, std::size_t total) { progress(done, total); };
   ASSIGN_OR_RETURN(loaded.model, model::build(*checkpoint, options, backend, report));
+  RETURN_IF_ERROR(loaded.stream->wait());
   loaded.seconds = to_seconds(clock.now() - begin);
   return loaded;
 }

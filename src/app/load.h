@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "app/devices.h"
 #include "app/settings.h"
-#include "backend/cpu/backend.h"
 #include "engine/engine.h"
 #include "model/model.h"
 #include "protocol/request.h"
@@ -17,13 +17,14 @@
 namespace braid::app {
 
 struct LoadedModel {
-  std::unique_ptr<cpu::Stream> stream;  // outlives the model
+  std::unique_ptr<Stream> stream;  // outlives the model
   std::unique_ptr<model::Model> model;
   double seconds = 0;
 };
 
 // `options.max_*` may be 0: then the limits of the settings and config.json are taken.
-Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress);
+// `device_index`: which of several GPUs.
+Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress, int device_index = 0);
 
 // Null with --skip-tokenizer-init.
 Result<std::shared_ptr<const text::Tokenizer>> load_tokenizer(const ModelSettings& settings);

@@ -20,6 +20,7 @@ struct ModelSettings {
   bool skip_tokenizer_init = false;
   std::string generation_config = "auto";
   config::JsonObject override_generation_config;
+  std::string device = "auto";
   std::string cpu_activations = "bf16";
   int cpu_threads = 0;
   std::vector<std::string> kernel;
@@ -38,6 +39,8 @@ struct ModelSettings {
             {.help = "auto: sampling defaults of generation_config.json; vllm: none", .choices = {"auto", "vllm"}});
     v.field("override-generation-config", self.override_generation_config,
             {.help = "Sampling defaults on top of those, as a JSON object: {\"temperature\": 0.5}"});
+    v.field("device", self.device,
+            {.help = "Where the model runs; auto: on a GPU if there is one that works", .choices = {"auto", "cpu", "cuda"}});
     v.field("cpu-activations", self.cpu_activations,
             {.help = "int8: activations and weights requantised, faster prefill, other results", .choices = {"bf16", "int8"}});
     v.field("cpu-threads", self.cpu_threads, {.help = "Worker threads; 0: one per usable processor", .min = 0, .max = 1024});

@@ -7,9 +7,9 @@
 #include <cmath>
 #include <numeric>
 
-#include "backend/cpu/backend.h"
 #include "model/model.h"
 #include "ops/reference.h"
+#include "tests/golden/test_device.h"
 #include "weights/checkpoint.h"
 #include "weights/safetensors.h"
 
@@ -43,7 +43,7 @@ std::string folder_of(const std::string& name) {
 }
 
 struct Subject {
-  std::unique_ptr<cpu::Stream> stream = cpu::make_stream({});
+  TestDevice device = open_test_device();
   std::unique_ptr<model::Model> model;
   std::optional<kv::Cache> cache;
   std::vector<std::int32_t> table = std::vector<std::int32_t>(64);
@@ -56,7 +56,7 @@ struct Subject {
     options.max_model_len = options.max_batched_tokens = 1024;
     options.max_sequences = 128;
     options.draft_module = name == "deepseek-v3" || name == "lexicon-30m";
-    ops::Backend backend{tier == "reference" ? &ops::reference::lists() : &cpu::kernels(), stream.get(), {}};
+    ops::Backend backend{tier == "reference" ? &ops::reference::lists() : device.kernels, device.stream.get(), {}};
     if (tier != "reference" && !tier.empty()) backend.forced = {tier};
     auto built = model::build(**checkpoint, options, backend);
     EXPECT_TRUE(built.ok()) << built.error().message;
@@ -363,15 +363,11 @@ TEST_P(Golden, BFloat16StaysCloseInBulk) {
   EXPECT_LE(mean, 3 * table->mean);
 }
 
-std::vector<const char*> tiers() {
-  std::vector<const char*> names{"scalar"};
-  const auto stream = cpu::make_stream({.threads = 1});
-  const auto& caps = stream->capabilities();
-  if (caps.has("avx2")) names.push_back("avx2");
-  if (caps.has("avx512f")) names.push_back("avx512");
-  if (caps.has("avx512bf16")) names.push_back("avx512bf16");
-  if (caps.has("amx-bf16")) names.push_back("amx");
-  return names;
+std::vector<const char*> tiers() { return open_test_device().tiers; }
+std::vector<const char*> modes() { return open_test_device().modes; }
+// The slow reference works on the host's memory.
+std::vector<const char*> reference_models() {
+  return open_test_device().stream->unified() ? std::vector<const char*>{"deepseek-v3"} : std::vector<const char*>{};
 }
 
 std::string test_name(const testing::TestParamInfo<Golden::ParamType>& info) {
@@ -380,9 +376,10 @@ std::string test_name(const testing::TestParamInfo<Golden::ParamType>& info) {
   return text;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpu, Golden, testing::Combine(testing::ValuesIn(kModels), testing::ValuesIn(tiers())), test_name);
-INSTANTIATE_TEST_SUITE_P(Cpu, GoldenDraft, testing::Combine(testing::Values("deepseek-v3"), testing::ValuesIn(tiers())), test_name);
-INSTANTIATE_TEST_SUITE_P(Reference, Golden, testing::Combine(testing::Values("deepseek-v3"), testing::Values("reference")), test_name);
+INSTANTIATE_TEST_SUITE_P(Device, Golden, testing::Combine(testing::ValuesIn(kModels), testing::ValuesIn(tiers())), test_name);
+INSTANTIATE_TEST_SUITE_P(Device, GoldenDraft, testing::Combine(testing::Values("deepseek-v3"), testing::ValuesIn(tiers())), test_name);
+
+INSTANTIATE_TEST_SUITE_P(Reference, Golden, testing::Combine(testing::ValuesIn(reference_models()), testing::Values("reference")), test_name);
 
 class Lexicon : public testing::TestWithParam<const char*> {};
 
@@ -456,7 +453,7 @@ TEST_P(Lexicon, ItsDraftModuleGuessesTheTokenAfterTheNext) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, Lexicon, testing::Values("float32", "bfloat16", "int8"));
+INSTANTIATE_TEST_SUITE_P(Modes, Lexicon, testing::ValuesIn(modes()));
 
 }  // namespace
 }  // namespace braid
