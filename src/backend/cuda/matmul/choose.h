@@ -11,11 +11,12 @@ struct MatmulProblem {
   std::int64_t groups = 1;  // that the rows are spread over, in runs of unknown length
   std::int64_t columns = 0;
   std::int64_t batch = 1;
+  std::int64_t large_rows = 128;  // of a large tile
   int processors = 1;
 };
 
 struct TileConfig {
-  bool large = false;        // 64 x 64 tiles through shared memory; else 16 rows straight from memory
+  bool large = false;        // tiles through shared memory; else 16 rows straight from memory
   int small_columns = 8;     // 8 or 32
   std::int64_t row_tiles = 0;  // that suffice for any spread of the rows
 };

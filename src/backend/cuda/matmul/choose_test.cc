@@ -24,7 +24,7 @@ TEST(ChooseTile, AnUnevenSpreadOfRowsAlwaysHasEnoughTiles) {
     for (auto& size : sizes) rows += size = random() % 3 ? 0 : random() % 200;
     if (rows == 0) continue;
     const TileConfig config = choose_tile({.rows = rows, .groups = groups, .columns = 64, .processors = 132});
-    const std::int64_t of = config.large ? 64 : 16;
+    const std::int64_t of = config.large ? 128 : 16;
     std::int64_t needed = 0;
     for (const auto size : sizes) needed += (size + of - 1) / of;
     ASSERT_LE(needed, config.row_tiles) << rows << " rows in " << groups << " groups";

@@ -66,26 +66,26 @@ template <bool kF8>
 __global__ void __launch_bounds__(kLargeThreads)
     large_kernel(const __grid_constant__ Task task, const __grid_constant__ GroupWeights weights) {
   extern __shared__ __align__(128) char shared[];
-  const GroupTile g = find_tile(task.offsets, task.groups, kLargeRows, static_cast<int>(blockIdx.y));
+  const GroupTile g = find_tile(task.offsets, task.groups, kLargeRows<kF8>, static_cast<int>(blockIdx.y));
   const int first = blockIdx.x * kLargeCols;
   if (g.group < 0 || first >= task.columns(weights.inter[g.group])) return;
   const Tile tile = task.tile(g, weights, first, kF8);
-  float total[2][4][4] = {};
+  LargeSums<kF8> total;
   large_sums<kF8>(tile, shared, total);
 #pragma unroll
-  for (int i = 0; i < 32; ++i) {
-    const int j = i / 4 % 4, c = i % 4, row = large_row(i / 16, c), column = large_column(j, c);
+  for (int i = 0; i < kLargeTilesM<kF8> * 16; ++i) {
+    const int j = i / 4 % 4, c = i % 4, row = large_row<kF8>(i / 16, c), column = large_column(j, c);
     if (row >= tile.rows || column >= tile.cols || (task.gate_up && j % 2 == 1)) continue;
-    const float value = total[i / 16][j][c];
+    const float value = total.at[i / 16][j][c];
     if (!task.gate_up) task.put(g.first + row, first + column, value);
-    else task.put_act(g.first + row, (first + column) / 16 * 8 + column % 8, value, total[i / 16][j | 1][c]);
+    else task.put_act(g.first + row, (first + column) / 16 * 8 + column % 8, value, total.at[i / 16][j | 1][c]);
   }
 }
 
 template <bool kF8>
 void run_format(const Task& task, const GroupWeights& weights, std::int64_t rows, std::int64_t columns, Stream& s) {
   const TileConfig config =
-      choose_tile({.rows = rows, .groups = task.groups, .columns = columns, .processors = s.workers()});
+      choose_tile({.rows = rows, .groups = task.groups, .columns = columns, .large_rows = kLargeRows<kF8>, .processors = s.workers()});
   const auto grid = [&](int cols) { return dim3(blocks_for(columns, cols), static_cast<unsigned>(config.row_tiles)); };
   if (config.large) launch(s, "grouped_mlp", large_kernel<kF8>, grid(kLargeCols), kLargeThreads, kLargeShared<kF8>, task, weights);
   else launch(s, "grouped_mlp", small_kernel<kF8>, grid(32), kSmallThreads, 0, task, weights);

@@ -51,20 +51,20 @@ __global__ void __launch_bounds__(kSmallThreads) small_kernel(const __grid_const
 template <bool kF8>
 __global__ void __launch_bounds__(kLargeThreads) large_kernel(const __grid_constant__ Task task) {
   extern __shared__ __align__(128) char shared[];
-  float total[2][4][4] = {};
-  large_sums<kF8>(task.tile(kLargeRows, kLargeCols, kF8), shared, total);
+  LargeSums<kF8> total;
+  large_sums<kF8>(task.tile(kLargeRows<kF8>, kLargeCols, kF8), shared, total);
 #pragma unroll
-  for (int i = 0; i < 32; ++i) {
+  for (int i = 0; i < kLargeTilesM<kF8> * 16; ++i) {
     const int c = i % 4;
-    task.put(blockIdx.y * kLargeRows + large_row(i / 16, c), blockIdx.x * kLargeCols + large_column(i / 4 % 4, c),
-             total[i / 16][i / 4 % 4][c]);
+    task.put(blockIdx.y * kLargeRows<kF8> + large_row<kF8>(i / 16, c), blockIdx.x * kLargeCols + large_column(i / 4 % 4, c),
+             total.at[i / 16][i / 4 % 4][c]);
   }
 }
 
 template <bool kF8>
 void run(const Task& task, std::int64_t batch, Stream& s) {
   const TileConfig config =
-      choose_tile({.rows = task.rows, .columns = task.n, .batch = batch, .processors = s.workers()});
+      choose_tile({.rows = task.rows, .columns = task.n, .batch = batch, .large_rows = kLargeRows<kF8>, .processors = s.workers()});
   const auto grid = [&](int cols) {
     return dim3(blocks_for(task.n, cols), static_cast<unsigned>(config.row_tiles), static_cast<unsigned>(batch));
   };

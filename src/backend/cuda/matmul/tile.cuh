@@ -23,10 +23,14 @@ namespace braid::cuda {
 inline constexpr int kRanges = 8;
 inline constexpr int kBlockK = 128;
 inline constexpr int kSmallRows = 16;
-inline constexpr int kLargeRows = 64;
-inline constexpr int kLargeCols = 64;
+inline constexpr int kLargeCols = 128;
 inline constexpr int kSmallThreads = 32 * kRanges;
-inline constexpr int kLargeThreads = 128;
+inline constexpr int kLargeThreads = 256;
+// FP8 has one more level of sums to hold in registers.
+template <bool kF8>
+inline constexpr int kLargeTilesM = kF8 ? 2 : 4;  // of 16 rows, a warp
+template <bool kF8>
+inline constexpr int kLargeRows = 32 * kLargeTilesM<kF8>;
 
 // Rows of x against rows of w; k is a multiple of 8, rows are 16-byte aligned (FP8: 8).
 struct Tile {
@@ -138,28 +142,51 @@ __device__ inline float small_sum(const float* sums, int row, int column) {
   return total;
 }
 
-// 64 rows by 64 columns, four warps of 32 by 32; 64 inputs a stage, three stages in flight.
-// Shared memory: x [3][64][64] bfloat16, w [3][64][64]. 16-byte pieces of odd rows trade halves (FP8:
-// 8-byte pieces of every second pair of rows), so that a warp's loads meet each bank once.
+// kLargeRows by 128 columns, eight warps, two by four, of half the rows by 32 columns each; 64 inputs a
+// stage, three stages in flight. Shared memory: x [3][kLargeRows][64] bfloat16, w [3][128][64]. 16-byte
+// pieces of odd rows trade halves (FP8: 8-byte pieces of every second pair of rows), so that a warp's
+// loads meet each bank once.
 inline constexpr int kStages = 3;
 inline constexpr int kStageK = 64;
 template <bool kF8>
-inline constexpr int kLargeShared = kStages * kStageK * (kLargeRows * 2 + kLargeCols * (kF8 ? 1 : 2));
+inline constexpr int kLargeShared = kStages * kStageK * (kLargeRows<kF8> * 2 + kLargeCols * (kF8 ? 1 : 2));
 
-// Where warp's accumulator [i][j][c] lies in the tile.
-__device__ inline int large_row(int i, int c) { return threadIdx.x / 64 * 32 + i * 16 + threadIdx.x % 32 / 4 + c / 2 * 8; }
+// A warp's sums: [i][j][c] is tile i of 16 rows, j of 8 columns, element c of the fragment.
+template <bool kF8>
+struct LargeSums {
+  float at[kLargeTilesM<kF8>][4][4];
+
+  __device__ void clear() {
+#pragma unroll
+    for (int i = 0; i < kLargeTilesM<kF8> * 16; ++i) at[i / 16][i / 4 % 4][i % 4] = 0;
+  }
+};
+
+// Where a thread's element lies in the tile.
+template <bool kF8>
+__device__ inline int large_row(int i, int c) {
+  return threadIdx.x / 128 * (kLargeRows<kF8> / 2) + i * 16 + threadIdx.x % 32 / 4 + c / 2 * 8;
+}
 __device__ inline int large_column(int j, int c) {
-  return threadIdx.x / 32 % 2 * 32 + j * 8 + threadIdx.x % 4 * 2 + c % 2;
+  return threadIdx.x / 32 % 4 * 32 + j * 8 + threadIdx.x % 4 * 2 + c % 2;
 }
 
 template <bool kF8>
 struct LargePipe {
+  static constexpr int kRowsEach = kLargeThreads / 8;  // rows that the threads fill at once
   const Tile& t;
   char* x;
   char* w;
+  const __nv_bfloat16* from[kLargeRows<kF8> / kRowsEach];  // this thread's rows of x; null: zeros
 
   __device__ LargePipe(const Tile& tile, char* shared)
-      : t(tile), x(shared), w(shared + kStages * kStageK * kLargeRows * 2) {}
+      : t(tile), x(shared), w(shared + kStages * kStageK * kLargeRows<kF8> * 2) {
+#pragma unroll
+    for (int i = 0; i < kLargeRows<kF8> / kRowsEach; ++i) {
+      const int row = threadIdx.x / 8 + i * kRowsEach;
+      from[i] = row < t.rows ? t.x_row(row) : nullptr;
+    }
+  }
 
   __device__ static int x_at(int row, int piece) { return row * 128 + (piece ^ (row % 2 * 4)) * 16; }
   __device__ static int w_at(int row, int piece) {
@@ -168,44 +195,49 @@ struct LargePipe {
   }
 
   __device__ void load(int stage, int k0) {
-    for (int i = threadIdx.x; i < kLargeRows * 8; i += kLargeThreads) {
-      const int row = i / 8, piece = i % 8, k = k0 + piece * 8;
-      const bool inside = row < t.rows && k < t.k;
-      ptx::copy_16(x + stage * kLargeRows * 128 + x_at(row, piece), inside ? t.x_row(row) + k : t.x, inside ? 16 : 0);
+    const int first = threadIdx.x / 8, piece = threadIdx.x % 8, k = k0 + piece * 8;
+    char* xs = x + stage * kLargeRows<kF8> * 128;
+#pragma unroll
+    for (int i = 0; i < kLargeRows<kF8> / kRowsEach; ++i) {
+      const bool inside = from[i] && k < t.k;
+      ptx::copy_16(xs + x_at(first + i * kRowsEach, piece), inside ? from[i] + k : t.x, inside ? 16 : 0);
     }
-    for (int i = threadIdx.x; i < kLargeCols * 8; i += kLargeThreads) {
-      const int row = i / 8, piece = i % 8, k = k0 + piece * 8;
+    char* ws = w + stage * kLargeCols * (kF8 ? 64 : 128);
+#pragma unroll
+    for (int i = 0; i < kLargeCols / kRowsEach; ++i) {
+      const int row = first + i * kRowsEach;
       const bool inside = row < t.cols && k < t.k;
-      const char* from = static_cast<const char*>(t.w) + (inside ? (row * t.w_stride + k) * (kF8 ? 1 : 2) : 0);
-      if constexpr (kF8) ptx::copy_8(w + stage * kLargeCols * 64 + w_at(row, piece), from, inside ? 8 : 0);
-      else ptx::copy_16(w + stage * kLargeCols * 128 + w_at(row, piece), from, inside ? 16 : 0);
+      const char* at = static_cast<const char*>(t.w) + (inside ? (row * t.w_stride + k) * (kF8 ? 1 : 2) : 0);
+      if constexpr (kF8) ptx::copy_8(ws + w_at(row, piece), at, inside ? 8 : 0);
+      else ptx::copy_16(ws + w_at(row, piece), at, inside ? 16 : 0);
     }
   }
 
-  __device__ void multiply(int stage, float (&sum)[2][4][4]) const {
+  __device__ void multiply(int stage, LargeSums<kF8>& sum) const {
     const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
-    const int m0 = threadIdx.x / 64 * 32, n0 = threadIdx.x / 32 % 2 * 32;
-    const char* xs = x + stage * kLargeRows * 128;
+    const int m0 = threadIdx.x / 128 * (kLargeRows<kF8> / 2), n0 = threadIdx.x / 32 % 4 * 32;
+    const char* xs = x + stage * kLargeRows<kF8> * 128;
     const char* ws = w + stage * kLargeCols * (kF8 ? 64 : 128);
 #pragma unroll
     for (int step = 0; step < kStageK / 32; ++step) {
-      uint4 a[2][2];
+      uint4 a[kLargeTilesM<kF8>][2];
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        a[i / 2][i % 2] = *reinterpret_cast<const uint4*>(xs + x_at(m0 + i / 2 * 16 + i % 2 * 8 + g, step * 4 + q));
+      for (int i = 0; i < 2 * kLargeTilesM<kF8>; ++i) {
+        a[i / 2][i % 2] = *reinterpret_cast<const uint4*>(xs + x_at(m0 + i * 8 + g, step * 4 + q));
       }
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const uint4 b = widen_8(*reinterpret_cast<const Eight<kF8>*>(ws + w_at(n0 + j * 8 + g, step * 4 + q)));
 #pragma unroll
-        for (int i = 0; i < 2; ++i) multiply_32(sum[i][j], a[i][0], a[i][1], b);
+        for (int i = 0; i < kLargeTilesM<kF8>; ++i) multiply_32(sum.at[i][j], a[i][0], a[i][1], b);
       }
     }
   }
 };
 
+// A block's sums times their scales, into the range's.
 template <bool kF8>
-__device__ inline void add_block(const Tile& t, int block, float (&sum)[2][4][4], float (&range)[2][4][4]) {
+__device__ inline void add_block(const Tile& t, int block, LargeSums<kF8>& sum, LargeSums<kF8>& range) {
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
 #pragma unroll
@@ -213,28 +245,35 @@ __device__ inline void add_block(const Tile& t, int block, float (&sum)[2][4][4]
       const int column = large_column(j, c);
       const float scale = column < t.cols ? t.scales[static_cast<std::int64_t>(column) * t.blocks + block] : 0.0f;
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-#pragma unroll
-        for (int half = 0; half < 4; half += 2) {
-          range[i][j][half + c] = __fadd_rn(range[i][j][half + c], __fmul_rn(sum[i][j][half + c], scale));
-          sum[i][j][half + c] = 0;
-        }
+      for (int i = 0; i < 2 * kLargeTilesM<kF8>; ++i) {
+        float& into = range.at[i / 2][j][i % 2 * 2 + c];
+        into = __fadd_rn(into, __fmul_rn(sum.at[i / 2][j][i % 2 * 2 + c], scale));
       }
     }
   }
+  sum.clear();
 }
 
-// total must be zero.
+// The last range that ends before block `block` + 1 has just ended.
+__device__ inline bool ends_range(int blocks, int block) {
+  for (int range = 0; range < kRanges; ++range) {
+    if (range_begin(blocks, range + 1) == block + 1) return true;
+  }
+  return false;
+}
+
 template <bool kF8>
-__device__ inline void large_sums(const Tile& t, char* shared, float (&total)[2][4][4]) {
+__device__ inline void large_sums(const Tile& t, char* shared, LargeSums<kF8>& total) {
   LargePipe<kF8> pipe(t, shared);
   const int blocks = (t.k + kBlockK - 1) / kBlockK, steps = blocks * (kBlockK / kStageK);
   for (int s = 0; s < kStages - 1; ++s) {
     if (s < steps) pipe.load(s, s * kStageK);
     ptx::commit_copies();
   }
-  float sum[2][4][4] = {}, range[2][4][4] = {};
-  int next_range = 0;
+  LargeSums<kF8> sum, range;
+  sum.clear();
+  range.clear();
+  total.clear();
   for (int step = 0; step < steps; ++step) {
     ptx::wait_copies<kStages - 2>();
     __syncthreads();
@@ -243,16 +282,12 @@ __device__ inline void large_sums(const Tile& t, char* shared, float (&total)[2]
     ptx::commit_copies();
     pipe.multiply(step % kStages, sum);
     if (step % 2 == 0) continue;
-    const int block = step / 2;
-    if constexpr (kF8) add_block<kF8>(t, block, sum, range);
-    while (next_range < kRanges && range_begin(blocks, next_range + 1) <= block) ++next_range;
-    if (range_begin(blocks, next_range + 1) != block + 1) continue;
-    float(&ended)[2][4][4] = kF8 ? range : sum;
+    if constexpr (kF8) add_block<kF8>(t, step / 2, sum, range);
+    if (!ends_range(blocks, step / 2)) continue;
+    LargeSums<kF8>& ended = kF8 ? range : sum;
 #pragma unroll
-    for (int i = 0; i < 32; ++i) {
-      total[i / 16][i / 4 % 4][i % 4] += ended[i / 16][i / 4 % 4][i % 4];
-      ended[i / 16][i / 4 % 4][i % 4] = 0;
-    }
+    for (int i = 0; i < kLargeTilesM<kF8> * 16; ++i) total.at[i / 16][i / 4 % 4][i % 4] += ended.at[i / 16][i / 4 % 4][i % 4];
+    ended.clear();
   }
   ptx::wait_copies<0>();
   __syncthreads();
