@@ -77,6 +77,7 @@ __device__ inline void weigh(const float* scores, __nv_bfloat16* weights, float*
     weights[head * kWeightStride + part + 8 * i] = __float2bfloat16_rn(w);
   }
   for (int d = 1; d < 8; d *= 2) sum += __shfl_xor_sync(~0u, sum, d);
+  __syncwarp();
   if (part != 0) return;
   const float keep = expf(before - top);
   softmax[head] = top;
