@@ -206,7 +206,7 @@ def measure_braid(shape, args):
     with tempfile.NamedTemporaryFile("r") as lines:
         command = [args.braid, "bench", "engine", str(ROOT / shape.folder), "--batch", ",".join(map(str, shape.batches)),
                    "--prompt", str(args.prompt), "--context", str(args.context), "--seconds", str(args.seconds),
-                   "--json", lines.name, *shape.flags]
+                   "--json", lines.name, "--cpu-threads", str(args.braid_threads), *shape.flags]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         if done.returncode != 0:
             sys.exit(f"{' '.join(command)}: {done.stderr.strip()}")
@@ -252,6 +252,7 @@ def arguments():
     parser.add_argument("--prompt", type=int, default=512, help="tokens of a prefill")
     parser.add_argument("--context", type=int, default=32, help="tokens in the cache when decoding")
     parser.add_argument("--threads", type=lambda s: [int(t) for t in s.split(",")], default=[1, 2], help="thread counts of the peer, as 1,2")
+    parser.add_argument("--braid-threads", type=int, default=0, help="threads of Braid (default: all)")
     parser.add_argument("--layouts", type=lambda s: s.split(","), default=list(gguf.LAYOUTS), help="layouts of its files, as latent,expanded")
     parser.add_argument("--seconds", type=float, default=0.5, help="time spent on each case")
     parser.add_argument("--rounds", type=int, default=3, help="turns of Braid and the peer")
