@@ -6,8 +6,9 @@ usage: eplb_throughput.py [--braid BRAID] [--zipf 1.0] [--shuffled] [--redundant
 
 Makes a model of random weights whose router prefers experts by Zipf's law: the first is the most popular, so that without
 balancing the first rank has most of the work; --shuffled: in another order in each layer. More than four fifths of its FLOP are
-in the experts. Serves it by two ranks of one thread, with and without --enable-eplb in turns, under the
-same load of long prompts. Needs numpy and safetensors.
+in the experts. Serves it by two ranks of one thread, with and without --enable-eplb in turns, under the same load of long prompts.
+Beside prompt tokens per second it tells them per processor second of the busier rank: what two free processors would give,
+whatever else the machine does. Needs numpy and safetensors.
 """
 import argparse
 import json
@@ -35,7 +36,7 @@ CONFIG = {
     "rope_theta": 10000, "max_position_embeddings": 4096, "eos_token_id": 1, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
     "hidden_act": "silu", "num_nextn_predict_layers": 0,
 }
-LOAD = ["--num-prompts", "96", "--max-concurrency", "16", "--random-input-len", "512", "--random-output-len", "2"]
+LOAD = ["--num-prompts", "64", "--max-concurrency", "16", "--random-input-len", "512", "--random-output-len", "2"]
 DEADLINE_S = 60
 
 
@@ -84,7 +85,8 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(
             [braid, "serve", model, "--skip-tokenizer-init", "--port", str(port), "--data-parallel-size", "2", "--enable-expert-parallel",
-             "--no-enable-prefix-caching", "--max-num-batched-tokens", "2048", "--moe-buffer-tokens", "2048", "--log-level", "warning", *flags])
+             "--no-enable-prefix-caching", "--max-num-batched-tokens", "512", "--log-level", "warning",
+             "--log-format", "json", *flags])
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
             try:
@@ -101,6 +103,18 @@ class Server:
         self.process.terminate()
         self.process.wait(DEADLINE_S)
 
+    def processor_seconds(self):
+        """So far, of each rank."""
+        pid = self.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            ranks = file.read().split()
+        times = []
+        for rank in ranks:
+            with open(f"/proc/{rank}/stat") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+            times.append((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
+        return times
+
     def metrics(self):
         return urllib.request.urlopen(self.url + "/metrics", timeout=30).read().decode()
 
@@ -109,12 +123,14 @@ def samples(text, name):
     return [float(v) for v in re.findall(rf"^{name}{{[^}}]*}} (\S+)$", text, re.MULTILINE)]
 
 
-def prompt_rate(braid, server):
-    """Prompt tokens per second."""
+def prompt_rates(braid, server):
+    """Prompt tokens per second, and per processor second of the busier rank."""
     with tempfile.NamedTemporaryFile("r") as figures:
-        before, begin = sum(samples(server.metrics(), "vllm:prompt_tokens_total")), time.monotonic()
+        used, before, begin = server.processor_seconds(), sum(samples(server.metrics(), "vllm:prompt_tokens_total")), time.monotonic()
         subprocess.run([braid, "bench", "serve", server.url, *LOAD, "--json", figures.name], check=True, capture_output=True)
-        return (sum(samples(server.metrics(), "vllm:prompt_tokens_total")) - before) / (time.monotonic() - begin)
+        tokens = sum(samples(server.metrics(), "vllm:prompt_tokens_total")) - before
+        seconds = time.monotonic() - begin
+        return tokens / seconds, tokens / max(b - a for a, b in zip(used, server.processor_seconds()))
 
 
 def main():
@@ -130,26 +146,27 @@ def main():
         make_model(folder, args.zipf, args.shuffled)
         variants = {
             "no balancing": [],
-            "balanced, 0 redundant": ["--enable-eplb", "--eplb-config", '{"window_size": 64, "step_interval": 64}'],
+            "balanced, 0 redundant": ["--enable-eplb", "--eplb-config", '{"window_size": 16, "step_interval": 16}'],
             f"balanced, {args.redundant} redundant": ["--enable-eplb", "--eplb-config", json.dumps(
-                {"window_size": 64, "step_interval": 64, "num_redundant_experts": args.redundant})],
+                {"window_size": 16, "step_interval": 16, "num_redundant_experts": args.redundant})],
         }
         rates = {name: [] for name in variants}
         for _ in range(args.rounds):
             for name, flags in variants.items():
                 with Server(args.braid, folder, *flags) as server:
-                    prompt_rate(args.braid, server)  # warm, and rearranged
-                    rates[name].append(prompt_rate(args.braid, server))
+                    prompt_rates(args.braid, server)  # warm, and rearranged
+                    rates[name].append(prompt_rates(args.braid, server))
                     text = server.metrics()
                 rows = samples(text, "braid:eplb_rank_rows")
                 pauses = samples(text, "braid:eplb_pause_seconds_sum"), samples(text, "braid:eplb_pause_seconds_count")
                 balance = samples(text, "braid:eplb_balancedness")
                 told = f"balancedness {min(balance):.3f} to {max(balance):.3f}, rows {rows}, " if balance else ""
-                told += f"mean pause {1e6 * sum(pauses[0]) / sum(pauses[1]):.0f} us" if balance else ""
-                print(f"{name:24} {rates[name][-1]:9.0f} prompt tokens/s  {told}", flush=True)
-        base = max(rates["no balancing"])
+                told += f"mean pause {1e6 * sum(pauses[0]) / sum(pauses[1]):.0f} us of {sum(pauses[1]) / 2:.0f} steps" if balance else ""
+                wall, processor = rates[name][-1]
+                print(f"{name:24} {wall:9.0f} prompt tokens/s {processor:9.0f} per processor second  {told}", flush=True)
         for name, values in rates.items():
-            print(f"{name:24} best {max(values):9.0f}  {max(values) / base:.2f}x")
+            best, base = (tuple(map(max, zip(*v))) for v in (values, rates["no balancing"]))
+            print(f"{name:24} best {best[0]:9.0f} {best[0] / base[0]:5.2f}x {best[1]:9.0f} {best[1] / base[1]:5.2f}x")
 
 
 if __name__ == "__main__":
