@@ -51,18 +51,14 @@ Status Rebalancer::join(fabric::Bootstrap& bootstrap) {
 }
 
 void Rebalancer::leave() {
-  {
-    std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  changed_.notify_all();
+  stopping_ = true;
+  wake();
   if (thread_.joinable()) thread_.join();
   mover_.reset();
   loads_.reset();
   staged_ = applied_ = maps_ = 0;
   unreported_ = 0;
-  busy_ = pending_ = stopping_ = false;
-  task_.reset();
+  busy_ = has_task_ = pending_ = stopping_ = false;
   change_ = {};
 }
 
@@ -72,12 +68,9 @@ void Rebalancer::step(std::uint64_t staged_by_all) {
   const std::int64_t before = rows_;
   observe_rows();
   if (staged_by_all > applied_) {
-    {
-      std::lock_guard lock(mutex_);
-      apply(change_);
-      pending_ = false;
-    }
-    changed_.notify_all();
+    apply(change_);
+    pending_ = false;
+    wake();
   }
   ++steps_;
   ++unreported_;
@@ -105,11 +98,9 @@ void Rebalancer::start(bool rearrange) {
   if (rearrange) steps_ = 0;
   busy_ = true;
   if (!options_.background) return stop_for(work(task));
-  {
-    std::lock_guard lock(mutex_);
-    task_ = std::move(task);
-  }
-  changed_.notify_all();
+  task_ = std::move(task);
+  has_task_ = true;
+  wake();
 }
 
 void Rebalancer::apply(Change& change) {
@@ -128,26 +119,29 @@ void Rebalancer::apply(Change& change) {
 void Rebalancer::run() {
   name_this_thread("braid-eplb");
   lower_this_threads_priority();
-  std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [&] { return stopping_ || task_; });
+    wait_until([this] { return stopping_ || has_task_; });
     if (stopping_) return;
-    const Task task = *std::exchange(task_, std::nullopt);
-    lock.unlock();
+    const Task task = std::move(task_);
+    has_task_ = false;
     const Status status = work(task);
     stop_for(status);
-    lock.lock();
     if (!status.ok()) return;
   }
 }
 
+template <class Ready>
+void Rebalancer::wait_until(Ready ready) {
+  for (std::uint32_t seen = wakes_; !ready(); seen = wakes_) wakes_.wait(seen);
+}
+
+void Rebalancer::wake() {
+  ++wakes_;
+  wakes_.notify_all();
+}
+
 void Rebalancer::stop_for(const Status& status) {
-  bool wanted = false;
-  {
-    std::lock_guard lock(mutex_);
-    wanted = stopping_;
-  }
-  if (!status.ok() && !wanted) observer_.stopped(status.error());
+  if (!status.ok() && !stopping_) observer_.stopped(status.error());
 }
 
 Status Rebalancer::work(const Task& task) {
@@ -216,11 +210,10 @@ bool Rebalancer::hand_over(Change change) {
     apply(change_);
     return true;
   }
-  std::unique_lock lock(mutex_);
   change_ = std::move(change);
   pending_ = true;
   staged_.fetch_add(1, std::memory_order_release);
-  changed_.wait(lock, [&] { return stopping_ || !pending_; });
+  wait_until([this] { return stopping_ || !pending_; });
   return !stopping_;
 }
 

@@ -16,10 +16,8 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -94,6 +92,9 @@ class Rebalancer {
   void start(bool rearrange);
   void apply(Change& change);
   void run();
+  template <class Ready>
+  void wait_until(Ready ready);
+  void wake();
   Status work(const Task& task);
   Status rearrange(const std::vector<LayerLoad>& loads);
   Result<std::vector<LayerLoad>> gather(const Task& task);
@@ -116,13 +117,15 @@ class Rebalancer {
   int unreported_ = 0;         // steps since the last measurement
   bool busy_ = false;
 
+  // No lock: serving must not wait for a thread that others keep from running. task_ belongs to the
+  // thread while has_task_, change_ to the layers' thread while pending_.
   std::atomic<std::uint64_t> staged_{0};
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::optional<Task> task_;
+  std::atomic<std::uint32_t> wakes_{0};
+  std::atomic<bool> has_task_{false};
+  std::atomic<bool> pending_{false};
+  std::atomic<bool> stopping_{false};
+  Task task_;
   Change change_;  // the one staged last
-  bool pending_ = false;
-  bool stopping_ = false;
   std::thread thread_;
 };
 
