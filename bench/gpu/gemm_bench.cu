@@ -68,7 +68,7 @@ class Operands {
     }
     return sum;
   }
-  PackSource source() const { return {source_.data(), source_scales_.data(), false}; }
+  PackSource source() const { return {source_.data(), source_scales_.data()}; }
   GemmProblem problem() const {
     return {c_.precision, groups_, (valid_rows() + groups_ - 1) / groups_, c_.n, c_.k};
   }

@@ -55,12 +55,10 @@ constexpr std::int64_t scale_stride(std::int64_t rows) { return (rows + 3) / 4 *
 Status run_gemm(const GemmPlan& plan, const GemmOperands& operands, cudaStream_t stream);
 
 // From a checkpoint's order to packed.h's, on the device. `values` is [groups, n, k]; `scales` is
-// [groups, ceil(n / 128), ceil(k / 128)] (kFp8). `gate_up`: the first n / 2 outputs are gates, the
-// rest ups, each half with its own ceil(n / 2 / 128) rows of scales; n / 2 is a multiple of 64.
+// [groups, ceil(n / 128), ceil(k / 128)] (kFp8).
 struct PackSource {
   const void* values = nullptr;
   const float* scales = nullptr;
-  bool gate_up = false;
 };
 Status pack_weights(const PackSource& source,
                     const PackedShape& shape,

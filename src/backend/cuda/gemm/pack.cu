@@ -16,19 +16,7 @@ struct PackArguments {
   std::uint8_t* weights;
   float* weight_scales;
   PackedShape shape;
-  bool gate_up;
 };
-
-// The checkpoint's row that is output `output` of the packed matrix, or n if it is padding.
-__device__ int source_row(const PackArguments& args, int output) {
-  if (!args.gate_up) {
-    return min(output, args.shape.n);
-  }
-  const int inter = args.shape.n / 2;
-  const int within = output % kTileOutputs;
-  const int row = output / kTileOutputs * 64 + within % 64;
-  return within < 64 ? row : inter + row;
-}
 
 __global__ void pack_kernel(const PackArguments args) {
   const PackedShape shape = args.shape;
@@ -41,7 +29,7 @@ __global__ void pack_kernel(const PackArguments args) {
   for (int unit = threadIdx.x; unit < kTileBytes / 16; unit += blockDim.x) {
     const int row = unit / 8;
     const std::int64_t byte = k_block * std::int64_t{kTileRowBytes} + unit % 8 * 16;
-    const int from = source_row(args, n_block * kTileOutputs + row);
+    const int from = n_block * kTileOutputs + row;
     uint4 value = make_uint4(0, 0, 0, 0);
     if (from < shape.n && byte < row_bytes) {
       value = *reinterpret_cast<const uint4*>(args.values + (group * shape.n + from) * row_bytes +
@@ -51,11 +39,7 @@ __global__ void pack_kernel(const PackArguments args) {
                               tile_offset(row, unit % 8 * 16)) = value;
   }
   if (shape.precision == Precision::kFp8 && threadIdx.x < kTileScales) {
-    const int from = min(source_row(args, n_block * kTileOutputs + threadIdx.x % 2 * 64), shape.n - 1);
-    const int part = args.gate_up ? shape.n / 2 : shape.n;  // outputs with a grid of scales
-    const int part_rows = (part + 127) / 128;
-    const std::int64_t row = group * part_rows * (shape.n / part) + from / part * part_rows +
-                             from % part / 128;
+    const std::int64_t row = group * shape.n_blocks() + n_block;
     args.weight_scales[tile * kTileScales + threadIdx.x] = args.scales[row * k_blocks + k_block];
   }
 }
@@ -67,12 +51,8 @@ Status pack_weights(const PackSource& source,
                     std::uint8_t* weights,
                     float* weight_scales,
                     cudaStream_t stream) {
-  if (source.gate_up && shape.n % 128 != 0) {
-    return invalid_argument("gate and up of " + std::to_string(shape.n / 2) +
-                            " outputs cannot be packed together: it takes a multiple of 64");
-  }
   const PackArguments args{static_cast<const std::uint8_t*>(source.values), source.scales, weights,
-                           weight_scales, shape, source.gate_up};
+                           weight_scales, shape};
   pack_kernel<<<static_cast<unsigned>(shape.tiles()), 256, 0, stream>>>(args);
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) {
     return internal_error(std::string("packing weights: ") + cudaGetErrorString(error));

@@ -5,12 +5,9 @@
 // 16 KiB each, so that a pipeline stage is one contiguous copy:
 //   weights = [group][n block][k block] tile
 //   tile    = 128 rows of 128 bytes, the 16-byte unit u of row r at unit u ^ (r % 8)
-//   scales  = [group][n block][k block][4] float32: of outputs 0..63 and 64..127, then both again,
-//             since the copy engine moves 16 bytes at least (e4m3 only)
+//   scales  = [group][n block][k block][4] float32: of outputs 0..63 and 64..127, which may differ,
+//             then both again, since the copy engine moves 16 bytes at least (e4m3 only)
 // The swizzle is the one that tensor cores read. Outputs and inputs past n and k are zero.
-//
-// Gate and up projections that feed a SiLU product are packed together: n block j holds gate
-// outputs 64 j .. 64 j + 63, then the same outputs of up.
 #pragma once
 
 #include <cstddef>

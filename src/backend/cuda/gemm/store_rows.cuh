@@ -73,12 +73,12 @@ class RowStore {
     buffer_ = buffer_ + kTogether == kT.store_buffers ? 0 : buffer_ + kTogether;
   }
 
-  template <int kChunk>
+  template <int kIndex>
   __device__ __forceinline__ void write_chunk(const float (&sum)[Map::kSums], int buffer) {
     const std::uint32_t to = shared_.output(warp_, buffer);
 #pragma unroll
     for (int unit = 0; unit < Map::kChunk / 8; unit += 2) {
-      const int i = (kChunk * Map::kChunk / 8 + unit) * 4;
+      const int i = (kIndex * Map::kChunk / 8 + unit) * 4;
       ptx::store_matrices(to + unit_offset(unit), pack_bf16(sum[i], sum[i + 1]),
                           pack_bf16(sum[i + 2], sum[i + 3]), pack_bf16(sum[i + 4], sum[i + 5]),
                           pack_bf16(sum[i + 6], sum[i + 7]));
