@@ -37,7 +37,7 @@ class CoreTokenizer final : public Tokenizer {
     const std::string ids = take(out);
     if (failed) return {};
     std::vector<std::int32_t> tokens(ids.size() / 4);
-    std::memcpy(tokens.data(), ids.data(), tokens.size() * 4);
+    if (!tokens.empty()) std::memcpy(tokens.data(), ids.data(), tokens.size() * 4);
     return tokens;
   }
 

@@ -70,6 +70,13 @@ class Reader {
   bool ok() const { return ok_; }
   bool done() const { return ok_ && rest_.empty(); }
 
+  void field(bool& value) {
+    std::uint8_t byte = 0;
+    field(byte);
+    value = byte == 1;
+    ok_ = ok_ && byte <= 1;
+  }
+
   template <Plain T>
   void field(T& value) {
     if (!enough(sizeof value)) return;
