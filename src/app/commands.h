@@ -37,6 +37,7 @@ int bench_dispatch(Words words);
 int doctor(Words words);
 int chat(Words words);
 int metrics(Words words);
+int top(Words words);
 
 // Prints "braid: message" and returns 1, or 2 for a wrong argument.
 int fail(const Error& error);

@@ -14,6 +14,7 @@ using namespace braid::app;
 constexpr Command kCommands[] = {
     {"serve", "serve a model over an OpenAI-compatible HTTP API: braid serve models/lexicon-30m", serve},
     {"chat", "talk to a served model in the terminal", chat},
+    {"top", "watch a server's ranks in the terminal", top},
     {"bench", "measure this machine, a model, a server", bench},
     {"kernels", "which kernels run a model here, and why not the others", kernels},
     {"config", "every setting of serve with its value and where it comes from", config},

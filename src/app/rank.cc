@@ -13,6 +13,7 @@
 #include "app/engine_host.h"
 #include "app/expert_balance.h"
 #include "app/parse.h"
+#include "app/rank_transport.h"
 #include "app/ranks.h"
 #include "backend/cpu/pool.h"
 #include "base/log.h"
@@ -22,7 +23,6 @@
 #include "engine/remote/wire.h"
 #include "metrics/registry.h"
 #include "moe/expert_parallel.h"
-#include "transport/shm/shm.h"
 
 namespace braid::app {
 namespace {
@@ -80,7 +80,9 @@ struct Rank {
 
     const int length = settings.engine.scheduler.max_model_len;
     ControlBootstrap bootstrap(connection, rank, p.size);
-    const auto transport = transport::shm::transport({.spin = crowded ? Duration::zero() : std::chrono::microseconds(50)});
+    const Duration spin = crowded ? Duration::zero() : std::chrono::microseconds(50);
+    ASSIGN_OR_RETURN(const auto transport, rank_transport(p, connection.local_address(), spin));
+    if (p.enable_expert_parallel) RETURN_IF_ERROR(report_paths(p, bootstrap, *transport));
     moe::ExpertParallel experts;
     experts.bootstrap = &bootstrap;
     experts.transport = transport.get();
@@ -107,9 +109,10 @@ struct Rank {
     if (options.experts && loaded.model->config().moe.experts > 0) {
       ASSIGN_OR_RETURN(lockstep, engine::Lockstep::create(bootstrap, *transport, experts.timeout));
     }
-    const auto balance_transport = transport::shm::transport({.spin = Duration::zero()});
+    std::unique_ptr<fabric::Transport> balance_transport;
     std::optional<ExpertBalance> balance;
     if (p.enable_eplb) {
+      ASSIGN_OR_RETURN(balance_transport, rank_transport(p, connection.local_address(), Duration::zero()));
       balance.emplace(p, rank, *balance_transport, *loaded.model, registry, labels);
       RETURN_IF_ERROR(balance->rebalancer().join(bootstrap));
     }

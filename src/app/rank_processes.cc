@@ -47,6 +47,7 @@ std::string shared_settings(const ServeSettings& settings) {
   parallel.size_local.reset();
   parallel.start_rank = 0;
   parallel.headless = false;
+  parallel.host.clear();
   parallel.address.clear();
   parallel.secret.clear();
   add(parallel);

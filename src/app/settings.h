@@ -89,6 +89,8 @@ struct ParallelSettings {
   std::string address = "127.0.0.1";
   int rpc_port = 29550;
   std::string secret;
+  std::string host;
+  int network_gbits = 0;
   bool headless = false;
   bool enable_expert_parallel = false;
   std::string all2all_backend = "auto";
@@ -113,6 +115,10 @@ struct ParallelSettings {
     v.field("data-parallel-secret", self.secret,
             {.help = "Word that ranks of other hosts must know; unset: a new one, for ranks of this host only",
              .secret = true});
+    v.field("data-parallel-host", self.host,
+            {.help = "Name of this host; ranks of one name share memory. Unset: told by kernel, PID and network namespace"});
+    v.field("network-gbits", self.network_gbits,
+            {.help = "Rate that the network between hosts should reach; 0: what its interface says", .unit = "Gbit/s", .min = 0, .max = 1000000});
     v.field("headless", self.headless, {.help = "Only ranks for the leading host, no HTTP server"});
     v.field("enable-expert-parallel", self.enable_expert_parallel,
             {.help = "Spread the experts over the ranks; otherwise every rank holds all"});

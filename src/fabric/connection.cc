@@ -89,6 +89,15 @@ Connection::~Connection() { ::close(fd_); }
 
 void Connection::close() { shutdown(fd_, SHUT_RDWR); }
 
+std::string Connection::local_address() const {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  char host[NI_MAXHOST] = "";
+  getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size);
+  getnameinfo(reinterpret_cast<sockaddr*>(&address), size, host, sizeof host, nullptr, 0, NI_NUMERICHOST);
+  return host;
+}
+
 Status Connection::send(std::uint8_t type, std::string_view payload) {
   std::string bytes(5, '\0');
   const auto length = static_cast<std::uint32_t>(payload.size() + 1);

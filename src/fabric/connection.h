@@ -35,6 +35,8 @@ class Connection {
   Status send(std::uint8_t type, std::string_view payload);
   // kDeadlineExceeded when nothing comes in time, kUnavailable when the peer has closed.
   Result<Frame> receive(TimePoint deadline);
+  // This machine's address on it, in numbers.
+  std::string local_address() const;
   // Makes receive() and send() fail from now on. From any thread.
   void close();
 

@@ -45,6 +45,8 @@ class Window {
   // The window of a peer, where loads and stores reach it, or null; own rank: local().
   std::byte* direct(Rank peer) const;
 
+  Path path(Rank peer) const { return peer == rank_ ? Path{} : peers_[static_cast<std::size_t>(peer)]->path(); }
+
   // Copies into the peer's window; done on return.
   Status put(Rank peer, std::size_t offset, std::span<const std::byte> data);
   // Sets a word of the peer after all earlier puts (and direct stores) to it.

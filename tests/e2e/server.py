@@ -45,8 +45,8 @@ def children_of(pid):
 
 
 class Server:
-    def __init__(self, *flags, env=None, wait=True):
-        self.process = subprocess.Popen([BRAID, "serve", MODEL, "--host", "127.0.0.1", "--port", "0", *flags],
+    def __init__(self, *flags, env=None, wait=True, prefix=()):
+        self.process = subprocess.Popen([*prefix, BRAID, "serve", MODEL, "--host", "127.0.0.1", "--port", "0", *flags],
                                         stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self.log = []
         self.logged = threading.Condition()

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "fabric/paths.h"
 #include "fabric/testing/local_bootstrap.h"
 #include "tests/ranks/faulty_transport.h"
 #include "transport/shm/shm.h"
@@ -143,6 +144,28 @@ TEST_P(TransportConformance, AWaitForNothingNamesRankPeerPhaseLayerAndNumbers) {
     }
     ASSERT_TRUE(b.all_gather("done").ok());
   });
+}
+
+TEST_P(TransportConformance, EveryPathIsMeasuredAndNamed) {
+  for (const int size : {1, 2, 5}) {
+    run_ranks(size, [&](Bootstrap& b) {
+      const auto t = GetParam().make(b.rank());
+      const auto paths = measure_paths(b, *t, kLong);
+      ASSERT_TRUE(paths.ok()) << paths.error().message;
+      ASSERT_EQ(paths->size(), static_cast<std::size_t>(size));
+      for (Rank r = 0; r < size; ++r) {
+        const MeasuredPath& path = (*paths)[static_cast<std::size_t>(r)];
+        EXPECT_EQ(path.measured > 0, r != b.rank());
+        EXPECT_EQ(path.name.empty(), r == b.rank());
+      }
+    });
+  }
+}
+
+TEST(Paths, AreSuspiciousWhenTheyAreManyTimesSlowerThanExpected) {
+  EXPECT_TRUE(suspicious({"tcp", 10e9, 1e9}));
+  EXPECT_FALSE(suspicious({"tcp", 10e9, 5e9}));
+  EXPECT_FALSE(suspicious({"tcp", 0, 1}));
 }
 
 TEST(FaultyTransport, ALostSignalEndsInAnErrorAndNeverInWrongBytes) {

@@ -3,8 +3,15 @@
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
 
 #include <filesystem>
 #include <fstream>
@@ -41,6 +48,20 @@ double number_in(const std::filesystem::path& file) {
   return number;
 }
 
+// Megabits a second, or 0.
+double ethernet_speed(const std::string& interface) {
+  ethtool_cmd command{};
+  command.cmd = ETHTOOL_GSET;
+  ifreq request{};
+  std::strncpy(request.ifr_name, interface.c_str(), sizeof request.ifr_name - 1);
+  request.ifr_data = reinterpret_cast<char*>(&command);
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const bool known = fd >= 0 && ioctl(fd, SIOCETHTOOL, &request) == 0;
+  if (fd >= 0) close(fd);
+  const std::uint32_t speed = known ? ethtool_cmd_speed(&command) : 0;
+  return speed == static_cast<std::uint32_t>(SPEED_UNKNOWN) ? 0 : speed;
+}
+
 std::string rdma_ports() {
   std::string ports;
   std::error_code none;
@@ -67,8 +88,7 @@ double rated(const std::string& lane) {
     const auto port = std::filesystem::path(kRdma) / device.substr(0, colon) / "ports" / device.substr(colon + 1);
     return number_in(port / "rate") * 1e9 / kBitsInByte;
   }
-  const double megabits = number_in("/sys/class/net/" + device + "/speed");
-  return megabits > 0 ? megabits * 1e6 / kBitsInByte : 0;
+  return ethernet_speed(device) * 1e6 / kBitsInByte;
 }
 
 }  // namespace braid::transport::ucx

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `braid top` shows: a picture of a server's /metrics as lines of text.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "metrics/samples.h"
+
+namespace braid::app {
+
+// `before` are the samples of `seconds` earlier, for what is told per second; with 0 seconds there are
+// none. No line is longer than `width` characters.
+std::vector<std::string> top_frame(const metrics::Samples& now, const metrics::Samples& before, double seconds, int width);
+
+}  // namespace braid::app
