@@ -27,12 +27,13 @@ namespace {
 
 struct DispatchBench {
   int ranks = 2;
-  std::string backends = "low_latency,allgather_reducescatter";
+  std::string backends = "low_latency,high_throughput,flexible,allgather_reducescatter";
   std::string tokens = "1,8,32,128,512,4096";
   int hidden = 7168;
   int experts = 256;
   int top_k = 8;
   std::string dtype = "bfloat16";
+  std::string payload = "auto";
   std::string results = "cached";
   double seconds = 0.5;
   std::string json;
@@ -47,6 +48,8 @@ struct DispatchBench {
     v.field("experts", self.experts, {.help = "Experts, spread over the ranks; tokens choose at random", .min = 1, .max = 1 << 15});
     v.field("top-k", self.top_k, {.help = "Experts of a token", .min = 1, .max = 32});
     v.field("dtype", self.dtype, {.help = "Activations", .choices = {"bfloat16", "float32"}});
+    v.field("all2all-payload", self.payload,
+            {.help = "auto: results return as bfloat16 where activations are; exact: as float32; fp8: rows go as e4m3", .choices = {"auto", "exact", "fp8"}});
     v.field("results", self.results,
             {.help = "Where experts leave their results: cached measures what travels; memory has a row for each "
                      "token and expert, and reading those weighs more than what travels",
@@ -99,9 +102,12 @@ class RankBench {
   void make_tokens(int tokens) {
     const auto count = static_cast<std::size_t>(tokens), k = static_cast<std::size_t>(bench_.top_k);
     const DType dtype = bench_.dtype == "float32" ? DType::kF32 : DType::kBF16;
-    x_ = Buffer(count * static_cast<std::size_t>(bench_.hidden) * size_of(dtype));
-    std::memset(x_.data(), 0, x_.size());
-    input_ = {x_.data(), dtype, tokens, bench_.hidden, bench_.hidden};
+    input_ = prepare_.staging().slice_rows(0, tokens);
+    if (!input_.data) {
+      x_ = Buffer(count * static_cast<std::size_t>(bench_.hidden) * size_of(dtype));
+      input_ = {x_.data(), dtype, tokens, bench_.hidden, bench_.hidden};
+    }
+    for (std::int64_t t = 0; t < tokens; ++t) std::memset(input_.row(t), 0, static_cast<std::size_t>(bench_.hidden) * size_of(dtype));
     std::mt19937 random(static_cast<unsigned>(bootstrap_.rank()) + 1);
     std::vector<std::int32_t> all(static_cast<std::size_t>(bench_.experts));
     std::iota(all.begin(), all.end(), 0);
@@ -126,17 +132,24 @@ class RankBench {
     return {results_.as<float>(), rows, bench_.hidden, one ? 0 : bench_.hidden};
   }
 
+  // A layer's step, in chunks where the backend wants that.
   Status round(std::vector<double>& dispatch, std::vector<double>& combine) {
-    const std::int64_t tokens = input_.rows;
-    const TimePoint begin = now();
-    RETURN_IF_ERROR(prepare_.send(input_, {tokens, bench_.top_k, ids_.data(), weights_.data(), &placement_}, 0));
-    ASSIGN_OR_RETURN(const moe::Dispatched arrived, prepare_.receive());
-    const Matrix<const float> out = results(static_cast<std::int64_t>(arrived.row_token.size()));
-    const TimePoint middle = now();
-    RETURN_IF_ERROR(prepare_.send_back(out));
-    RETURN_IF_ERROR(prepare_.collect({hidden_.as<float>(), tokens, bench_.hidden}));
-    dispatch.push_back(to_seconds(middle - begin));
-    combine.push_back(to_seconds(now() - middle));
+    Duration out{}, back{};
+    for (std::int64_t first = 0; first < input_.rows; first += prepare_.max_tokens()) {
+      const std::int64_t count = std::min(prepare_.max_tokens(), input_.rows - first), choice = first * bench_.top_k;
+      const TimePoint begin = now();
+      RETURN_IF_ERROR(prepare_.send(input_.slice_rows(first, count),
+                                    {count, bench_.top_k, ids_.data() + choice, weights_.data() + choice, &placement_}, 0));
+      ASSIGN_OR_RETURN(const moe::Dispatched arrived, prepare_.receive());
+      const Matrix<const float> rows = results(arrived.rows());
+      const TimePoint middle = now();
+      RETURN_IF_ERROR(prepare_.send_back(rows));
+      RETURN_IF_ERROR(prepare_.collect({hidden_.as<float>() + first * bench_.hidden, count, bench_.hidden}));
+      out += middle - begin;
+      back += now() - middle;
+    }
+    dispatch.push_back(to_seconds(out));
+    combine.push_back(to_seconds(back));
     return Status::success();
   }
 
@@ -203,6 +216,7 @@ Status measure_rank(const DispatchBench& bench, moe::All2All backend, const std:
   experts.transport = transport.get();
   experts.backend = backend;
   experts.buffer_tokens = most;
+  ASSIGN_OR_RETURN(experts.payload, moe::parse_payload(bench.payload));
   const moe::LayerShape shape{bench.experts, bench.top_k, false, bench.hidden, most,
                               bench.dtype == "float32" ? DType::kF32 : DType::kBF16};
   ASSIGN_OR_RETURN(const auto prepare, moe::make_prepare(shape, &experts, nullptr, combine.kernel, *stream));
@@ -250,7 +264,7 @@ void print(const DispatchCase& c) {
 std::string json_line(const DispatchBench& bench, const DispatchCase& c) {
   const nlohmann::ordered_json line{
       {"backend", c.backend}, {"ranks", bench.ranks}, {"hidden", bench.hidden}, {"top_k", bench.top_k},
-      {"experts", bench.experts}, {"dtype", bench.dtype}, {"tokens", c.tokens}, {"dispatch_s", c.dispatch},
+      {"experts", bench.experts}, {"dtype", bench.dtype}, {"payload", bench.payload}, {"results", bench.results}, {"tokens", c.tokens}, {"dispatch_s", c.dispatch},
       {"combine_s", c.combine}, {"dispatched_bytes", c.dispatched_bytes}, {"returned_bytes", c.returned_bytes},
       {"copy_s", c.copy}, {"share", c.copy / c.seconds()}};
   return line.dump() + "\n";
@@ -258,7 +272,7 @@ std::string json_line(const DispatchBench& bench, const DispatchCase& c) {
 
 std::string title_of(const DispatchBench& bench) {
   return std::to_string(bench.ranks) + " ranks, hidden " + std::to_string(bench.hidden) + ", top-" + std::to_string(bench.top_k) +
-         " of " + std::to_string(bench.experts) + ", " + bench.dtype;
+         " of " + std::to_string(bench.experts) + ", " + bench.dtype + (bench.payload == "auto" ? "" : ", payload " + bench.payload);
 }
 
 Status run(const DispatchBench& bench) {

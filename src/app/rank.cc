@@ -87,6 +87,7 @@ struct Rank {
     experts.bootstrap = &bootstrap;
     experts.transport = transport.get();
     ASSIGN_OR_RETURN(experts.backend, moe::parse_all2all(p.all2all_backend));
+    ASSIGN_OR_RETURN(experts.payload, moe::parse_payload(p.all2all_payload));
     experts.buffer_tokens = p.moe_buffer_tokens;
     experts.deterministic = p.deterministic;
     experts.redundant_experts = p.eplb.num_redundant_experts;

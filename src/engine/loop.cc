@@ -15,6 +15,7 @@ Loop::Loop(const Parts& parts)
     : admission_(parts.admission),
       metrics_(parts.metrics),
       clock_(parts.clock),
+      model_(parts.model),
       computed_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_compute"})),
       cached_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_cache_hit"})),
       waiting_for_capacity_(&parts.metrics->requests_waiting_by_reason.with({"capacity"})),
@@ -90,6 +91,7 @@ bool Loop::step() {
   const int drafts = speculation_ == nullptr ? 0 : speculation_->decide(plan_);
   const auto logits = runner_.run(plan_, agreed->most_tokens);
   ++steps_;
+  metrics_->moe.observe(model_->traffic());
   if (!logits.ok()) {
     die(logits.error().message);
     return true;

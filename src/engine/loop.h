@@ -89,6 +89,7 @@ class Loop {
   Admission* const admission_;
   Metrics* const metrics_;
   const Clock* const clock_;
+  const model::Model* const model_;
   metrics::Counter* computed_prompt_tokens_;
   metrics::Counter* cached_prompt_tokens_;
   metrics::Gauge* waiting_for_capacity_;

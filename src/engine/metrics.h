@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "engine/moe_metrics.h"
 #include "metrics/metrics.h"
 
 namespace braid::engine {
@@ -46,6 +47,7 @@ struct Metrics {
   metrics::Counter spec_decode_accepted_tokens;
   metrics::Family<metrics::Counter> spec_decode_accepted_by_position{{"position"}};
   metrics::Gauge spec_decode_tokens;
+  MoeMetrics moe;
 
   metrics::Histogram time_to_first_token{metrics::first_token_buckets()};
   metrics::Histogram inter_token_latency{metrics::token_latency_buckets()};
@@ -68,6 +70,7 @@ struct Metrics {
   static void describe(Self& self, Visitor& v) {
     describe_state(self, v);
     describe_speculation(self, v);
+    MoeMetrics::describe(self.moe, v);
     describe_requests(self, v);
   }
 

@@ -56,8 +56,15 @@ void Decoder::gather(Matrix<const float> from, const Mirror<std::int32_t>& rows,
   gather_->run({from.data, DType::kF32, {rows.device, rows.size()}, to}, stream_);
 }
 
+// Where the experts of this rank can read them.
+Activations Decoder::normed(std::int64_t rows) {
+  const Activations staged = workspace_.moe ? workspace_.moe->prepare->staging() : Activations{};
+  if (staged.data) return staged.slice_rows(0, rows);
+  return {workspace_.normed.data(), activations_, rows, config_.hidden, config_.hidden};
+}
+
 Activations Decoder::norm(Matrix<float> hidden, const Buffer& weight, bool exact) {
-  const Activations out{workspace_.normed.data(), activations_, hidden.rows, hidden.cols, hidden.cols};
+  const Activations out = normed(hidden.rows);
   const Matrix<float> out2(exact ? workspace_.exact.as<float>() : nullptr, hidden.rows, hidden.cols);
   norm_into({hidden.data, hidden.rows, hidden.cols, hidden.stride}, weight, out, out2);
   return out;
@@ -78,7 +85,7 @@ Status Decoder::run(FeedForward& half, Matrix<float> hidden, const Step& step, i
     const ops::PackedMlp* const group = &half.dense->weights;
     const Matrix<float> out(workspace_.mlp_rows.as<float>(), hidden.rows, hidden.cols);
     half.dense->kernel->run({x, std::span(&group, 1), step.all_rows.device, nullptr, out, workspace_.mlp_scratch.data()}, stream_);
-    combine_->run({{out.data, out.rows, out.cols}, workspace_.slots.as<std::int32_t>(), workspace_.ones.as<float>(), 1, hidden},
+    combine_->run({out, workspace_.slots.as<std::int32_t>(), workspace_.ones.as<float>(), 1, hidden},
                   stream_);
     return Status::success();
   }

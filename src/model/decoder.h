@@ -19,7 +19,7 @@ struct Workspace {
 
   std::int64_t max_tokens;
   Buffer hidden;      // [tokens, hidden] float32, the residual stream
-  Buffer normed;      // [tokens, hidden] activations
+  Buffer normed;      // [tokens, hidden] activations, where the MoE layers have no place for them
   Buffer exact;       // the same in float32
   Buffer mlp_rows;    // [tokens, hidden] float32
   Buffer mlp_scratch;
@@ -64,10 +64,13 @@ class Decoder {
   const Buffer& final_norm() const { return final_norm_; }
 
   Workspace& workspace() { return workspace_; }
+  const Workspace& workspace() const { return workspace_; }
   Stream& stream() const { return stream_; }
   DType activations() const { return activations_; }
 
  private:
+  Activations normed(std::int64_t rows);
+
   const Config config_;
   Stream& stream_;
   DType activations_;

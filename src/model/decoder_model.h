@@ -29,6 +29,10 @@ class DecoderModel final : public Model {
   std::size_t weight_bytes() const override { return weight_bytes_; }
   const std::vector<ChosenKernel>& chosen_kernels() const override { return chosen_; }
   DraftModule* draft_module() override { return mtp_.get(); }
+  moe::Traffic traffic() const override {
+    const auto& moe = context_.decoder.workspace().moe;
+    return moe ? moe->traffic() : moe::Traffic{};
+  }
   std::vector<moe::Layer*> mixtures() override {
     std::vector<moe::Layer*> all;
     for (auto& layer : layers_) all.push_back(layer.mixture());

@@ -12,6 +12,7 @@
 #include "kv/cache.h"
 #include "model/batch.h"
 #include "model/config.h"
+#include "moe/prepare.h"
 #include "ops/backend.h"
 
 namespace braid::weights {
@@ -70,6 +71,8 @@ class Model {
   // expert parallelism an idle rank still serves its experts to the others. An error (a device or a
   // peer that failed) leaves the cache rows of this batch undefined.
   virtual Result<Matrix<const float>> forward(const Batch& batch, kv::Cache& cache, const Trace* trace = nullptr) = 0;
+  // What the MoE layers have sent and received so far.
+  virtual moe::Traffic traffic() const { return {}; }
   // Null unless the options asked for it and the checkpoint has one.
   virtual DraftModule* draft_module() { return nullptr; }
   // Its mixture-of-experts layers in their order, the draft module's last.

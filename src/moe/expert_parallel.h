@@ -1,24 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a model's experts are spread over a group of ranks, and which all-to-all backend carries the
-// tokens. Names follow vLLM's --all2all-backend.
+// How a model's experts are spread over a group of ranks, and what carries the tokens.
 #pragma once
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "fabric/group.h"
-#include "moe/prepare.h"
+#include "moe/backends.h"
 #include "ops/kernel.h"
 #include "ops/routing.h"
 
 namespace braid::moe {
-
-enum class All2All { kAuto, kAllGatherReduceScatter, kLowLatency };
-
-// "auto", "low_latency", "deepep_low_latency", ...; an unknown name is an error that lists all.
-Result<All2All> parse_all2all(const std::string& name);
-std::string_view name_of(All2All backend);
 
 // Outlives the models built with it.
 struct ExpertParallel {
@@ -26,9 +18,10 @@ struct ExpertParallel {
   fabric::Transport* transport = nullptr;
   All2All backend = All2All::kAuto;
   std::int64_t buffer_tokens = 0;  // most tokens that one dispatch carries; more go in chunks
-  bool deterministic = false;      // bit for bit what one rank computes
+  bool deterministic = false;      // bit for bit what one rank computes, whatever the payload asks for
   int redundant_experts = 0;
   Duration timeout = std::chrono::seconds(60);
+  Payload payload = Payload::kAuto;
 };
 
 // What a model's MoE layers have in common.
@@ -40,6 +33,9 @@ struct LayerShape {
   std::int64_t max_tokens = 0;
   DType x = DType::kBF16;
 };
+
+// What choose_backend() is asked for such layers.
+Messages messages_of(const LayerShape& shape, int ranks, bool direct, std::int64_t buffer_tokens);
 
 // Collective when `parallel` is given. Logs the backend, why, and the bytes of its buffers before it
 // allocates them. `arrange` is for a single rank only.

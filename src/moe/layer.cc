@@ -10,14 +10,13 @@
 namespace braid::moe {
 
 Workspace::Workspace(const LayerShape& s, std::int64_t inter, std::unique_ptr<PrepareFinalize> p, Stream& on)
-    : shape(s), max_inter(inter), stream(on), prepare(std::move(p)) {
+    : shape(s), stream(on), prepare(std::move(p)), experts(s.hidden, inter, on) {
   const auto tokens = static_cast<std::size_t>(shape.max_tokens);
   const auto choices = tokens * static_cast<std::size_t>(shape.top_k);
   logits = stream.allocate(tokens * static_cast<std::size_t>(shape.experts) * sizeof(float));
   ids = stream.allocate(choices * sizeof(std::int32_t));
   weights = stream.allocate(choices * sizeof(float));
-  groups.reserve(static_cast<std::size_t>(shape.experts) + 1);
-  results(static_cast<std::int64_t>(choices + (shape.shared ? tokens : 0)));
+  experts.results(static_cast<std::int64_t>(choices + (shape.shared ? tokens : 0)));
   if (prepare->local() || !shape.shared) return;
   const auto chunk = static_cast<std::size_t>(prepare->max_tokens());
   shared_rows = stream.allocate(chunk * static_cast<std::size_t>(shape.hidden) * sizeof(float));
@@ -25,15 +24,6 @@ Workspace::Workspace(const LayerShape& s, std::int64_t inter, std::unique_ptr<Pr
   std::iota(numbers.begin(), numbers.end(), 0);
   own_rows = upload(stream, numbers);
   ones = upload(stream, std::vector<float>(chunk, 1.0f));
-}
-
-Matrix<float> Workspace::results(std::int64_t count) {
-  const auto bytes = static_cast<std::size_t>(count * shape.hidden) * sizeof(float);
-  if (rows.size() < bytes) {
-    rows = stream.allocate(bytes);
-    scratch = stream.allocate(ops::GroupedMlp::scratch_bytes(count, max_inter));
-  }
-  return {rows.as<float>(), count, shape.hidden};
 }
 
 Result<Layer::Observed> Layer::forward(const Activations& x, Matrix<const float> exact, Matrix<float> hidden,
@@ -66,32 +56,19 @@ Status Layer::run_chunk(const Activations& x, const Routing& routing, Matrix<flo
   RETURN_IF_ERROR(w.prepare->send(x, routing, parts_.index));
   if (shared && !local) run_shared(x, w, stream);
   ASSIGN_OR_RETURN(const Dispatched dispatched, w.prepare->receive());
-  gather_groups(dispatched, w);
-  const Matrix<float> out = w.results(static_cast<std::int64_t>(dispatched.row_token.size()));
-  parts_.mlp_kernel->run({dispatched.x, w.groups, dispatched.offsets.data(), dispatched.row_token.data(), out,
-                          w.scratch.data()}, stream);
-  RETURN_IF_ERROR(w.prepare->send_back({out.data, out.rows, out.cols}));
+  for (std::size_t slot = 0; slot < slot_rows_.size() && !local; ++slot) slot_rows_[slot] += dispatched.count(slot);
+  const ExpertsArgs args{parts_.mlp_kernel, &dispatched, parts_.experts, shared && local ? &parts_.shared.front() : nullptr};
+  RETURN_IF_ERROR(w.prepare->send_back(experts_for(dispatched.format).run(args, w.experts, stream)));
   RETURN_IF_ERROR(w.prepare->collect(hidden));
   if (shared && !local) add_shared(hidden, w, stream);
   return Status::success();
-}
-
-// One group a local slot, and the shared expert's where it is one more slot.
-void Layer::gather_groups(const Dispatched& dispatched, Workspace& w) {
-  w.groups.clear();
-  for (const auto& expert : parts_.experts) w.groups.push_back(&expert);
-  if (w.prepare->local()) {
-    if (!parts_.shared.empty()) w.groups.push_back(&parts_.shared.front());
-    return;
-  }
-  for (std::size_t s = 0; s < slot_rows_.size(); ++s) slot_rows_[s] += dispatched.offsets[s + 1] - dispatched.offsets[s];
 }
 
 void Layer::run_shared(const Activations& x, Workspace& w, Stream& stream) const {
   const ops::PackedMlp* const group = &parts_.shared.front();
   const std::int32_t offsets[] = {0, static_cast<std::int32_t>(x.rows)};
   const Matrix<float> out(w.shared_rows.as<float>(), x.rows, w.shape.hidden);
-  parts_.mlp_kernel->run({x, std::span(&group, 1), offsets, nullptr, out, w.scratch.data()}, stream);
+  parts_.mlp_kernel->run({x, std::span(&group, 1), offsets, nullptr, out, w.experts.mlp()}, stream);
 }
 
 void Layer::add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const {

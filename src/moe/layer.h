@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "moe/expert_parallel.h"
+#include "moe/experts.h"
 #include "moe/prepare.h"
 #include "ops/backend.h"
 
@@ -38,19 +39,15 @@ struct Parts {
 struct Workspace {
   Workspace(const LayerShape& shape, std::int64_t max_inter, std::unique_ptr<PrepareFinalize> prepare, Stream& stream);
 
-  // Rows of results and scratch for `rows` rows; grows, and stays.
-  Matrix<float> results(std::int64_t rows);
+  Traffic traffic() const { return prepare->traffic(); }
 
   const LayerShape shape;
-  const std::int64_t max_inter;
   Stream& stream;
   std::unique_ptr<PrepareFinalize> prepare;
   Buffer logits;   // [tokens, experts] float32
   Buffer ids;      // [tokens, top_k] int32
   Buffer weights;  // [tokens, top_k] float32
-  std::vector<const ops::PackedMlp*> groups;
-  Buffer rows;
-  Buffer scratch;
+  ExpertsScratch experts;
   Buffer shared_rows;  // the shared expert's, where tokens travel
   Buffer own_rows;     // int32: 0, 1, 2, ...
   Buffer ones;         // float32
@@ -83,7 +80,6 @@ class Layer {
 
  private:
   Status run_chunk(const Activations& x, const Routing& routing, Matrix<float> hidden, Workspace& w, Stream& stream);
-  void gather_groups(const Dispatched& dispatched, Workspace& w);
   void run_shared(const Activations& x, Workspace& w, Stream& stream) const;
   void add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const;
 

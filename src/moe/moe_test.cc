@@ -55,7 +55,48 @@ TEST_F(PrepareLocalTest, TakesAnEmptyStep) {
 TEST(All2All, KnowsVllmsNamesAndSaysWhichThereAre) {
   EXPECT_EQ(parse_all2all("deepep_low_latency").value(), All2All::kLowLatency);
   EXPECT_THAT(parse_all2all("nvshmem").error().message, HasSubstr("'nvshmem' is not one of auto, allgather_reducescatter"));
+  EXPECT_EQ(parse_all2all("deepep_high_throughput").value(), All2All::kHighThroughput);
+  EXPECT_EQ(parse_all2all("pplx").value(), All2All::kFlexible);
   EXPECT_EQ(name_of(All2All::kAllGatherReduceScatter), "allgather_reducescatter");
+}
+
+std::string taken(const Choice& choice) {
+  std::string text;
+  for (const Pair& pair : choice.pairs) {
+    if (pair.reason.empty()) text += std::string(pair.prepare) + " with " + std::string(pair.experts) + ";";
+  }
+  return text;
+}
+
+std::string reason(const Choice& choice, std::string_view prepare, std::string_view experts) {
+  for (const Pair& pair : choice.pairs) {
+    if (pair.prepare == prepare && pair.experts == experts) return pair.reason;
+  }
+  return "no such pair";
+}
+
+TEST(Pairs, ALayerGetsOnePairThatAgreesOnTheFormatAndEveryOtherHasAReason) {
+  const Messages four{4, 8, true, 128, 14336};
+  EXPECT_EQ(taken(choose_backend(All2All::kAuto, {}).value()), "local with grouped;");
+  EXPECT_EQ(taken(choose_backend(All2All::kHighThroughput, four).value()), "high_throughput with grouped;");
+  const Choice flexible = choose_backend(All2All::kFlexible, four).value();
+  EXPECT_EQ(taken(flexible), "flexible with batched;");
+  EXPECT_EQ(flexible.pairs.size(), 10u);
+  EXPECT_EQ(reason(flexible, "local", "grouped"), "the experts are spread over 4 ranks");
+  EXPECT_EQ(reason(flexible, "low_latency", "grouped"), "--all2all-backend is flexible");
+  EXPECT_EQ(reason(flexible, "flexible", "grouped"), "rows come padded, grouped experts take them ragged");
+}
+
+TEST(Pairs, AutoGoesByTheSizeOfMessagesAndSaysSo) {
+  const Choice small = choose_backend(All2All::kAuto, {4, 8, false, 1, 512}).value();
+  EXPECT_EQ(taken(small), "low_latency with grouped;");
+  EXPECT_EQ(small.why, "auto takes low_latency for messages of up to 512 bytes over a network");
+  EXPECT_EQ(taken(choose_backend(All2All::kAuto, {4, 8, false, 4096, 14336}).value()), "high_throughput with grouped;");
+}
+
+TEST(Pairs, MoreExpertsATokenThanTicketsHoldIsAnError) {
+  EXPECT_THAT(choose_backend(All2All::kLowLatency, {2, 33, true, 1, 1}).error().message,
+              HasSubstr("a token has 33 experts, at most 32 can be addressed"));
 }
 
 }  // namespace

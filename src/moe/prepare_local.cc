@@ -29,12 +29,15 @@ Status PrepareLocal::send(const Activations& x, const Routing& routing, int) {
   sorted_ = {routing.tokens, experts_, routing.top_k, shared_, routing.ids, routing.weights, offsets_.as<std::int32_t>(),
              row_token_.as<std::int32_t>(), slots_.as<std::int32_t>(), weights_.as<float>()};
   arrange_->run(sorted_, stream_);
+  ++traffic_.dispatches;
+  traffic_.tokens += static_cast<std::uint64_t>(routing.tokens);
+  traffic_.pairs += static_cast<std::uint64_t>(routing.tokens * routing.top_k);
   return Status::success();
 }
 
 Result<Dispatched> PrepareLocal::receive() {
   const auto groups = static_cast<std::size_t>(experts_ + (shared_ ? 1 : 0));
-  return Dispatched{x_, {sorted_.offsets, groups + 1}, {sorted_.row_token, static_cast<std::size_t>(sorted_.rows())}};
+  return Dispatched{Format::kRagged, x_, {sorted_.offsets, groups + 1}, {sorted_.row_token, static_cast<std::size_t>(sorted_.rows())}};
 }
 
 Status PrepareLocal::send_back(Matrix<const float> results) {

@@ -18,7 +18,9 @@ class PrepareLocal final : public PrepareFinalize {
   std::string_view name() const override { return "local"; }
   std::int64_t max_tokens() const override { return max_tokens_; }
   bool local() const override { return true; }
-  Traffic traffic() const override { return {}; }
+  Format format() const override { return Format::kRagged; }
+  Activations staging() const override { return {}; }
+  const Traffic& traffic() const override { return traffic_; }
   Status send(const Activations& x, const Routing& routing, int layer) override;
   Result<Dispatched> receive() override;
   Status send_back(Matrix<const float> results) override;
@@ -31,6 +33,7 @@ class PrepareLocal final : public PrepareFinalize {
   const ops::Kernel<ops::Arrange>* const arrange_;
   const ops::Kernel<ops::Combine>* const combine_;
   Stream& stream_;
+  Traffic traffic_;
   Buffer offsets_, row_token_, slots_, weights_;
   Activations x_;
   ops::Arrange::Args sorted_;

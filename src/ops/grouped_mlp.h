@@ -35,7 +35,7 @@ struct GroupedMlp {
 
   struct Args {
     Activations x;                          // [tokens, hidden]
-    std::span<const PackedMlp* const> groups;  // weights, those of groups without rows may be empty
+    std::span<const PackedMlp* const> groups;  // weights, empty without rows; null: a gap
     // [groups + 1]: group g owns rows [offsets[g], offsets[g + 1]), offsets[0] = 0. Read by kernels only.
     const std::int32_t* offsets = nullptr;
     const std::int32_t* row_token = nullptr;  // [rows] token of each grouped row; null: row i = token i

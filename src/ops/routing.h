@@ -67,18 +67,27 @@ struct Arrange {
 };
 
 // out[to(t)] += sum over j of weights[t, j] * rows[slots[t, j]], in the order of j, for t < count.
-// Result t has per_token entries, or with `starts` those from starts[t] to starts[t + 1].
+// Result t has per_token entries, or with `starts` those from starts[t] to starts[t + 1]. Rows and out
+// are float32 or bfloat16, each for itself; sums are float32 and rounded once.
 struct Combine {
   static constexpr const char* kName = "combine";
   struct Problem {
     std::int64_t cols = 0;
   };
+  // A matrix of either element type.
+  struct Rows : Activations {
+    Rows() = default;
+    Rows(const Activations& a) : Activations(a) {}
+    Rows(Matrix<float> m) : Activations{m.data, DType::kF32, m.rows, m.cols, m.stride} {}
+    Rows(Matrix<const float> m) : Activations{const_cast<float*>(m.data), DType::kF32, m.rows, m.cols, m.stride} {}
+    bool bf16() const { return dtype == DType::kBF16; }
+  };
   struct Args {
-    Matrix<const float> rows;
+    Rows rows;
     const std::int32_t* slots = nullptr;  // [tokens, per_token]
     const float* weights = nullptr;       // [tokens, per_token]
     int per_token = 0;
-    Matrix<float> out;                    // [tokens, cols]
+    Rows out;                             // [tokens, cols]
     const std::int32_t* starts = nullptr;    // [count + 1] or null
     const std::int32_t* out_rows = nullptr;  // [count] distinct rows of out; null: to(t) = t
     std::int64_t count = -1;                 // -1: out.rows
@@ -87,7 +96,7 @@ struct Combine {
     std::int64_t results() const { return count < 0 ? out.rows : count; }
     std::int64_t first(std::int64_t t) const { return starts ? starts[t] : t * per_token; }
     int entries(std::int64_t t) const { return starts ? starts[t + 1] - starts[t] : per_token; }
-    float* to(std::int64_t t) const { return out.row(out_rows ? out_rows[t] : t); }
+    std::byte* to(std::int64_t t) const { return out.row(out_rows ? out_rows[t] : t); }
   };
   using Prepare = std::nullptr_t;
 };

@@ -82,10 +82,14 @@ class Ranks(unittest.TestCase):
             server.stop()
 
     def test_every_backend_and_an_odd_number_of_ranks(self):
-        for backend in "low_latency", "allgather_reducescatter", "deepep_low_latency":
-            _, log = self.check("--data-parallel-size", "3", "--enable-expert-parallel", "--all2all-backend", backend,
+        names = {"low_latency": "low_latency", "allgather_reducescatter": "allgather_reducescatter", "deepep_low_latency": "low_latency",
+                 "high_throughput": "high_throughput", "pplx": "flexible"}
+        for backend, name in names.items():
+            metrics, log = self.check("--data-parallel-size", "3", "--enable-expert-parallel", "--all2all-backend", backend,
                                 "--moe-buffer-tokens", "7")
-            self.assertIn("all2all=" + backend.replace("deepep_", ""), "".join(log))
+            self.assertIn("all2all=" + name, "".join(log))
+            for what in "dispatched_bytes", "returned_bytes", "wait_seconds", "expert_rows":
+                self.assertRegex(metrics, rf'braid:moe_{what}_total{{[^\n]*engine="2"[^\n]*}} [1-9]')
 
     def test_replicas_without_expert_parallelism(self):
         self.check("--data-parallel-size", "2")

@@ -67,21 +67,31 @@ struct Case {
   const char* model;
   int ranks;
   moe::All2All backend;
-  bool deterministic;
-  std::int64_t buffer_tokens;
+  bool deterministic = false;
+  std::int64_t buffer_tokens = 64;
+  moe::Payload payload = moe::Payload::kAuto;
 };
+
+using moe::All2All;
 
 class ExpertParallelModel : public ::testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(
     All, ExpertParallelModel,
-    ::testing::Values(Case{"deepseek-v3", 2, moe::All2All::kLowLatency, true, 64}, Case{"deepseek-v3", 3, moe::All2All::kLowLatency, true, 5},
-                      Case{"deepseek-v3", 4, moe::All2All::kAllGatherReduceScatter, true, 64},
-                      Case{"deepseek-v2", 2, moe::All2All::kLowLatency, true, 64}, Case{"qwen3-moe", 8, moe::All2All::kLowLatency, true, 64},
-                      Case{"qwen3-moe", 3, moe::All2All::kAllGatherReduceScatter, false, 7},
-                      Case{"lexicon-30m", 2, moe::All2All::kLowLatency, true, 64}, Case{"lexicon-30m", 4, moe::All2All::kLowLatency, false, 16}),
+    ::testing::Values(
+        Case{"deepseek-v3", 2, All2All::kLowLatency, true}, Case{"deepseek-v3", 3, All2All::kLowLatency, true, 5},
+        Case{"deepseek-v3", 4, All2All::kAllGatherReduceScatter, true}, Case{"deepseek-v3", 8, All2All::kHighThroughput, true, 7},
+        Case{"deepseek-v3", 2, All2All::kFlexible, true, 6}, Case{"deepseek-v3", 3, All2All::kHighThroughput},
+        Case{"deepseek-v2", 2, All2All::kLowLatency, true}, Case{"deepseek-v2", 4, All2All::kFlexible},
+        Case{"qwen3-moe", 8, All2All::kLowLatency, true}, Case{"qwen3-moe", 3, All2All::kAllGatherReduceScatter, false, 7},
+        Case{"qwen3-moe", 2, All2All::kHighThroughput, true, 9}, Case{"lexicon-30m", 1, All2All::kLowLatency},
+        Case{"lexicon-30m", 2, All2All::kLowLatency, true}, Case{"lexicon-30m", 3, All2All::kFlexible, true},
+        Case{"lexicon-30m", 8, All2All::kHighThroughput, true}, Case{"lexicon-30m", 4, All2All::kLowLatency, false, 16},
+        Case{"lexicon-30m", 2, All2All::kLowLatency, false, 64, moe::Payload::kExact},
+        Case{"lexicon-30m", 2, All2All::kHighThroughput, false, 64, moe::Payload::kFp8}),
     [](const auto& info) {
-      std::string name = std::string(info.param.model) + "_" + std::to_string(info.param.ranks) + "_" +
-                         std::string(moe::name_of(info.param.backend)) + (info.param.deterministic ? "_deterministic" : "");
+      const Case& c = info.param;
+      std::string name = std::string(c.model) + "_" + std::to_string(c.ranks) + "_" + std::string(moe::name_of(c.backend)) +
+                         (c.deterministic ? "_deterministic" : c.payload == moe::Payload::kExact ? "_exact" : c.payload == moe::Payload::kFp8 ? "_fp8" : "");
       std::replace(name.begin(), name.end(), '-', '_');
       return name;
     });
@@ -95,7 +105,8 @@ TEST_P(ExpertParallelModel, ComputesWhatOneRankComputes) {
   Subject alone(c.model, nullptr);
   fabric::testing::run_ranks(c.ranks, [&](fabric::Bootstrap& b) {
     const auto transport = transport::shm::transport({.spin = Duration::zero()});
-    const moe::ExpertParallel experts{&b, transport.get(), c.backend, c.buffer_tokens, c.deterministic, c.ranks};
+    const moe::ExpertParallel experts{.bootstrap = &b, .transport = transport.get(), .backend = c.backend, .buffer_tokens = c.buffer_tokens,
+                                      .deterministic = c.deterministic, .redundant_experts = c.ranks, .payload = c.payload};
     Subject subject(c.model, &experts);
     const auto logits = subject.run(tokens_of(b.rank()), most, 1);
     ASSERT_TRUE(b.all_gather("done").ok());

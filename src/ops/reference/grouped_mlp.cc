@@ -44,7 +44,7 @@ void one_row(const PackedMlp& mlp, Values x, float* out) {
 
 void grouped_mlp(const GroupedMlp::Args& a, Stream&) {
   for (std::size_t g = 0; g < a.groups.size(); ++g) {
-    for (std::int64_t r = a.offsets[g]; r < a.offsets[g + 1]; ++r) {
+    for (std::int64_t r = a.offsets[g]; a.groups[g] && r < a.offsets[g + 1]; ++r) {
       Values x(static_cast<std::size_t>(a.groups[g]->hidden));
       const std::int64_t token = a.row_token ? a.row_token[r] : r;
       for (std::size_t k = 0; k < x.size(); ++k) {

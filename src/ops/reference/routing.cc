@@ -96,11 +96,13 @@ void arrange(const Arrange::Args& a, Stream&) {
 
 void combine(const Combine::Args& a, Stream&) {
   for (std::int64_t t = 0; t < a.results(); ++t) {
-    float* out = a.to(t);
-    if (!a.accumulate) std::fill(out, out + a.out.cols, 0.0f);
-    for (std::int64_t j = a.first(t); j < a.first(t) + a.entries(t); ++j) {
-      const float* row = a.rows.row(a.slots[j]);
-      for (std::int64_t c = 0; c < a.out.cols; ++c) out[c] += a.weights[j] * row[c];
+    std::byte* const out = a.to(t);
+    for (std::int64_t c = 0; c < a.out.cols; ++c) {
+      float sum = a.accumulate ? load(out, a.out.dtype, c) : 0.0f;
+      for (std::int64_t j = a.first(t); j < a.first(t) + a.entries(t); ++j) {
+        sum += a.weights[j] * load(a.rows.row(a.slots[j]), a.rows.dtype, c);
+      }
+      store(out, a.out.dtype, c, sum);
     }
   }
 }

@@ -88,7 +88,7 @@ TEST(Combine, AddsWeightedRowsToWhatIsThere) {
   std::vector<std::int32_t> slots = {2, 0, 1, 1};
   std::vector<float> weights = {0.5f, 2, 1, 3};
   std::vector<float> out = {1, 1, 0, 0};
-  kCombine.run({{rows.data(), 3, 2}, slots.data(), weights.data(), 2, {out.data(), 2, 2}}, stream);
+  kCombine.run({f32(rows, 3, 2), slots.data(), weights.data(), 2, f32(out, 2, 2)}, stream);
   EXPECT_THAT(out, ElementsAre(53, 105, 40, 80));
 }
 

@@ -166,11 +166,13 @@ void combine(const ops::Combine::Args& a, braid::Stream& s) {
   stream(s).split(a.results(), cost, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       K.combine(a.rows.data,
+                a.rows.bf16(),
                 a.rows.stride,
                 a.slots + a.first(t),
                 a.weights + a.first(t),
                 a.entries(t),
                 a.to(t),
+                a.out.bf16(),
                 a.out.cols,
                 a.accumulate);
     }

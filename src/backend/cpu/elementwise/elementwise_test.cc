@@ -272,24 +272,28 @@ TEST_F(ElementwiseTest, Combine) {
   }
 }
 
-TEST_F(ElementwiseTest, CombineOfUnequalCountsIntoChosenRows) {
+TEST_F(ElementwiseTest, CombineOfUnequalCountsIntoChosenRowsOfEitherType) {
   const std::vector<std::int32_t> starts = {0, 2, 2, 5}, to = {6, 0, 3}, slots = {3, 1, 0, 0, 7};
-  for (int cols : {1, 33, 96}) {
-    for (bool accumulate : {true, false}) {
-      TestRows rows(DType::kF32, 8, cols), weights(DType::kF32, 1, 5), out(DType::kF32, 7, cols);
-      check<ops::Combine>(kernels().combine,
-                          reference::kCombine,
-                          {cols},
-                          {.rows = rows.fill(16).cf32(),
-                           .slots = slots.data(),
-                           .weights = weights.fill(17).buffer.as<float>(),
-                           .out = out.fill(18).f32(),
-                           .starts = starts.data(),
-                           .out_rows = to.data(),
-                           .count = 3,
-                           .accumulate = accumulate},
-                          {&out},
-                          1e-6f);
+  for (const DType in : {DType::kF32, DType::kBF16}) {
+    for (const DType result : {DType::kF32, DType::kBF16}) {
+      for (int cols : {1, 33, 96, 150}) {
+        for (bool accumulate : {true, false}) {
+          TestRows rows(in, 8, cols), weights(DType::kF32, 1, 5), out(result, 7, cols);
+          check<ops::Combine>(kernels().combine,
+                              reference::kCombine,
+                              {cols},
+                              {.rows = rows.fill(16).view,
+                               .slots = slots.data(),
+                               .weights = weights.fill(17).buffer.as<float>(),
+                               .out = out.fill(18).view,
+                               .starts = starts.data(),
+                               .out_rows = to.data(),
+                               .count = 3,
+                               .accumulate = accumulate},
+                              {&out},
+                              result == DType::kBF16 ? 1e-2f : 1e-6f);
+        }
+      }
     }
   }
 }

@@ -50,12 +50,14 @@ struct RowKernels {
                 std::int32_t* ids,
                 float* weights);
   // out[0, n) = or += sum over j of weights[j] * rows[slots[j] * stride ...].
-  void (*combine)(const float* rows,
+  void (*combine)(const void* rows,
+                  bool rows_bf16,
                   std::int64_t stride,
                   const std::int32_t* slots,
                   const float* weights,
                   int count,
-                  float* out,
+                  void* out,
+                  bool out_bf16,
                   std::int64_t n,
                   bool accumulate);
 };

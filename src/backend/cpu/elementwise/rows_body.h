@@ -231,24 +231,56 @@ void route(
   for (int j = 0; j < r.top_k; ++j) weights[j] *= factor;
 }
 
+struct CombineRow {
+  const void* rows;
+  bool rows_bf16;
+  std::int64_t stride;
+  const std::int32_t* slots;
+  const float* weights;
+  int count;
+  void* out;
+  bool out_bf16;
+  bool accumulate;
+
+  const void* row(int j) const {
+    const std::int64_t at = slots[j] * stride;
+    return rows_bf16 ? static_cast<const void*>(static_cast<const std::uint16_t*>(rows) + at)
+                     : static_cast<const void*>(static_cast<const float*>(rows) + at);
+  }
+};
+
+// kVectors vectors of the sums from column i on, m columns in the last one.
+template <class V, int kVectors>
+inline void combine_columns(const CombineRow& c, std::int64_t i, int m) {
+  typename V::F sum[kVectors];
+  for (int k = 0; k < kVectors; ++k) {
+    sum[k] = c.accumulate ? load_row<V>(c.out, c.out_bf16, i + k * V::kWidth, m) : V::set1(0.0f);
+  }
+  for (int j = 0; j < c.count; ++j) {
+    const auto weight = V::set1(c.weights[j]);
+    const void* row = c.row(j);
+    for (int k = 0; k < kVectors; ++k) {
+      sum[k] = V::fma(weight, load_row<V>(row, c.rows_bf16, i + k * V::kWidth, m), sum[k]);
+    }
+  }
+  for (int k = 0; k < kVectors; ++k) store_row<V>(c.out, c.out_bf16, i + k * V::kWidth, m, sum[k]);
+}
+
 template <class V>
-void combine(const float* rows,
+void combine(const void* rows,
+             bool rows_bf16,
              std::int64_t stride,
              const std::int32_t* slots,
              const float* weights,
              int count,
-             float* out,
+             void* out,
+             bool out_bf16,
              std::int64_t n,
              bool accumulate) {
-  for (std::int64_t i = 0; i < n; i += V::kWidth) {
-    const int m = part<V>(n, i);
-    auto sum = accumulate ? load_row<V>(out, false, i, m) : V::set1(0.0f);
-    for (int j = 0; j < count; ++j) {
-      const auto x = load_row<V>(rows + slots[j] * stride, false, i, m);
-      sum = V::fma(V::set1(weights[j]), x, sum);
-    }
-    store_row<V>(out, false, i, m, sum);
-  }
+  const CombineRow c{rows, rows_bf16, stride, slots, weights, count, out, out_bf16, accumulate};
+  std::int64_t i = 0;
+  for (; i + 4 * V::kWidth <= n; i += 4 * V::kWidth) combine_columns<V, 4>(c, i, V::kWidth);
+  for (; i < n; i += V::kWidth) combine_columns<V, 1>(c, i, part<V>(n, i));
 }
 
 template <class V>

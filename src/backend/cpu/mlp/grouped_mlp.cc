@@ -152,15 +152,16 @@ void run(const GroupedMlp::Args& args, braid::Stream& s) {
   std::vector<MlpGroup> groups;
   groups.reserve(args.groups.size());
   std::int64_t inter = 0;
+  std::int64_t rows = 0;
   for (std::size_t g = 0; g < args.groups.size(); ++g) {
     const std::int64_t first = args.offsets[g], count = args.offsets[g + 1] - first;
-    if (count == 0) continue;
+    if (count == 0 || !args.groups[g]) continue;
+    rows += count;
     groups.push_back({args.groups[g], first, count});
     inter = std::max(inter, args.groups[g]->inter);
   }
   if (groups.empty()) return;
   const auto used = static_cast<std::int64_t>(groups.size());
-  const std::int64_t rows = args.offsets[args.groups.size()];
   const Micro& micro = micro_of(kGemm, groups.front().weights->gate_up.format);
   Phase phase;
   phase.args = &args;

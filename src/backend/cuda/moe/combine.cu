@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kThreads) combine_kernel(const __grid_constant
   if (c >= a.out.cols) return;
   const std::int64_t begin = a.starts ? a.starts[t] : t * a.per_token;
   const std::int64_t end = a.starts ? a.starts[t + 1] : begin + a.per_token;
-  auto* out = reinterpret_cast<Piece*>(a.out.data + (a.out_rows ? a.out_rows[t] : t) * a.out.stride + c);
+  auto* out = reinterpret_cast<Piece*>(static_cast<float*>(a.out.data) + (a.out_rows ? a.out_rows[t] : t) * a.out.stride + c);
   Piece sum = a.accumulate ? *out : Piece{};
   for (std::int64_t first = begin; first < end; first += kAhead) {
     Piece row[kAhead];
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kThreads) combine_kernel(const __grid_constant
     for (int j = 0; j < kAhead; ++j) {
       if (first + j >= end) continue;
       weight[j] = a.weights[first + j];
-      row[j] = *reinterpret_cast<const Piece*>(a.rows.data + a.slots[first + j] * a.rows.stride + c);
+      row[j] = *reinterpret_cast<const Piece*>(static_cast<const float*>(a.rows.data) + a.slots[first + j] * a.rows.stride + c);
     }
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
