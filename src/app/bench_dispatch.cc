@@ -32,6 +32,7 @@ struct DispatchBench {
   int hidden = 7168;
   int experts = 256;
   int top_k = 8;
+  int buffer_tokens = 0;
   std::string dtype = "bfloat16";
   std::string payload = "auto";
   std::string results = "cached";
@@ -47,6 +48,8 @@ struct DispatchBench {
     v.field("hidden", self.hidden, {.help = "Columns of a token's row", .min = 1, .max = 1 << 20});
     v.field("experts", self.experts, {.help = "Experts, spread over the ranks; tokens choose at random", .min = 1, .max = 1 << 15});
     v.field("top-k", self.top_k, {.help = "Experts of a token", .min = 1, .max = 32});
+    v.field("moe-buffer-tokens", self.buffer_tokens,
+            {.help = "Most tokens of one dispatch, more go in chunks; 0: all at once", .unit = "tokens", .min = 0, .max = 65536});
     v.field("dtype", self.dtype, {.help = "Activations", .choices = {"bfloat16", "float32"}});
     v.field("all2all-payload", self.payload,
             {.help = "auto: results return as bfloat16 where activations are; exact: as float32; fp8: rows go as e4m3", .choices = {"auto", "exact", "fp8"}});
@@ -70,7 +73,8 @@ double median(std::vector<double> values) {
 
 // What one rank measured in one case.
 struct Times {
-  double dispatch = 0, combine = 0, copy = 0;
+  double dispatch = 0, combine = 0;
+  double copy_out = 0, copy_back = 0;
   double dispatched_bytes = 0, returned_bytes = 0;
 };
 
@@ -91,10 +95,11 @@ class RankBench {
     const moe::Traffic before = prepare_.traffic();
     for (int i = 0; i < rounds; ++i) RETURN_IF_ERROR(round(dispatch, combine));
     const moe::Traffic after = prepare_.traffic();
-    Times times{median(dispatch), median(combine), 0,
+    Times times{median(dispatch), median(combine), 0, 0,
                 static_cast<double>(after.dispatched_bytes - before.dispatched_bytes) / rounds,
                 static_cast<double>(after.returned_bytes - before.returned_bytes) / rounds};
-    ASSIGN_OR_RETURN(times.copy, copy(static_cast<std::size_t>(times.dispatched_bytes + times.returned_bytes)));
+    ASSIGN_OR_RETURN(times.copy_out, copy(static_cast<std::size_t>(times.dispatched_bytes)));
+    ASSIGN_OR_RETURN(times.copy_back, copy(static_cast<std::size_t>(times.returned_bytes)));
     return times;
   }
 
@@ -215,7 +220,7 @@ Status measure_rank(const DispatchBench& bench, moe::All2All backend, const std:
   experts.bootstrap = &bootstrap;
   experts.transport = transport.get();
   experts.backend = backend;
-  experts.buffer_tokens = most;
+  experts.buffer_tokens = bench.buffer_tokens > 0 ? bench.buffer_tokens : most;
   ASSIGN_OR_RETURN(experts.payload, moe::parse_payload(bench.payload));
   const moe::LayerShape shape{bench.experts, bench.top_k, false, bench.hidden, most,
                               bench.dtype == "float32" ? DType::kF32 : DType::kBF16};
@@ -246,7 +251,8 @@ Result<std::vector<DispatchCase>> measure_backend(const DispatchBench& bench, co
     for (const auto& rank : times) {
       c.dispatch = std::max(c.dispatch, rank[i].dispatch);
       c.combine = std::max(c.combine, rank[i].combine);
-      c.copy = std::max(c.copy, rank[i].copy);
+      c.copy_out = std::max(c.copy_out, rank[i].copy_out);
+      c.copy_back = std::max(c.copy_back, rank[i].copy_back);
       c.dispatched_bytes += rank[i].dispatched_bytes / static_cast<double>(ranks);
       c.returned_bytes += rank[i].returned_bytes / static_cast<double>(ranks);
     }
@@ -256,9 +262,9 @@ Result<std::vector<DispatchCase>> measure_backend(const DispatchBench& bench, co
 }
 
 void print(const DispatchCase& c) {
-  std::printf("%-24s %6d %10.1f %10.1f %12.0f %12.0f %10.1f %8.2f %6.1f%%\n", c.backend.c_str(), c.tokens, 1e6 * c.dispatch,
-              1e6 * c.combine, c.dispatched_bytes, c.returned_bytes, 1e6 * c.copy, c.bytes() / c.seconds() / 1e9,
-              100 * c.copy / c.seconds());
+  std::printf("%-24s %6d %10.1f %10.1f %11.0f %11.0f %10.1f %10.1f %5.0f%% %5.0f%% %5.0f%%\n", c.backend.c_str(), c.tokens,
+              1e6 * c.dispatch, 1e6 * c.combine, c.dispatched_bytes, c.returned_bytes, 1e6 * c.copy_out, 1e6 * c.copy_back,
+              100 * c.copy_out / c.dispatch, 100 * c.copy_back / c.combine, 100 * c.copy() / c.seconds());
 }
 
 std::string json_line(const DispatchBench& bench, const DispatchCase& c) {
@@ -266,7 +272,7 @@ std::string json_line(const DispatchBench& bench, const DispatchCase& c) {
       {"backend", c.backend}, {"ranks", bench.ranks}, {"hidden", bench.hidden}, {"top_k", bench.top_k},
       {"experts", bench.experts}, {"dtype", bench.dtype}, {"payload", bench.payload}, {"results", bench.results}, {"tokens", c.tokens}, {"dispatch_s", c.dispatch},
       {"combine_s", c.combine}, {"dispatched_bytes", c.dispatched_bytes}, {"returned_bytes", c.returned_bytes},
-      {"copy_s", c.copy}, {"share", c.copy / c.seconds()}};
+      {"copy_out_s", c.copy_out}, {"copy_back_s", c.copy_back}, {"share", c.copy() / c.seconds()}};
   return line.dump() + "\n";
 }
 
@@ -281,9 +287,9 @@ Status run(const DispatchBench& bench) {
   ASSIGN_OR_RETURN(OutputFile json, OutputFile::create(bench.json));
   ASSIGN_OR_RETURN(OutputFile svg, OutputFile::create(bench.svg));
   std::printf("%s; results %s; bytes are those a rank writes to others\n", title_of(bench).c_str(), bench.results.c_str());
-  std::printf("%-24s %6s %10s %10s %12s %12s %10s %8s %7s\n", "backend", "tokens", "dispatch", "combine", "bytes out", "bytes back",
-              "copy", "GB/s", "share");
-  std::printf("%-24s %6s %10s %10s %12s %12s %10s %8s %7s\n", "", "", "us", "us", "", "", "us", "", "of copy");
+  std::printf("%-24s %6s %10s %10s %11s %11s %10s %10s %20s\n", "", "", "dispatch", "combine", "bytes", "bytes", "copy", "copy", "share of copying");
+  std::printf("%-24s %6s %10s %10s %11s %11s %10s %10s %6s %6s %6s\n", "backend", "tokens", "us", "us", "out", "back", "out us", "back us",
+              "out", "back", "all");
   std::vector<DispatchCase> cases;
   std::istringstream names(bench.backends);
   for (std::string name; std::getline(names, name, ',');) {

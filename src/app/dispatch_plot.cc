@@ -33,13 +33,13 @@ class Plot {
     for (const auto& c : cases) {
       tokens_.include(c.tokens);
       times_.include(c.seconds());
-      times_.include(c.copy);
+      times_.include(c.copy());
     }
   }
 
   std::string lines(const std::string& backend, const char* colour, int number) const {
     const std::string paint = std::string("fill='none' stroke-width='2' stroke='") + colour + "'";
-    return "<path d='" + path(backend, &DispatchCase::seconds) + "' " + paint + "/><path d='" + path(backend, &copy_of) + "' " +
+    return "<path d='" + path(backend, &DispatchCase::seconds) + "' " + paint + "/><path d='" + path(backend, &DispatchCase::copy) + "' " +
            paint + " stroke-dasharray='4 4'/>" +
            text_at(kLeft + 12, kTop + 22 + 18 * number, backend, (std::string("fill='") + colour + "'").c_str());
   }
@@ -63,7 +63,6 @@ class Plot {
   }
 
  private:
-  static double copy_of(const DispatchCase& c) { return c.copy; }
   double x_of(double tokens) const { return kLeft + kWidth * tokens_.share(tokens); }
   double y_of(double t) const { return kTop + kHeight * (1 - times_.share(t)); }
 

@@ -15,9 +15,10 @@ struct DispatchCase {
   double dispatch = 0;  // send and receive
   double combine = 0;   // send_back and collect
   double dispatched_bytes = 0, returned_bytes = 0;  // to other ranks, mean of the ranks
-  double copy = 0;      // every rank copies as many bytes once
+  double copy_out = 0, copy_back = 0;  // every rank copies as many bytes once
 
   double seconds() const { return dispatch + combine; }
+  double copy() const { return copy_out + copy_back; }
   double bytes() const { return dispatched_bytes + returned_bytes; }
 };
 

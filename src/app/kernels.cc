@@ -5,7 +5,9 @@
 #include "app/commands.h"
 #include "app/load.h"
 #include "app/parse.h"
+#include "app/settings.h"
 #include "config/reference.h"
+#include "moe/expert_parallel.h"
 
 namespace braid::app {
 
@@ -42,14 +44,46 @@ void print(const model::Model::ChosenKernel& chosen) {
   }
 }
 
+struct KernelsSettings {
+  ModelSettings model;
+  int ranks = 1;
+  std::string backend = "auto";
+  int buffer_tokens = ParallelSettings{}.moe_buffer_tokens;
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.group("Model", self.model);
+    v.field("data-parallel-size", self.ranks, {.help = "Ranks that the experts are spread over", .min = 1, .max = 512});
+    v.field("all2all-backend", self.backend, {.help = "How tokens travel to their experts, as for braid serve"});
+    v.field("moe-buffer-tokens", self.buffer_tokens, {.help = "As for braid serve", .unit = "tokens", .min = 1, .max = 1000000});
+  }
+};
+
+// Which halves a MoE layer is made of with so many ranks, and why not of the others.
+Status print_pairs(const KernelsSettings& settings, const model::Config& config, DType x) {
+  if (config.moe.experts == 0) return {};
+  ASSIGN_OR_RETURN(const moe::All2All backend, moe::parse_all2all(settings.backend));
+  const moe::LayerShape shape{config.moe.experts, config.moe.top_k, config.moe.shared_experts > 0, config.hidden, settings.buffer_tokens, x};
+  ASSIGN_OR_RETURN(const auto choice, moe::choose_backend(backend, moe::messages_of(shape, settings.ranks, true, settings.buffer_tokens)));
+  std::string taken, others;
+  for (const auto& [prepare, experts, reason] : choice.pairs) {
+    const std::string pair = std::string(prepare) + " with " + std::string(experts) + " experts";
+    if (reason.empty()) taken = pair + " (" + choice.why + ")";
+    else others += "    not " + pair + ": " + reason + "\n";
+  }
+  std::printf("moe [ranks %d]: %s\n%s", settings.ranks, taken.c_str(), others.c_str());
+  return {};
+}
+
 }  // namespace
 
 int kernels(Words words) {
-  ModelSettings settings;
-  const auto parsed = config::parse(settings, words, parse_options());
+  KernelsSettings all;
+  const ModelSettings& settings = all.model;
+  const auto parsed = config::parse(all, words, parse_options());
   if (!parsed.ok()) return fail(parsed.error());
   if (parsed->help) {
-    std::puts(config::help<ModelSettings>({"braid kernels [MODEL] [flags]",
+    std::puts(config::help<KernelsSettings>({"braid kernels [MODEL] [flags]",
         "Says which kernel runs each operation of a model here, and why not the others; without a model, lists all.", ""}).c_str());
     return 0;
   }
@@ -64,7 +98,9 @@ int kernels(Words words) {
   if (!loaded.ok()) return fail(loaded.error());
   print_features(loaded->stream->capabilities());
   for (const auto& chosen : loaded->model->chosen_kernels()) print(chosen);
-  return 0;
+  const DType x = settings.dtype == "float32" ? DType::kF32 : DType::kBF16;
+  const Status pairs = print_pairs(all, loaded->model->config(), x);
+  return pairs.ok() ? 0 : fail(pairs.error());
 }
 
 }  // namespace braid::app

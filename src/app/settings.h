@@ -94,9 +94,9 @@ struct ParallelSettings {
   bool headless = false;
   bool enable_expert_parallel = false;
   std::string all2all_backend = "auto";
+  std::string all2all_payload = "auto";
   bool enable_eplb = false;
   EplbSettings eplb;
-  std::string all2all_payload = "auto";
   bool deterministic = false;
   int moe_buffer_tokens = 1024;
   int rank_timeout_seconds = 60;
@@ -126,13 +126,13 @@ struct ParallelSettings {
     v.field("all2all-backend", self.all2all_backend,
             {.help = "How tokens travel to their experts: auto, low_latency, high_throughput, flexible, "
                      "allgather_reducescatter, or vLLM's deepep_low_latency, deepep_high_throughput, pplx"});
-    v.field("enable-eplb", self.enable_eplb,
-            {.help = "Expert load balancing: move and repeat experts so that the ranks have equal work"});
-    v.section("eplb-config", self.eplb, "Expert load balancing");
     v.field("all2all-payload", self.all2all_payload,
             {.help = "What rows look like on their way. auto: as the activations, results as bfloat16 where these are; "
                      "exact: results as float32; fp8: activations as e4m3 with a scale for 128 columns",
              .choices = {"auto", "exact", "fp8"}});
+    v.field("enable-eplb", self.enable_eplb,
+            {.help = "Expert load balancing: move and repeat experts so that the ranks have equal work"});
+    v.section("eplb-config", self.eplb, "Expert load balancing");
     v.field("deterministic", self.deterministic,
             {.help = "With expert parallelism: results are bit for bit those of one rank, at the cost of more bytes"});
     v.field("moe-buffer-tokens", self.moe_buffer_tokens,

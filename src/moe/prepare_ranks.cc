@@ -12,6 +12,7 @@ namespace braid::moe {
 namespace {
 
 constexpr int kRowBits = 20;
+constexpr std::int64_t kBlockBytes = 256 << 10;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
 
@@ -313,28 +314,44 @@ Status PrepareRanks::put_returns(int to, std::span<const std::int32_t> homes) {
 
 Status PrepareRanks::collect(Matrix<float> hidden) {
   const Timed timed(traffic_.combine_seconds);
-  if (!options_.deterministic) {
-    const Incoming::Source& own = incoming_.source(rank());
-    combine_->run({.rows = results_,
-                   .slots = own.results.data(),
-                   .weights = own.weights.data(),
-                   .per_token = options_.top_k,
-                   .out = hidden,
-                   .starts = own.starts.data(),
-                   .out_rows = own.homes.data(),
-                   .count = static_cast<std::int64_t>(own.homes.size())}, stream_);
-  }
   for (int s = 0; s < options_.ranks; ++s) RETURN_IF_ERROR(await(s, options_.ranks + s, "combine"));
   ones_.resize(outgoing_.home_rows().size(), 1.0f);
+  // Few rows at a time, so that what the own experts add is still in the cache when the others' follows.
+  const std::int64_t rows = std::max<std::int64_t>(1, kBlockBytes * stream_.workers() / (options_.hidden * 4));
+  std::int64_t own = 0;
+  for (std::int64_t t = 0; t < routing_.tokens; t += rows) {
+    const std::int64_t end = std::min(t + rows, routing_.tokens);
+    if (!options_.deterministic) own = add_own(own, end, hidden);
+    add_returns(t, end, hidden);
+  }
+  return Status::success();
+}
+
+// Adds the results of the own experts to the tokens before `end`, from the nth on; how many are done.
+std::int64_t PrepareRanks::add_own(std::int64_t nth, std::int64_t end, Matrix<float> hidden) {
+  const Incoming::Source& own = incoming_.source(rank());
+  const auto begin = own.homes.begin() + nth;
+  const auto last = std::lower_bound(begin, own.homes.end(), end);
+  combine_->run({.rows = results_,
+                 .slots = own.results.data(),
+                 .weights = own.weights.data(),
+                 .per_token = options_.top_k,
+                 .out = hidden,
+                 .starts = own.starts.data() + nth,
+                 .out_rows = own.homes.data() + nth,
+                 .count = last - begin}, stream_);
+  return last - own.homes.begin();
+}
+
+void PrepareRanks::add_returns(std::int64_t begin, std::int64_t end, Matrix<float> hidden) {
   const std::int64_t rows = options_.buffer_tokens * layout_.returns_per_token;
   combine_->run({.rows = Activations{local(layout_.returns), options_.returns, rows, options_.hidden, options_.hidden},
                  .slots = outgoing_.home_rows().data(),
                  .weights = options_.deterministic ? routing_.weights : ones_.data(),
                  .per_token = static_cast<int>(layout_.returns_per_token),
-                 .out = hidden,
-                 .starts = outgoing_.home_starts().data(),
-                 .count = routing_.tokens}, stream_);
-  return Status::success();
+                 .out = Matrix<float>(hidden.row(begin), end - begin, hidden.cols, hidden.stride),
+                 .starts = outgoing_.home_starts().data() + begin,
+                 .count = end - begin}, stream_);
 }
 
 }  // namespace braid::moe

@@ -106,6 +106,8 @@ class PrepareRanks final : public PrepareFinalize {
   Activations fill_slabs(const Activations& x);
   Status return_rows(int to);
   Status put_returns(int to, std::span<const std::int32_t> homes);
+  std::int64_t add_own(std::int64_t nth, std::int64_t end, Matrix<float> hidden);
+  void add_returns(std::int64_t begin, std::int64_t end, Matrix<float> hidden);
 
   const std::string_view name_;
   const RanksOptions options_;

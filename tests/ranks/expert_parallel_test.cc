@@ -96,6 +96,27 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
+// How far a logit may be from that of one rank, where they are sums in another order, of results that
+// travelled as bfloat16, of rows that travelled as fp8. The small models with random weights have
+// logits of about 5 and change their choice of experts by roundings.
+float bound_of(const Case& c) {
+  return c.payload == moe::Payload::kExact ? 0.25f : c.payload == moe::Payload::kAuto ? 1.0f : 3.0f;
+}
+
+float furthest(const std::vector<float>& a, const std::vector<float>& b) {
+  float most = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) most = std::max(most, std::fabs(a[i] - b[i]));
+  return most;
+}
+
+// The likeliest token of each row.
+std::vector<std::ptrdiff_t> greedy(const std::vector<float>& logits, const Subject& subject) {
+  std::vector<std::ptrdiff_t> ids;
+  const auto cols = static_cast<std::ptrdiff_t>(subject.model->config().vocab_size);
+  for (auto row = logits.begin(); row != logits.end(); row += cols) ids.push_back(std::max_element(row, row + cols) - row);
+  return ids;
+}
+
 int tokens_of(int rank) { return rank % 3 == 1 ? 0 : 11 + 13 * (rank % 4); }  // some ranks have none
 
 TEST_P(ExpertParallelModel, ComputesWhatOneRankComputes) {
@@ -114,11 +135,11 @@ TEST_P(ExpertParallelModel, ComputesWhatOneRankComputes) {
       ASSERT_TRUE(b.all_gather("turn").ok());
       if (turn != b.rank()) continue;
       const auto expected = alone.run(tokens_of(b.rank()), 0, 0);
-      ASSERT_EQ(logits.size(), expected.size());
-      for (std::size_t i = 0; i < logits.size(); ++i) {
-        if (c.deterministic) ASSERT_EQ(logits[i], expected[i]) << "logit " << i;
-        else ASSERT_NEAR(logits[i], expected[i], 0.25f) << "logit " << i;
-      }
+      EXPECT_EQ(logits.size(), expected.size());
+      if (c.deterministic) EXPECT_EQ(logits, expected);
+      else EXPECT_LT(furthest(logits, expected), bound_of(c));
+      const bool same_text = c.payload != moe::Payload::kFp8 && std::string(c.model) == "lexicon-30m";
+      EXPECT_TRUE(!same_text || greedy(logits, subject) == greedy(expected, subject));
     }
     ASSERT_TRUE(b.all_gather("end").ok());
   });
