@@ -94,6 +94,7 @@ struct Rank {
     experts.timeout = std::chrono::seconds(p.rank_timeout_seconds);
     model::Options options = model_options(settings, length);
     if (p.enable_expert_parallel) options.experts = &experts;
+    options.two_micro_batches = settings.engine.overlap.enable_dbo;
     ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, rank == p.start_rank, (rank - p.start_rank) % local));
     log_info("model loaded", {{"rank", rank}, {"seconds", loaded.seconds}, {"weight_mib", loaded.model->weight_bytes() >> 20},
                               {"device", loaded.stream->capabilities().device}, {"workers", loaded.stream->workers()}});

@@ -59,6 +59,10 @@ Status run(ServeSettings settings, Words words) {
   settings.engine.scheduler.max_model_len = length;
   RETURN_IF_ERROR(check_eplb(settings.parallel, config));
   if (settings.parallel.headless) return run_headless(settings, words);
+  if (settings.engine.overlap.enable_dbo && (!settings.parallel.enable_expert_parallel || settings.parallel.size == 1)) {
+    return invalid_argument("--enable-dbo hides what expert parallelism costs between ranks; it needs --enable-expert-parallel and a "
+                            "--data-parallel-size of 2 or more", "enable-dbo");
+  }
   RETURN_IF_ERROR(check_address(settings.serve));
   ASSIGN_OR_RETURN(LoadedText text, load_text(settings.model, config));
   ASSIGN_OR_RETURN(const auto host_of_engine, start_engine(settings, words, text.vocabulary));

@@ -114,7 +114,7 @@ class ThreadedEngine final : public Engine {
         cache_(model_->cache_layout(), plan.blocks, settings.cache.block_size),
         admission_(plan.admission, std::move(vocabulary), &hasher_, &metrics, &clock),
         speculation_(speculation_for(settings, {model_.get(), &cache_, plan.admission.max_model_len, &metrics, &clock})),
-        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep, rebalancer}),
+        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep, rebalancer, settings.overlap}),
         stats_(loop_.stats()),
         thread_([this] { run(); }) {}
 

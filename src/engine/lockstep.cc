@@ -28,6 +28,7 @@ Result<Agreement> Lockstep::agree(const StepMessage& mine) {
   ASSIGN_OR_RETURN(const std::span<const std::byte> all, messages_->collect({"agreement on a step"}));
   const std::size_t stride = all.size() / static_cast<std::size_t>(messages_->size());
   Agreement agreed{0, 0, std::numeric_limits<std::uint64_t>::max()};
+  agreed.overlap = true;
   for (std::size_t r = 0; r * stride < all.size(); ++r) {
     StepMessage message;
     std::memcpy(&message, all.data() + r * stride, sizeof message);
@@ -35,6 +36,7 @@ Result<Agreement> Lockstep::agree(const StepMessage& mine) {
     agreed.all_tokens += message.tokens;
     agreed.staged = std::min(agreed.staged, message.staged);
     if (message.maps != mine.maps) return maps_differ(messages_->rank(), mine.maps, r, message.maps);
+    agreed.overlap = agreed.overlap && message.wants_overlap;
   }
   return agreed;
 }

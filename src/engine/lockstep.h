@@ -17,6 +17,7 @@ struct StepMessage {
   std::int64_t tokens = 0;
   std::uint64_t staged = 0;  // moe::Rebalancer::staged() and maps(); 0 without
   std::uint64_t maps = 0;
+  bool wants_overlap = false;  // two micro-batches
 };
 
 // What all of them agreed on.
@@ -24,6 +25,7 @@ struct Agreement {
   std::int64_t most_tokens = 0;
   std::int64_t all_tokens = 0;
   std::uint64_t staged = 0;  // the least of all
+  bool overlap = false;  // all ranks want it
   bool anything() const { return all_tokens > 0; }
 };
 

@@ -25,7 +25,8 @@ Loop::Loop(const Parts& parts)
       speculation_(parts.speculation),
       trace_(parts.trace),
       lockstep_(parts.lockstep),
-      rebalancer_(parts.rebalancer) {
+      rebalancer_(parts.rebalancer),
+      overlap_(parts.overlap) {
   metrics_->healthy.set(1);
 }
 
@@ -89,7 +90,8 @@ bool Loop::step() {
     return false;
   }
   const int drafts = speculation_ == nullptr ? 0 : speculation_->decide(plan_);
-  const auto logits = runner_.run(plan_, agreed->most_tokens);
+  const auto logits = runner_.run(plan_, agreed->most_tokens, agreed->overlap);
+  if (agreed->overlap) metrics_->dbo_steps.add();
   ++steps_;
   metrics_->moe.observe(model_->traffic());
   if (!logits.ok()) {
@@ -110,8 +112,11 @@ bool Loop::step() {
 
 Result<Agreement> Loop::agree() {
   if (!lockstep_) return Agreement{plan_.tokens, plan_.tokens};
-  if (!rebalancer_) return lockstep_->agree({plan_.tokens});
-  ASSIGN_OR_RETURN(const Agreement agreed, lockstep_->agree({plan_.tokens, rebalancer_->staged(), rebalancer_->maps()}));
+  StepMessage mine{.tokens = plan_.tokens, .wants_overlap = wants_overlap(overlap_, plan_)};
+  if (!rebalancer_) return lockstep_->agree(mine);
+  mine.staged = rebalancer_->staged();
+  mine.maps = rebalancer_->maps();
+  ASSIGN_OR_RETURN(const Agreement agreed, lockstep_->agree(mine));
   if (agreed.anything()) rebalancer_->step(agreed.staged);
   return agreed;
 }

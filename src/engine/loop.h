@@ -13,6 +13,7 @@
 #include "engine/lockstep.h"
 #include "engine/metrics.h"
 #include "engine/request.h"
+#include "engine/overlap.h"
 #include "engine/runner.h"
 #include "engine/scheduler.h"
 #include "engine/speculation/speculation.h"
@@ -42,6 +43,7 @@ class Loop {
     Lockstep* lockstep = nullptr;
     // Keeps the model's experts balanced over these ranks; null: they stay where they are.
     moe::Rebalancer* rebalancer = nullptr;
+    OverlapSettings overlap = {};
   };
   explicit Loop(const Parts& parts);
 
@@ -100,6 +102,7 @@ class Loop {
   const std::function<void(const StepPlan&)> trace_;
   Lockstep* const lockstep_;
   moe::Rebalancer* const rebalancer_;
+  const OverlapSettings overlap_;
   sample::Scratch scratch_;
   StepPlan plan_;
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;

@@ -48,6 +48,7 @@ struct Metrics {
   metrics::Family<metrics::Counter> spec_decode_accepted_by_position{{"position"}};
   metrics::Gauge spec_decode_tokens;
   MoeMetrics moe;
+  metrics::Counter dbo_steps;
 
   metrics::Histogram time_to_first_token{metrics::first_token_buckets()};
   metrics::Histogram inter_token_latency{metrics::token_latency_buckets()};
@@ -71,6 +72,7 @@ struct Metrics {
     describe_state(self, v);
     describe_speculation(self, v);
     MoeMetrics::describe(self.moe, v);
+    v.metric("braid:dbo_steps", self.dbo_steps, "Steps computed as two micro-batches");
     describe_requests(self, v);
   }
 

@@ -6,9 +6,10 @@
 
 namespace braid::engine {
 
-Result<Matrix<const float>> Runner::run(const StepPlan& plan, std::int64_t most_tokens) {
+Result<Matrix<const float>> Runner::run(const StepPlan& plan, std::int64_t most_tokens, bool two_halves) {
   batch_.clear();
   batch_.most_tokens = most_tokens;
+  batch_.two_halves = two_halves;
   rows_.assign(plan.work.size(), {});
   for (std::size_t i = 0; i < plan.work.size(); ++i) add_prompt_rows(plan.work[i], rows_[i]);
   for (std::size_t i = 0; i < plan.work.size(); ++i) add_generated_rows(plan.work[i], rows_[i]);

@@ -26,9 +26,10 @@ class Runner {
   // Both outlive the runner.
   Runner(model::Model* model, kv::Cache* cache) : model_(model), cache_(cache) {}
 
-  // Computes the plan, which may be empty when other ranks compute; `most_tokens` as in model::Batch.
+  // Computes the plan, which may be empty when other ranks compute; `most_tokens` and `two_halves` as
+  // in model::Batch.
   // The result and rows() are valid until the next call.
-  Result<Matrix<const float>> run(const StepPlan& plan, std::int64_t most_tokens = 0);
+  Result<Matrix<const float>> run(const StepPlan& plan, std::int64_t most_tokens = 0, bool two_halves = false);
   // One per item of the plan.
   const std::vector<ItemRows>& rows() const { return rows_; }
 

@@ -150,9 +150,32 @@ struct SpeculativeSettings {
   }
 };
 
+struct OverlapSettings {
+  bool enable_dbo = false;
+  int decode_token_threshold = 32;
+  int prefill_token_threshold = 512;
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.field("enable-dbo",
+            self.enable_dbo,
+            {.help = "With expert parallelism: compute a step as two micro-batches, one computing while "
+                     "the other's tokens travel, when all ranks have enough tokens"});
+    v.field("dbo-decode-token-threshold",
+            self.decode_token_threshold,
+            {.help = "Fewest tokens of a rank for that in a step that only decodes",
+             .unit = "tokens",
+             .min = 2});
+    v.field("dbo-prefill-token-threshold",
+            self.prefill_token_threshold,
+            {.help = "Fewest tokens of a rank for that in any other step", .unit = "tokens", .min = 2});
+  }
+};
+
 struct Settings {
   CacheSettings cache;
   SchedulerSettings scheduler;
+  OverlapSettings overlap;
   SpeculativeSettings speculation;
   std::int64_t seed = 0;
   int max_logprobs = 20;
@@ -161,6 +184,7 @@ struct Settings {
   static void describe(Self& self, Visitor& v) {
     v.group("Cache", self.cache);
     v.group("Scheduler", self.scheduler);
+    v.group("Dual batch overlap", self.overlap);
     v.section("speculative-config", self.speculation, "Speculative decoding");
     v.field("seed", self.seed, {.help = "Seed of requests that bring none"});
     v.field("max-logprobs",

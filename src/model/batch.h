@@ -33,6 +33,7 @@ struct Batch {
   std::vector<PrefillChunk> prefill;
   std::vector<DecodeRow> decode;
   std::vector<std::int32_t> logit_rows;  // token rows whose logits are wanted, ascending
+  bool two_halves = false;  // compute it as two micro-batches, as all ranks do in this step
   std::int64_t most_tokens = 0;  // the largest tokens() of any rank in this step; 0: tokens()
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(token_ids.size()); }

@@ -194,12 +194,17 @@ std::unique_ptr<moe::Workspace> Builder::moe_workspace(std::int64_t max_tokens) 
   if (error_) return nullptr;
   const auto* arrange = choose(lists().arrange, {m.experts, m.top_k}, std::to_string(m.experts) + " experts, top " + std::to_string(m.top_k));
   if (error_) return nullptr;
-  auto prepare = moe::make_prepare(shape, options_.experts, arrange, combine, stream());
-  if (!prepare.ok()) {
-    error_ = prepare.error();
-    return nullptr;
-  }
-  return std::make_unique<moe::Workspace>(shape, std::max(m.inter, m.shared_experts * m.inter), std::move(prepare).value(), stream());
+  const auto make = [&]() -> std::unique_ptr<moe::Workspace> {
+    auto prepare = moe::make_prepare(shape, options_.experts, arrange, combine, stream());
+    if (!prepare.ok()) {
+      fail(prepare.error());
+      return nullptr;
+    }
+    return std::make_unique<moe::Workspace>(shape, std::max(m.inter, m.shared_experts * m.inter), std::move(prepare).value(), stream());
+  };
+  auto workspace = make();
+  if (workspace && options_.experts && options_.two_micro_batches) workspace->other = make();
+  return workspace;
 }
 
 void Builder::record(const char* op, const std::string& problem, const char* kernel,

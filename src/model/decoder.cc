@@ -56,16 +56,20 @@ void Decoder::gather(Matrix<const float> from, const Mirror<std::int32_t>& rows,
   gather_->run({from.data, DType::kF32, {rows.device, rows.size()}, to}, stream_);
 }
 
+moe::Workspace& Decoder::mixture_space(const Lane& lane) { return lane.index == 0 ? *workspace_.moe : *workspace_.moe->other; }
+
 // Where the experts of this rank can read them.
-Activations Decoder::normed(std::int64_t rows) {
-  const Activations staged = workspace_.moe ? workspace_.moe->prepare->staging() : Activations{};
+Activations Decoder::normed(std::int64_t rows, const Lane& lane) {
+  const Activations staged = workspace_.moe ? mixture_space(lane).prepare->staging() : Activations{};
   if (staged.data) return staged.slice_rows(0, rows);
-  return {workspace_.normed.data(), activations_, rows, config_.hidden, config_.hidden};
+  const Activations all{workspace_.normed.data(), activations_, workspace_.max_tokens, config_.hidden, config_.hidden};
+  return all.slice_rows(lane.first_row, rows);
 }
 
-Activations Decoder::norm(Matrix<float> hidden, const Buffer& weight, bool exact) {
-  const Activations out = normed(hidden.rows);
-  const Matrix<float> out2(exact ? workspace_.exact.as<float>() : nullptr, hidden.rows, hidden.cols);
+Activations Decoder::norm(Matrix<float> hidden, const Buffer& weight, bool exact, const Lane& lane) {
+  const Activations out = normed(hidden.rows, lane);
+  float* const in_float32 = workspace_.exact.as<float>() + lane.first_row * config_.hidden;
+  const Matrix<float> out2(exact ? in_float32 : nullptr, hidden.rows, hidden.cols);
   norm_into({hidden.data, hidden.rows, hidden.cols, hidden.stride}, weight, out, out2);
   return out;
 }
@@ -79,18 +83,28 @@ void Decoder::norm_into(Matrix<const float> x, const Buffer& weight, const Activ
   norm_->run({x, weight.as<float>(), config_.rms_eps, out, exact}, stream_);
 }
 
-Status Decoder::run(FeedForward& half, Matrix<float> hidden, const Step& step, int layer, const Trace* trace) {
-  const Activations x = norm(hidden, half.norm, half.mixture.has_value());
-  if (half.dense) {
-    const ops::PackedMlp* const group = &half.dense->weights;
-    const Matrix<float> out(workspace_.mlp_rows.as<float>(), hidden.rows, hidden.cols);
-    half.dense->kernel->run({x, std::span(&group, 1), step.all_rows.device, nullptr, out, workspace_.mlp_scratch.data()}, stream_);
-    combine_->run({out, workspace_.slots.as<std::int32_t>(), workspace_.ones.as<float>(), 1, hidden},
-                  stream_);
-    return Status::success();
+Status Decoder::begin(FeedForward& half, Matrix<float> hidden, const Step& step, const Lane& lane) {
+  const Activations x = norm(hidden, half.norm, half.mixture.has_value(), lane);
+  if (half.mixture) {
+    moe::Workspace& space = mixture_space(lane);
+    space.first_row = lane.first_row;
+    const Matrix<const float> exact(workspace_.exact.as<float>() + lane.first_row * config_.hidden, hidden.rows, hidden.cols);
+    return half.mixture->begin(x, exact, hidden, step.most_tokens, space, stream_);
   }
-  const Matrix<const float> exact(workspace_.exact.as<float>(), hidden.rows, hidden.cols);
-  ASSIGN_OR_RETURN(const auto seen, half.mixture->forward(x, exact, hidden, step.most_tokens, *workspace_.moe, stream_));
+  const ops::PackedMlp* const group = &half.dense->weights;
+  const Matrix<float> out(workspace_.mlp_rows.as<float>(), hidden.rows, hidden.cols);
+  half.dense->kernel->run({x, std::span(&group, 1), step.all_rows.device, nullptr, out, workspace_.mlp_scratch.data()}, stream_);
+  combine_->run({out, workspace_.slots.as<std::int32_t>(), workspace_.ones.as<float>(), 1, hidden}, stream_);
+  return Status::success();
+}
+
+Status Decoder::compute(FeedForward& half, const Lane& lane) {
+  return half.mixture ? half.mixture->compute(mixture_space(lane), stream_) : Status::success();
+}
+
+Status Decoder::finish(FeedForward& half, const Lane& lane, int layer, const Trace* trace) {
+  if (!half.mixture) return Status::success();
+  ASSIGN_OR_RETURN(const auto seen, half.mixture->finish(mixture_space(lane), stream_));
   if (!trace || !trace->routing) return Status::success();
   const auto experts = static_cast<std::size_t>(seen.logits.rows * seen.logits.cols);
   ASSIGN_OR_RETURN(const float* logits, trace_read_[0].read(stream_, seen.logits.data, experts));

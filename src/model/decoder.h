@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/build.h"
+#include "model/micro_batches.h"
 #include "model/rope.h"
 #include "model/step.h"
 
@@ -45,12 +46,14 @@ class Decoder {
   // Rows of a float32 matrix without gaps, one after another in `to`.
   void gather(Matrix<const float> from, const Mirror<std::int32_t>& rows, Matrix<float> to);
   // Rows of the residual stream, normalised into activations; `exact` in float32 too.
-  Activations norm(Matrix<float> hidden, const Buffer& weight, bool exact);
+  Activations norm(Matrix<float> hidden, const Buffer& weight, bool exact, const Lane& lane = {});
   // The float32 rows alone; valid until the next norm.
   Matrix<float> norm_exact(Matrix<float> hidden, const Buffer& weight);
   void norm_into(Matrix<const float> x, const Buffer& weight, const Activations& out, Matrix<float> exact);
-  // hidden += the half.
-  Status run(FeedForward& half, Matrix<float> hidden, const Step& step, int layer, const Trace* trace);
+  // hidden += the half, in the three stages of a moe::Layer.
+  Status begin(FeedForward& half, Matrix<float> hidden, const Step& step, const Lane& lane);
+  Status compute(FeedForward& half, const Lane& lane);
+  Status finish(FeedForward& half, const Lane& lane, int layer, const Trace* trace);
   // Computes logits, and lets the host read them: waits for the step.
   void head(const Step& step, Matrix<float> hidden, const Buffer& norm);
   Result<Matrix<const float>> logits(const Step& step);
@@ -69,7 +72,8 @@ class Decoder {
   DType activations() const { return activations_; }
 
  private:
-  Activations normed(std::int64_t rows);
+  Activations normed(std::int64_t rows, const Lane& lane);
+  moe::Workspace& mixture_space(const Lane& lane);
 
   const Config config_;
   Stream& stream_;

@@ -17,21 +17,30 @@ namespace braid::model {
 // What the layers of one model have in common.
 template <class Attention>
 struct LayerContext {
-  LayerContext(Builder& b, Rope r) : decoder(b), rope(std::move(r)), workspace(b), maker(b.stream()) {}
-
-  // What kernels must know of a batch; `sources` as in DraftModule::draft().
-  Step begin(const Batch& batch, const kv::Cache& cache, std::span<const std::int32_t> sources = {}) {
-    const Step step = maker.begin(batch, sources, cache.block_size());
-    workspace.plan(batch, maker);
-    maker.staging().send();
-    return step;
+  LayerContext(Builder& b, Rope r) : decoder(b), rope(std::move(r)), whole(b) {
+    for (int lane = 0; lane < 2 && b.options().two_micro_batches; ++lane) halves.push_back(std::make_unique<Space>(b));
   }
 
+  // What attention needs for one batch.
+  struct Space {
+    explicit Space(Builder& b) : workspace(b), maker(b.stream()) {}
+
+    // What kernels must know of a batch; `sources` as in DraftModule::draft().
+    Step begin(const Batch& batch, const kv::Cache& cache, std::span<const std::int32_t> sources = {}) {
+      const Step step = maker.begin(batch, sources, cache.block_size());
+      workspace.plan(batch, maker);
+      maker.staging().send();
+      return step;
+    }
+
+    typename Attention::Workspace workspace;
+    StepMaker maker;
+  };
 
   Decoder decoder;
   Rope rope;
-  typename Attention::Workspace workspace;
-  StepMaker maker;
+  Space whole;
+  std::vector<std::unique_ptr<Space>> halves;  // two, or none
 };
 
 template <class Attention>
@@ -49,12 +58,26 @@ class DecoderLayer {
   // Null in a dense layer.
   moe::Layer* mixture() { return feed_forward_.mixture ? &*feed_forward_.mixture : nullptr; }
 
-  Status forward(const Step& step, Matrix<float> hidden, kv::Cache& cache, LayerContext<Attention>& context,
-                 const Trace* trace) {
+  using Context = LayerContext<Attention>;
+
+  // The stages of Stage::What.
+  Status enter(const Step& step, Matrix<float> hidden, kv::Cache& cache, Context& context, typename Context::Space& space,
+               const Lane& lane) {
     Decoder& decoder = context.decoder;
-    const Activations x = decoder.norm(hidden, norm_, false);
-    attention_.forward(step, x, hidden, cache, index_, context.rope, context.workspace, decoder.stream());
-    RETURN_IF_ERROR(decoder.run(feed_forward_, hidden, step, index_, trace));
+    const Activations x = decoder.norm(hidden, norm_, false, lane);
+    attention_.forward(step, x, hidden, cache, index_, context.rope, space.workspace, decoder.stream());
+    return decoder.begin(feed_forward_, hidden, step, lane);
+  }
+  Status compute(Context& context, const Lane& lane) { return context.decoder.compute(feed_forward_, lane); }
+  Status finish(Context& context, const Lane& lane, const Trace* trace) {
+    return context.decoder.finish(feed_forward_, lane, index_, trace);
+  }
+
+  Status forward(const Step& step, Matrix<float> hidden, kv::Cache& cache, Context& context, const Trace* trace) {
+    Decoder& decoder = context.decoder;
+    RETURN_IF_ERROR(enter(step, hidden, cache, context, context.whole, {}));
+    RETURN_IF_ERROR(compute(context, {}));
+    RETURN_IF_ERROR(finish(context, {}, trace));
     return decoder.show(trace, index_, {hidden.data, hidden.rows, hidden.cols});
   }
 

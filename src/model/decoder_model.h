@@ -15,6 +15,7 @@ template <class Attention>
 class DecoderModel final : public Model {
  public:
   DecoderModel(Builder& b, const Config& config, Rope rope) : config_(config), context_(b, std::move(rope)) {
+    if (b.options().two_micro_batches) stages_ = overlapped_stages(config.layers);
     for (int i = 0; i < config.layers && !b.error(); ++i) layers_.emplace_back(b, context_.decoder, i);
     if (b.options().draft_module) mtp_ = std::make_unique<Mtp<Attention>>(b, context_);
     weight_bytes_ = b.bytes();
@@ -42,13 +43,34 @@ class DecoderModel final : public Model {
   }
 
   Result<Matrix<const float>> forward(const Batch& batch, kv::Cache& cache, const Trace* trace) override {
-    const Step step = context_.begin(batch, cache);
+    const Step step = context_.whole.begin(batch, cache);
     const auto run = [&] { return run_layers(step, cache, trace); };
-    RETURN_IF_ERROR(step.key == 0 || trace ? run() : context_.decoder.stream().repeat(step.key, run));
+    if (batch.two_halves) RETURN_IF_ERROR(run_halves(batch, step, cache));
+    else RETURN_IF_ERROR(step.key == 0 || trace ? run() : context_.decoder.stream().repeat(step.key, run));
     return context_.decoder.logits(step);
   }
 
  private:
+  Status run_halves(const Batch& batch, const Step& step, kv::Cache& cache) {
+    CHECK(!stages_.empty(), "the model was built without two_micro_batches");
+    split(batch, halves_);
+    const Lane lanes[] = {{0, 0}, {1, halves_[0].tokens()}};
+    const Step steps[] = {context_.halves[0]->begin(halves_[0], cache), context_.halves[1]->begin(halves_[1], cache)};
+    const Matrix<float> hidden = context_.decoder.embed(step);
+    for (const Stage& stage : stages_) {
+      const auto i = static_cast<std::size_t>(stage.lane);
+      auto& layer = layers_[static_cast<std::size_t>(stage.layer)];
+      const Matrix<float> rows(hidden.row(lanes[i].first_row), steps[i].tokens, hidden.cols, hidden.stride);
+      switch (stage.what) {
+        case Stage::What::kEnter: RETURN_IF_ERROR(layer.enter(steps[i], rows, cache, context_, *context_.halves[i], lanes[i])); break;
+        case Stage::What::kCompute: RETURN_IF_ERROR(layer.compute(context_, lanes[i])); break;
+        case Stage::What::kFinish: RETURN_IF_ERROR(layer.finish(context_, lanes[i], nullptr)); break;
+      }
+    }
+    context_.decoder.head(step, hidden, context_.decoder.final_norm());
+    return {};
+  }
+
   Status run_layers(const Step& step, kv::Cache& cache, const Trace* trace) {
     const Matrix<float> hidden = context_.decoder.embed(step);
     RETURN_IF_ERROR(context_.decoder.show(trace, -1, {hidden.data, hidden.rows, hidden.cols}));
@@ -61,6 +83,8 @@ class DecoderModel final : public Model {
   LayerContext<Attention> context_;
   std::vector<DecoderLayer<Attention>> layers_;
   std::unique_ptr<Mtp<Attention>> mtp_;
+  std::vector<Stage> stages_;  // of a batch in two halves
+  std::array<Batch, 2> halves_;
   std::size_t weight_bytes_ = 0;
   std::vector<ChosenKernel> chosen_;
 };

@@ -32,6 +32,7 @@ struct Options {
   std::int32_t max_batched_tokens = 0;  // most rows of one forward()
   std::int32_t max_sequences = 0;       // most decode rows
   const moe::ExpertParallel* experts = nullptr;  // spreads the experts over ranks; null: one rank
+  bool two_micro_batches = false;  // forward() may be asked to; with `experts`
   bool draft_module = false;            // build the checkpoint's own; an error without one
 };
 

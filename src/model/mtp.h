@@ -37,7 +37,7 @@ class Mtp final : public DraftModule {
                                     kv::Cache& cache) override {
     Decoder& decoder = context_.decoder;
     const bool first = from == DraftFrom::kForward;
-    const Step step = context_.begin(batch, cache, sources);
+    const Step step = context_.whole.begin(batch, cache, sources);
     const Matrix<float> states(states_.as<float>(), static_cast<std::int64_t>(sources.size()), cols_);
     decoder.gather(first ? decoder.residual() : decoder.head_rows(), step.sources, states);
     const Matrix<float> hidden = decoder.embed(step);

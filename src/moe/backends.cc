@@ -55,6 +55,20 @@ std::string reason_for(const Prepare& p, const Experts& e, const Choice& choice,
 
 }  // namespace
 
+Traffic& Traffic::operator+=(const Traffic& o) {
+  dispatches += o.dispatches;
+  tokens += o.tokens;
+  dispatched_bytes += o.dispatched_bytes;
+  returned_bytes += o.returned_bytes;
+  pairs += o.pairs;
+  padding_rows += o.padding_rows;
+  dispatch_seconds += o.dispatch_seconds;
+  combine_seconds += o.combine_seconds;
+  wait_seconds.resize(std::max(wait_seconds.size(), o.wait_seconds.size()));
+  for (std::size_t r = 0; r < o.wait_seconds.size(); ++r) wait_seconds[r] += o.wait_seconds[r];
+  return *this;
+}
+
 Result<All2All> parse_all2all(const std::string& name) {
   std::string known;
   for (const Name& n : kNames) {

@@ -26,42 +26,71 @@ Workspace::Workspace(const LayerShape& s, std::int64_t inter, std::unique_ptr<Pr
   ones = upload(stream, std::vector<float>(chunk, 1.0f));
 }
 
-Result<Layer::Observed> Layer::forward(const Activations& x, Matrix<const float> exact, Matrix<float> hidden,
-                                       std::int64_t most_tokens, Workspace& w, Stream& stream) {
-  const std::int64_t tokens = x.rows;
-  const int experts = parts_.routing.experts, top_k = parts_.routing.top_k;
-  const Activations router_input{const_cast<float*>(exact.data), DType::kF32, tokens, exact.cols, exact.stride};
-  parts_.gate_kernel->run({&parts_.gate, router_input, {w.logits.data(), DType::kF32, tokens, experts, experts}}, stream);
-  const Matrix<const float> logits(w.logits.as<float>(), tokens, experts);
-  auto* const ids = w.ids.as<std::int32_t>();
-  auto* const weights = w.weights.as<float>();
-  parts_.route_kernel->run({&parts_.routing, logits, parts_.bias.as<float>(), ids, weights}, stream);
-
-  const std::int64_t chunk = w.prepare->max_tokens();
-  std::int64_t first = 0;
-  do {
-    const std::int64_t count = std::clamp<std::int64_t>(tokens - first, 0, chunk);
-    const Routing routing{count, top_k, ids + first * top_k, weights + first * top_k, &parts_.placement};
-    const Matrix<float> part(hidden.row(count > 0 ? first : 0), count, hidden.cols, hidden.stride);
-    RETURN_IF_ERROR(run_chunk(x.slice_rows(count > 0 ? first : 0, count), routing, part, w, stream));
-    first += chunk;
-  } while (first < most_tokens);
-  const auto pairs = static_cast<std::size_t>(tokens * top_k);
-  return Observed{logits, {ids, pairs}, {weights, pairs}};
+Traffic Workspace::traffic() const {
+  Traffic sum = prepare->traffic();
+  if (other) sum += other->traffic();
+  return sum;
 }
 
-Status Layer::run_chunk(const Activations& x, const Routing& routing, Matrix<float> hidden, Workspace& w,
-                        Stream& stream) {
+Status Layer::begin(const Activations& x, Matrix<const float> exact, Matrix<float> hidden, std::int64_t most_tokens,
+                    Workspace& w, Stream& stream) {
+  const int experts = parts_.routing.experts;
+  const Activations router_input{const_cast<float*>(exact.data), DType::kF32, x.rows, exact.cols, exact.stride};
+  parts_.gate_kernel->run({&parts_.gate, router_input, {w.logits.data(), DType::kF32, x.rows, experts, experts}}, stream);
+  parts_.route_kernel->run({&parts_.routing, Matrix<const float>(w.logits.as<float>(), x.rows, experts),
+                            parts_.bias.as<float>(), w.ids.as<std::int32_t>(), w.weights.as<float>()}, stream);
+  w.x = x;
+  w.hidden = hidden;
+  w.most_tokens = most_tokens;
+  w.first = 0;
+  return send(w);
+}
+
+std::int64_t Layer::chunk_tokens(const Workspace& w) const {
+  return std::clamp<std::int64_t>(w.x.rows - w.first, 0, w.prepare->max_tokens());
+}
+
+Activations Layer::chunk_x(const Workspace& w) const {
+  const std::int64_t count = chunk_tokens(w);
+  return w.x.slice_rows(count > 0 ? w.first : 0, count);
+}
+
+Matrix<float> Layer::chunk_hidden(const Workspace& w) const {
+  const std::int64_t count = chunk_tokens(w);
+  return {w.hidden.row(count > 0 ? w.first : 0), count, w.hidden.cols, w.hidden.stride};
+}
+
+Status Layer::send(Workspace& w) const {
+  const std::int64_t count = chunk_tokens(w), at = (count > 0 ? w.first : 0) * parts_.routing.top_k;
+  const Routing routing{count, parts_.routing.top_k, w.ids.as<std::int32_t>() + at, w.weights.as<float>() + at, &parts_.placement, w.first_row + w.first};
+  return w.prepare->send(chunk_x(w), routing, parts_.index);
+}
+
+Status Layer::compute(Workspace& w, Stream& stream) {
   const bool local = w.prepare->local(), shared = !parts_.shared.empty();
-  RETURN_IF_ERROR(w.prepare->send(x, routing, parts_.index));
-  if (shared && !local) run_shared(x, w, stream);
+  if (shared && !local) run_shared(chunk_x(w), w, stream);
   ASSIGN_OR_RETURN(const Dispatched dispatched, w.prepare->receive());
   for (std::size_t slot = 0; slot < slot_rows_.size() && !local; ++slot) slot_rows_[slot] += dispatched.count(slot);
   const ExpertsArgs args{parts_.mlp_kernel, &dispatched, parts_.experts, shared && local ? &parts_.shared.front() : nullptr};
-  RETURN_IF_ERROR(w.prepare->send_back(experts_for(dispatched.format).run(args, w.experts, stream)));
+  return w.prepare->send_back(experts_for(dispatched.format).run(args, w.experts, stream));
+}
+
+Status Layer::collect(Workspace& w, Stream& stream) const {
+  const Matrix<float> hidden = chunk_hidden(w);
   RETURN_IF_ERROR(w.prepare->collect(hidden));
-  if (shared && !local) add_shared(hidden, w, stream);
+  if (!parts_.shared.empty() && !w.prepare->local()) add_shared(hidden, w, stream);
   return Status::success();
+}
+
+Result<Layer::Observed> Layer::finish(Workspace& w, Stream& stream) {
+  RETURN_IF_ERROR(collect(w, stream));
+  for (w.first += w.prepare->max_tokens(); w.first < w.most_tokens; w.first += w.prepare->max_tokens()) {
+    RETURN_IF_ERROR(send(w));
+    RETURN_IF_ERROR(compute(w, stream));
+    RETURN_IF_ERROR(collect(w, stream));
+  }
+  const auto pairs = static_cast<std::size_t>(w.x.rows * parts_.routing.top_k);
+  return Observed{{w.logits.as<float>(), w.x.rows, parts_.routing.experts}, {w.ids.as<std::int32_t>(), pairs}, {w.weights.as<float>(), pairs}};
 }
 
 void Layer::run_shared(const Activations& x, Workspace& w, Stream& stream) const {

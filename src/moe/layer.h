@@ -39,7 +39,8 @@ struct Parts {
 struct Workspace {
   Workspace(const LayerShape& shape, std::int64_t max_inter, std::unique_ptr<PrepareFinalize> prepare, Stream& stream);
 
-  Traffic traffic() const { return prepare->traffic(); }
+  // Of both micro-batches.
+  Traffic traffic() const;
 
   const LayerShape shape;
   Stream& stream;
@@ -48,6 +49,13 @@ struct Workspace {
   Buffer ids;      // [tokens, top_k] int32
   Buffer weights;  // [tokens, top_k] float32
   ExpertsScratch experts;
+  std::unique_ptr<Workspace> other;  // of the second of two micro-batches, or null
+  std::int64_t first_row = 0;        // of the step's tokens, set before begin()
+  // Between begin() and finish():
+  Activations x;
+  Matrix<float> hidden;
+  std::int64_t most_tokens = 0;
+  std::int64_t first = 0;  // of the chunk at hand
   Buffer shared_rows;  // the shared expert's, where tokens travel
   Buffer own_rows;     // int32: 0, 1, 2, ...
   Buffer ones;         // float32
@@ -64,22 +72,29 @@ class Layer {
     std::span<const float> weights;
   };
 
-  // hidden += moe(x). `exact` is x in float32, for the router. `most_tokens`: the largest number of
+  // hidden += moe(x) is begin(), compute() and finish() with the same workspace; other work may run
+  // between them. x and hidden stay valid until finish(). `exact` is x in float32, for the router. `most_tokens`: the largest number of
   // tokens that any rank brings to this layer in this step, x.rows when alone.
-  Result<Observed> forward(const Activations& x, Matrix<const float> exact, Matrix<float> hidden,
-                           std::int64_t most_tokens, Workspace& w, Stream& stream);
+  Status begin(const Activations& x, Matrix<const float> exact, Matrix<float> hidden, std::int64_t most_tokens, Workspace& w,
+               Stream& stream);
+  Status compute(Workspace& w, Stream& stream);
+  Result<Observed> finish(Workspace& w, Stream& stream);
   const Parts& parts() const { return parts_; }
   const Placement& placement() const { return parts_.placement; }
   // The weights of the local experts, by slot; see above.
   std::span<ops::PackedMlp> slots() { return parts_.experts; }
-  // From the next forward() on. It has as many slots as the one before.
+  // From the next begin() on. It has as many slots as the one before.
   void apply(Placement placement);
   // Rows that each local slot has computed since the start; counted where tokens travel.
   std::span<const std::int64_t> slot_rows() const { return slot_rows_; }
   std::size_t bytes() const;
 
  private:
-  Status run_chunk(const Activations& x, const Routing& routing, Matrix<float> hidden, Workspace& w, Stream& stream);
+  std::int64_t chunk_tokens(const Workspace& w) const;
+  Matrix<float> chunk_hidden(const Workspace& w) const;
+  Activations chunk_x(const Workspace& w) const;
+  Status send(Workspace& w) const;
+  Status collect(Workspace& w, Stream& stream) const;
   void run_shared(const Activations& x, Workspace& w, Stream& stream) const;
   void add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const;
 

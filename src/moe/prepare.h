@@ -34,6 +34,7 @@ struct Routing {
   const std::int32_t* ids = nullptr;
   const float* weights = nullptr;
   const Placement* placement = nullptr;  // of this layer
+  std::int64_t first_row = 0;            // of the step; replicas of an expert take turns by rows
 };
 
 // What the local experts work on. Local slot s has offsets[s + 1] - offsets[s] results, from row
@@ -68,6 +69,8 @@ struct Traffic {
   double dispatch_seconds = 0;         // in send() and receive()
   double combine_seconds = 0;          // in send_back() and collect()
   std::vector<double> wait_seconds;    // [ranks] part of both, by the rank waited for
+
+  Traffic& operator+=(const Traffic& other);
 };
 
 class PrepareFinalize {

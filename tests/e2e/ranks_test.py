@@ -91,6 +91,16 @@ class Ranks(unittest.TestCase):
             for what in "dispatched_bytes", "returned_bytes", "wait_seconds", "expert_rows":
                 self.assertRegex(metrics, rf'braid:moe_{what}_total{{[^\n]*engine="2"[^\n]*}} [1-9]')
 
+    def test_two_micro_batches_answer_as_one(self):
+        metrics, _ = self.check("--data-parallel-size", "2", "--enable-expert-parallel", "--enable-dbo", "--dbo-decode-token-threshold", "2",
+                                "--dbo-prefill-token-threshold", "2")
+        self.assertRegex(metrics, r'braid:dbo_steps_total{[^\n]*} [1-9]')
+
+    def test_micro_batches_need_expert_parallelism(self):
+        done = subprocess.run([BRAID, "serve", MODEL, "--enable-dbo"], capture_output=True, text=True, timeout=DEADLINE_S)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--enable-dbo hides what expert parallelism costs", done.stderr)
+
     def test_replicas_without_expert_parallelism(self):
         self.check("--data-parallel-size", "2")
 

@@ -33,6 +33,7 @@ struct Subject {
     options.max_model_len = options.max_batched_tokens = 64;
     options.max_sequences = 8;
     options.experts = experts;
+    options.two_micro_batches = experts != nullptr;
     auto built = model::build(**checkpoint, options, {&cpu::kernels(), stream.get(), {}});
     EXPECT_TRUE(built.ok()) << built.error().message;
     model = std::move(built).value();
@@ -41,7 +42,7 @@ struct Subject {
   }
 
   // A prompt of `count` tokens and then one decode step; logits of the last row of each.
-  std::vector<float> run(int count, std::int64_t most_prompt, std::int64_t most_decode) {
+  std::vector<float> run(int count, std::int64_t most_prompt, std::int64_t most_decode, bool two_halves = false) {
     std::vector<float> logits;
     for (const bool decode : {false, true}) {
       model::Batch b;
@@ -55,6 +56,7 @@ struct Subject {
       if (!decode && count > 0) b.prefill.push_back({0, count, 0, table.data()});
       if (count > 0) b.logit_rows.push_back(end - first - 1);
       b.most_tokens = decode ? most_decode : most_prompt;
+      b.two_halves = two_halves;
       const auto out = model->forward(b, *cache);
       EXPECT_TRUE(out.ok()) << out.error().message;
       if (out.ok()) logits.insert(logits.end(), out->data, out->data + out->rows * out->cols);
@@ -130,6 +132,7 @@ TEST_P(ExpertParallelModel, ComputesWhatOneRankComputes) {
                                       .deterministic = c.deterministic, .redundant_experts = c.ranks, .payload = c.payload};
     Subject subject(c.model, &experts);
     const auto logits = subject.run(tokens_of(b.rank()), most, 1);
+    EXPECT_EQ(logits, subject.run(tokens_of(b.rank()), most, 1, true)) << "as two micro-batches";
     ASSERT_TRUE(b.all_gather("done").ok());
     for (int turn = 0; turn < c.ranks; ++turn) {  // `alone` serves one rank at a time
       ASSERT_TRUE(b.all_gather("turn").ok());
