@@ -36,7 +36,7 @@ void Outgoing::copy_token(const Routing& routing, std::int64_t token) {
   std::array<std::pair<std::int32_t, int>, kMaxTopK> routes;  // slot, choice: by rank after sorting
   const std::int64_t first = token * options_.top_k;
   for (int j = 0; j < options_.top_k; ++j) {
-    routes[static_cast<std::size_t>(j)] = {placement.slot_for(routing.ids[first + j], routing.first_row + token), j};
+    routes[static_cast<std::size_t>(j)] = {placement.slot_for(routing.ids[first + j], options_.rank + routing.first_row + token), j};
   }
   std::sort(routes.begin(), routes.begin() + options_.top_k);
   for (int r = 0; options_.everywhere && r < options_.ranks; ++r) add(r);
