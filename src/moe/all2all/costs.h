@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What `auto` goes by: the cheapest backend by the bytes of the largest message of a rank (tokens of
-// a dispatch times bytes of a row). Measured with `braid bench dispatch`; bench/results has the runs.
+// a dispatch times bytes of a row). Through shared memory low_latency and high_throughput are alike within
+// the noise of bench/results/dispatch-zen4-2-cores.md, so the one that waits for nothing is taken. The
+// boundary over a network is an estimate.
 #pragma once
 
 #include <cstddef>
