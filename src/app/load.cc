@@ -11,7 +11,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "text/files.h"
-#include "weights/checkpoint.h"
 #include "weights/files.h"
 
 namespace braid::app {
@@ -104,16 +103,16 @@ Result<LoadedModel> load_model(const ModelSettings& settings, model::Options opt
   const TimePoint begin = clock.now();
   options.compute = settings.dtype == "float32" ? DType::kF32 : DType::kBF16;
   options.int8_activations = settings.cpu_activations == "int8";
-  ASSIGN_OR_RETURN(const auto checkpoint, open(settings));
+  LoadedModel loaded;
+  ASSIGN_OR_RETURN(loaded.checkpoint, open(settings));
   ASSIGN_OR_RETURN(OpenDevice device, open_device(settings, device_index));
   RETURN_IF_ERROR(ops::check_forced(*device.kernels, settings.kernel));
-  LoadedModel loaded;
   loaded.stream = std::move(device.stream);
   const ops::Backend backend{device.kernels, loaded.stream.get(), settings.kernel};
   LoadingProgress progress;
   model::Progress report;
   if (show_progress) report = [&](std::size_t done, std::size_t total) { progress(done, total); };
-  ASSIGN_OR_RETURN(loaded.model, model::build(*checkpoint, options, backend, report));
+  ASSIGN_OR_RETURN(loaded.model, model::build(*loaded.checkpoint, options, backend, report));
   RETURN_IF_ERROR(loaded.stream->wait());
   loaded.seconds = to_seconds(clock.now() - begin);
   return loaded;

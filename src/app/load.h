@@ -13,11 +13,13 @@
 #include "protocol/request.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
+#include "weights/checkpoint.h"
 
 namespace braid::app {
 
 struct LoadedModel {
-  std::unique_ptr<Stream> stream;  // outlives the model
+  std::unique_ptr<weights::Checkpoint> checkpoint;  // these two outlive the model
+  std::unique_ptr<Stream> stream;
   std::unique_ptr<model::Model> model;
   double seconds = 0;
 };

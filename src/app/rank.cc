@@ -6,8 +6,10 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "app/commands.h"
 #include "app/engine_host.h"
@@ -19,6 +21,7 @@
 #include "base/log.h"
 #include "engine/cache_size.h"
 #include "engine/metrics.h"
+#include "engine/remote/control_membership.h"
 #include "engine/remote/remote_engine.h"
 #include "engine/remote/wire.h"
 #include "metrics/registry.h"
@@ -27,29 +30,19 @@
 namespace braid::app {
 namespace {
 
-constexpr Duration kStartTime = std::chrono::minutes(60);  // the slowest rank loads a large model
-
 TimePoint in(Duration d) { return std::chrono::steady_clock::now() + d; }
 
-// Collectives over the control connection: the serving process gathers.
-class ControlBootstrap final : public fabric::Bootstrap {
+// Tells a model which share of the experts to load before the rank meets the others.
+class Share final : public fabric::Bootstrap {
  public:
-  ControlBootstrap(fabric::Connection& connection, int rank, int size) : connection_(connection), rank_(rank), size_(size) {}
+  Share(int rank, int size) : rank_(rank), size_(size) {}
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  Result<std::vector<std::string>> all_gather(const std::string& mine) override {
-    RETURN_IF_ERROR(connection_.send(static_cast<std::uint8_t>(engine::FrameType::kGather), mine));
-    ASSIGN_OR_RETURN(const fabric::Frame frame, connection_.receive(in(kStartTime)));
-    std::vector<std::string> all;
-    if (static_cast<engine::FrameType>(frame.type) != engine::FrameType::kGathered || !engine::from_bytes(frame.payload, all) ||
-        all.size() != static_cast<std::size_t>(size_)) {
-      return internal_error("the serving process answered a collective of the ranks with something else");
-    }
-    return all;
+  Result<std::vector<std::string>> all_gather(const std::string&) override {
+    return internal_error("the rank has not met the others yet");
   }
 
  private:
-  fabric::Connection& connection_;
   const int rank_;
   const int size_;
 };
@@ -69,7 +62,8 @@ struct Rank {
   int rank = 0;
   fabric::Connection& connection;
 
-  Status run() {
+  // `served`: it was ready when it ended.
+  Status run(bool& served) {
     const ParallelSettings& p = settings.parallel;
     const int local = p.local_size();
     const int cores = static_cast<int>(cpu::allowed_cpus().size());
@@ -79,19 +73,18 @@ struct Rank {
     settings.engine.cache.memory_utilization /= local;
 
     const int length = settings.engine.scheduler.max_model_len;
-    ControlBootstrap bootstrap(connection, rank, p.size);
+    Share share(rank % p.size, p.size);
     const Duration spin = crowded ? Duration::zero() : std::chrono::microseconds(50);
     ASSIGN_OR_RETURN(const auto transport, rank_transport(p, connection.local_address(), spin));
-    if (p.enable_expert_parallel) RETURN_IF_ERROR(report_paths(p, bootstrap, *transport));
     moe::ExpertParallel experts;
-    experts.bootstrap = &bootstrap;
+    experts.bootstrap = &share;
     experts.transport = transport.get();
     ASSIGN_OR_RETURN(experts.backend, moe::parse_all2all(p.all2all_backend));
     ASSIGN_OR_RETURN(experts.payload, moe::parse_payload(p.all2all_payload));
     experts.buffer_tokens = p.moe_buffer_tokens;
     experts.deterministic = p.deterministic;
     experts.redundant_experts = p.eplb.num_redundant_experts;
-    experts.timeout = std::chrono::seconds(p.rank_timeout_seconds);
+    experts.timeout = std::chrono::seconds(p.step_timeout_seconds);
     model::Options options = model_options(settings, length);
     if (p.enable_expert_parallel) options.experts = &experts;
     options.two_micro_batches = settings.engine.overlap.enable_dbo;
@@ -107,24 +100,42 @@ struct Rank {
     metrics::Registry registry;
     const metrics::Labels labels{{"model_name", served_name(settings)}, {"engine", std::to_string(rank)}};
     registry.add(metrics, labels);
-    std::unique_ptr<engine::Lockstep> lockstep;
-    if (options.experts && loaded.model->config().moe.experts > 0) {
-      ASSIGN_OR_RETURN(lockstep, engine::Lockstep::create(bootstrap, *transport, experts.timeout));
-    }
+    engine::ControlMembership membership(connection, rank);
     std::unique_ptr<fabric::Transport> balance_transport;
     std::optional<ExpertBalance> balance;
     if (p.enable_eplb) {
       ASSIGN_OR_RETURN(balance_transport, rank_transport(p, connection.local_address(), Duration::zero()));
       balance.emplace(p, rank, *balance_transport, *loaded.model, registry, labels);
-      RETURN_IF_ERROR(balance->rebalancer().join(bootstrap));
+    }
+    std::unique_ptr<engine::Lockstep> lockstep;
+    if (options.experts && loaded.model->config().moe.experts > 0) {
+      const auto regroup = [model = loaded.model.get(), group = experts, &balance, &p, first = true](fabric::Bootstrap& bootstrap) mutable -> Status {
+        group.bootstrap = &bootstrap;
+        ASSIGN_OR_RETURN(const auto firsts, bootstrap.all_gather(std::exchange(first, false) ? "first" : ""));
+        if (std::count(firsts.begin(), firsts.end(), "first") == bootstrap.size()) {
+          RETURN_IF_ERROR(report_paths(p, bootstrap, *group.transport));
+        }
+        if (balance) balance->rebalancer().leave();
+        RETURN_IF_ERROR(model->regroup(group));
+        return balance ? balance->rebalancer().join(bootstrap) : Status::success();
+      };
+      lockstep = std::make_unique<engine::Lockstep>(membership, *transport, experts.timeout, regroup);
     }
     const auto engine = engine::start(std::move(loaded.model), std::move(vocabulary), settings.engine, metrics, clock, lockstep.get(),
                                       balance ? &balance->rebalancer() : nullptr);
-    const engine::Ready ready{engine->max_model_len(), {}};
+    const engine::Ready ready{engine->max_model_len(), lockstep != nullptr, {}};
     RETURN_IF_ERROR(connection.send(static_cast<std::uint8_t>(engine::FrameType::kReady), engine::to_bytes(ready)));
-    return engine::serve_remote(*engine, connection, [&registry] { return registry.text(); });
+    served = true;
+    return engine::serve_remote(*engine, connection, [&registry] { return registry.text(); }, &membership);
   }
 };
+
+// The serving process's answer to the hello.
+Status wait_for_welcome(fabric::Connection& connection) {
+  ASSIGN_OR_RETURN(const fabric::Frame frame, connection.receive(in(std::chrono::minutes(1))));
+  if (static_cast<engine::FrameType>(frame.type) == engine::FrameType::kWelcome) return Status::success();
+  return invalid_argument(frame.payload);
+}
 
 }  // namespace
 
@@ -147,9 +158,16 @@ int rank(Words words) {
   const auto connection = fabric::Connection::connect(words[1], std::atoi(words[2].c_str()), secret,
                                                       hello_of(settings, number), in(std::chrono::minutes(10)));
   if (!connection.ok()) return fail(connection.error().within("rank " + words[0]));
-  const Status status = Rank{std::move(settings), number, **connection}.run();
+  const Status welcome = wait_for_welcome(**connection);
+  if (!welcome.ok()) return fail(welcome.error().within("rank " + words[0]));
+  bool served = false;
+  const Status status = Rank{std::move(settings), number, **connection}.run(served);
   if (status.ok()) return 0;
-  const engine::Ready failed{0, status.error().message};
+  if (served) {
+    log_warning("parted from the serving process", {{"rank", number}, {"reason", status.error().message}});
+    return kPartedStatus;
+  }
+  const engine::Ready failed{0, false, status.error().message};
   if (!(*connection)->send(static_cast<std::uint8_t>(engine::FrameType::kReady), engine::to_bytes(failed)).ok()) return fail(status.error());
   return 1;
 }

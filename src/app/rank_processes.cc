@@ -102,15 +102,23 @@ Status RankProcesses::start(int rank, const std::string& host, int port, const s
   return Status::success();
 }
 
-std::string RankProcesses::ended() {
+std::optional<RankProcesses::Ended> RankProcesses::ended() {
   for (auto child = children_.begin(); child != children_.end(); ++child) {
     int status = 0;
     if (waitpid(child->pid, &status, WNOHANG) != child->pid) continue;
-    const std::string text = describe(child->rank, status);
+    Ended ended{child->rank, Ended::How::kFailed, describe(child->rank, status)};
+    if (WIFSIGNALED(status) || WEXITSTATUS(status) == kPartedStatus) ended.how = Ended::How::kLost;
+    else if (WEXITSTATUS(status) == 0) ended.how = Ended::How::kWell;
     children_.erase(child);
-    return text;
+    return ended;
   }
-  return {};
+  return std::nullopt;
+}
+
+void RankProcesses::kill(int rank) {
+  for (const Child& child : children_) {
+    if (child.rank == rank) ::kill(child.pid, SIGKILL);
+  }
 }
 
 void RankProcesses::wait_a_little() { std::this_thread::sleep_for(std::chrono::milliseconds(100)); }
@@ -118,10 +126,10 @@ void RankProcesses::wait_a_little() { std::this_thread::sleep_for(std::chrono::m
 void RankProcesses::wait(Duration timeout) {
   const TimePoint deadline = std::chrono::steady_clock::now() + timeout;
   while (any() && std::chrono::steady_clock::now() < deadline) {
-    if (ended().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    if (!ended()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   for (const Child& child : children_) {
-    kill(child.pid, SIGKILL);
+    ::kill(child.pid, SIGKILL);
     waitpid(child.pid, nullptr, 0);
   }
   children_.clear();

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 namespace braid::app {
 
 inline constexpr const char* kSecretVariable = "BRAID_DATA_PARALLEL_SECRET";
+inline constexpr int kPartedStatus = 3;  // of a rank's process that lost the serving process
 
 // Level and format; `quiet` keeps back what the first rank of the host says too.
 void configure_serve_log(const ServeSettings& settings, bool quiet);
@@ -32,8 +34,15 @@ class RankProcesses {
   RankProcesses& operator=(const RankProcesses&) = delete;
 
   Status start(int rank, const std::string& host, int port, const std::string& secret, Words words);
-  // Describes the first that has ended ("rank 2 was killed by signal 9"), or is empty.
-  std::string ended();
+  struct Ended {
+    int rank = 0;
+    enum class How { kWell, kFailed, kLost } how = How::kFailed;  // lost: killed, or parted from the serving process
+    std::string text;  // "rank 2 was killed by signal 9"
+  };
+  // One that has ended, once.
+  std::optional<Ended> ended();
+  // Ends the process of `rank`, if there is one; ended() will tell.
+  void kill(int rank);
   // Waits for all to end; those that have not by `timeout` are killed.
   void wait(Duration timeout);
   void wait_a_little();

@@ -99,7 +99,8 @@ struct ParallelSettings {
   EplbSettings eplb;
   bool deterministic = false;
   int moe_buffer_tokens = 1024;
-  int rank_timeout_seconds = 60;
+  int rank_timeout_seconds = 2;
+  int step_timeout_seconds = 60;
 
   int local_size() const { return size_local.value_or(size - start_rank); }
 
@@ -138,6 +139,9 @@ struct ParallelSettings {
     v.field("moe-buffer-tokens", self.moe_buffer_tokens,
             {.help = "Most tokens that a rank dispatches at once; larger steps go in chunks", .unit = "tokens", .min = 1, .max = 1000000});
     v.field("rank-timeout", self.rank_timeout_seconds,
+            {.help = "A rank that gives no sign of life for so long is lost: its requests go on on the others", .unit = "seconds",
+             .min = 1, .max = 86400});
+    v.field("step-timeout", self.step_timeout_seconds,
             {.help = "Longest wait for another rank inside a step", .unit = "seconds", .min = 1, .max = 86400});
   }
 };

@@ -64,6 +64,9 @@ Status Admission::start_waiting() {
 Status Admission::check(const SubmitMessage& message) const {
   if (message.subscriber == nullptr) return internal_error("a request needs a subscriber");
   RETURN_IF_ERROR(check_rank(message, 1));
+  if (!message.progress.empty() && message.progress.size() != static_cast<std::size_t>(std::max(0, message.params.n))) {
+    return internal_error("a request that goes on needs the progress of each of its choices");
+  }
   RETURN_IF_ERROR(check_length(message));
   RETURN_IF_ERROR(check_tokens(message));
   return check_params(message.params);
@@ -110,6 +113,7 @@ Status Admission::check_tokens(const SubmitMessage& message) const {
   std::vector<std::int32_t> biased;
   for (const auto& [token, bias] : message.params.logit_bias) biased.push_back(token);
   RETURN_IF_ERROR(check(message.prompt, "prompt"));
+  for (const Progress& progress : message.progress) RETURN_IF_ERROR(check(progress.tokens, "progress"));
   RETURN_IF_ERROR(check(message.params.stop_token_ids, "stop_token_ids"));
   RETURN_IF_ERROR(check(message.params.allowed_token_ids, "allowed_token_ids"));
   return check(biased, "logit_bias");
@@ -168,6 +172,19 @@ Result<std::vector<std::vector<std::int32_t>>> Admission::encode_bad_words(
   return sequences;
 }
 
+// As if the choice had generated its tokens here and been preempted.
+Status Admission::go_on(Choice& choice, const Progress& progress) {
+  for (const std::int32_t token : progress.tokens) {
+    choice.tokens.push_back(token);
+    if (!choice.sampler.accept(token)) return internal_error("a request that goes on brings a token that its grammar forbids");
+  }
+  if (progress.ended) {
+    choice.state = Sequence::State::kFinished;
+    --choice.request->unfinished;
+  }
+  return {};
+}
+
 Result<std::unique_ptr<Request>> Admission::build(SubmitMessage message) {
   RETURN_IF_ERROR(check(message));
   ASSIGN_OR_RETURN(const auto grammar, compile_grammar(message.params.structured));
@@ -205,6 +222,7 @@ Result<std::unique_ptr<Request>> Admission::build(SubmitMessage message) {
     choice->index = i;
     choice->wants_prompt_rows = i == 0 && params.prompt_logprobs.has_value();
     choice->leader = i == 0 ? nullptr : request->choices.front().get();
+    if (!message.progress.empty()) RETURN_IF_ERROR(go_on(*choice, message.progress[static_cast<std::size_t>(i)]));
     request->choices.push_back(std::move(choice));
   }
   return request;

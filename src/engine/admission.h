@@ -56,6 +56,7 @@ class Admission {
       const protocol::StructuredOutput& structured) const;
   Result<std::vector<std::vector<std::int32_t>>> encode_bad_words(
       const std::vector<std::string>& words) const;
+  static Status go_on(Choice& choice, const Progress& progress);
   Result<std::unique_ptr<Request>> build(SubmitMessage message);
 
   const AdmissionLimits limits_;

@@ -7,82 +7,84 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/log.h"
 #include "engine/admission.h"
-#include "engine/unfinished.h"
+#include "engine/placed_request.h"
 
 namespace braid::engine {
 namespace {
 
 constexpr double kPromptWeight = 1.0 / 16;
+// A request that was on so many ranks when they were lost may be what kills them.
+constexpr int kMostPlacements = 4;
 
 double cost(const RankLoad& r) {
   const double work = kPromptWeight * static_cast<double>(r.queued_tokens) + static_cast<double>(r.running_tokens);
   return work * (1 + 6 * std::max(0.0, r.cache_use - 0.5));
 }
 
-class Balanced;
-
-// Stands between a rank and a request's subscriber: maps numbers and keeps the books.
-class Tap final : public Subscriber {
+class Balanced final : public BalancedEngine {
  public:
-  Tap(Balanced& owner, std::size_t rank, std::shared_ptr<Subscriber> to, std::int64_t prompt, std::int64_t budget, int choices)
-      : owner_(owner), rank_(rank), to_(std::move(to)), prompt_(prompt), budget_(budget), unfinished_(choices) {}
-  void on_tokens(std::vector<TokenMessage>&& messages) override;
-  // A choice (-1: every one) was cancelled. True when none is left.
-  bool cancel(int index);
-  // What the request still weighs is taken off the books.
-  void settle();
-  bool ended() const { return ended_; }
+  void add(int rank, std::shared_ptr<Engine> engine) override {
+    std::scoped_lock lock(mutex_, loads_mutex_);
+    const auto r = static_cast<std::size_t>(rank);
+    if (engines_.size() <= r) {
+      engines_.resize(r + 1);
+      loads_.resize(r + 1);
+    }
+    const std::int32_t length = engine->max_model_len();
+    max_model_len_ = max_model_len_ == 0 ? length : std::min(max_model_len_.load(), length);
+    engines_[r] = std::move(engine);
+  }
 
- private:
-  Balanced& owner_;
-  const std::size_t rank_;
-  const std::shared_ptr<Subscriber> to_;
-  std::mutex mutex_;
-  std::int64_t prompt_;  // not yet computed
-  std::int64_t budget_;  // not yet generated
-  Unfinished unfinished_;
-  std::atomic<bool> ended_{false};
-};
-
-class Balanced final : public Engine {
- public:
-  explicit Balanced(std::vector<Engine*> ranks) : ranks_(std::move(ranks)), loads_(ranks_.size()) {}
+  void lose(int rank, const std::string& reason) override {
+    std::vector<std::shared_ptr<PlacedRequest>> orphans;
+    {
+      std::lock_guard lock(mutex_);
+      engines_[static_cast<std::size_t>(rank)] = nullptr;
+      for (const auto& [id, request] : requests_) {
+        if (request->rank() == rank) orphans.push_back(request);
+      }
+      for (const auto& request : orphans) request->displace();
+    }
+    for (const auto& request : orphans) resume(*request, reason);
+  }
 
   Result<std::unique_ptr<Admitted>> admit(SubmitMessage message) override {
-    RETURN_IF_ERROR(check_rank(message, ranks_.size()));
-    const auto prompt = static_cast<std::int64_t>(message.prompt.size());
-    const auto budget = std::int64_t{message.params.max_tokens} * message.params.n;
-    const int chosen = message.rank ? *message.rank : pick();
-    if (chosen < 0) return Error{ErrorCode::kUnavailable, "no rank is healthy: " + stats().failure, {}};
-    auto placed = std::make_unique<Placed>();
-    placed->rank = static_cast<std::size_t>(chosen);
-    placed->tap = std::make_shared<Tap>(*this, placed->rank, std::move(message.subscriber), prompt, budget, message.params.n);
-    add(placed->rank, prompt, budget);
-    message.subscriber = placed->tap;
-    message.rank.reset();  // it is there
-    ASSIGN_OR_RETURN(placed->request, ranks_[placed->rank]->admit(std::move(message)));
-    return std::unique_ptr<Admitted>(std::move(placed));
+    RETURN_IF_ERROR(check_rank(message, ranks()));
+    auto ticket = std::make_unique<Ticket>();
+    ticket->request = std::make_shared<PlacedRequest>(
+        next_id_.fetch_add(1), std::move(message), [this](int rank, auto prompt, auto generation) { charge(rank, prompt, generation); },
+        [this](RequestId id) { forget(id); });
+    RETURN_IF_ERROR(choose(*ticket));
+    return std::unique_ptr<Admitted>(std::move(ticket));
   }
 
   Result<RequestId> submit(std::unique_ptr<Admitted> admitted) override {
-    auto& placed = static_cast<Placed&>(*admitted);
-    ASSIGN_OR_RETURN(const RequestId id, ranks_[placed.rank]->submit(std::move(placed.request)));
-    const RequestId ours = outer(id, placed.rank);
-    const auto tap = std::exchange(placed.tap, nullptr);
-    std::lock_guard lock(mutex_);
-    if (!tap->ended()) taps_[ours] = tap;
-    return ours;
+    auto& ticket = static_cast<Ticket&>(*admitted);
+    const auto request = ticket.request;
+    {
+      std::lock_guard lock(mutex_);
+      requests_[request->id()] = request;
+    }
+    const Status started = start(ticket);
+    if (started.ok()) return request->id();
+    request->settle();
+    forget(request->id());
+    return started.error();
   }
 
-  void cancel(RequestId request, int index) override {
-    if (const auto tap = find(request); tap && tap->cancel(index)) forget(request);
-    ranks_[request % ranks_.size()]->cancel(request / ranks_.size(), index);
+  void cancel(RequestId id, int index) override {
+    const auto request = find(id);
+    if (!request) return;
+    const auto [rank, theirs] = request->cancel(index);
+    if (const auto engine = rank < 0 ? nullptr : engine_of(rank)) engine->cancel(theirs, index);
   }
 
   Stats stats() const override {
     Stats sum;
-    for (const Engine* rank : ranks_) {
+    sum.healthy = false;
+    for (const auto& rank : all()) {
       const Stats s = rank->stats();
       sum.running += s.running;
       sum.waiting += s.waiting;
@@ -90,107 +92,135 @@ class Balanced final : public Engine {
       sum.blocks_used += s.blocks_used;
       sum.blocks_cached += s.blocks_cached;
       sum.steps += s.steps;
-      if (s.healthy) continue;
-      sum.healthy = false;
-      sum.failure += (sum.failure.empty() ? "" : "; ") + s.failure;
+      sum.healthy |= s.healthy;
+      if (!s.healthy) sum.failure += (sum.failure.empty() ? "" : "; ") + s.failure;
     }
+    if (!sum.healthy && sum.failure.empty()) sum.failure = "no rank is left";
     return sum;
   }
 
-  std::int32_t max_model_len() const override { return ranks_.front()->max_model_len(); }
+  std::int32_t max_model_len() const override { return max_model_len_; }
   void reset_prefix_cache() override {
-    for (Engine* rank : ranks_) rank->reset_prefix_cache();
+    for (const auto& rank : all()) rank->reset_prefix_cache();
   }
   void drain(Duration timeout) override {
     const TimePoint deadline = std::chrono::steady_clock::now() + timeout;
-    for (Engine* rank : ranks_) rank->drain(std::max(Duration::zero(), Duration(deadline - std::chrono::steady_clock::now())));
-  }
-
-  RequestId outer(RequestId inner, std::size_t rank) const { return inner * ranks_.size() + rank; }
-  void forget(RequestId request) {
-    std::lock_guard lock(mutex_);
-    taps_.erase(request);
-  }
-  void add(std::size_t rank, std::int64_t prompt, std::int64_t budget) {
-    std::lock_guard lock(mutex_);
-    loads_[rank].queued_tokens += prompt;
-    loads_[rank].running_tokens += budget;
+    for (const auto& rank : all()) rank->drain(std::max(Duration::zero(), Duration(deadline - std::chrono::steady_clock::now())));
   }
 
  private:
   // Off the books again unless it is submitted.
-  struct Placed final : Admitted {
-    ~Placed() override {
-      if (tap) tap->settle();
+  struct Ticket final : Admitted {
+    ~Ticket() override {
+      if (!submitted) request->settle();
     }
-    std::size_t rank = 0;
-    std::unique_ptr<Admitted> request;
-    std::shared_ptr<Tap> tap;
+    std::shared_ptr<PlacedRequest> request;
+    std::shared_ptr<Engine> engine;  // that admitted it
+    int rank = -1;
+    std::unique_ptr<Admitted> inner;
+    bool submitted = false;
   };
 
-  std::shared_ptr<Tap> find(RequestId request) {
-    std::lock_guard lock(mutex_);
-    const auto found = taps_.find(request);
-    return found == taps_.end() ? nullptr : found->second;
+  // A rank for the request, which admits it.
+  Status choose(Ticket& ticket) {
+    ticket.rank = pick(ticket.request->pinned());
+    ticket.engine = ticket.rank < 0 ? nullptr : engine_of(ticket.rank);
+    if (!ticket.engine) return Error{ErrorCode::kUnavailable, "no rank is healthy: " + stats().failure, {}};
+    ASSIGN_OR_RETURN(ticket.inner, ticket.engine->admit(ticket.request->place(ticket.rank)));
+    return Status::success();
   }
 
-  int pick() {
+  // Submits a request with its rank chosen; on another one when that is lost meanwhile.
+  Status start(Ticket& ticket) {
+    ticket.submitted = true;
+    for (;;) {
+      const auto theirs = ticket.engine->submit(std::move(ticket.inner));
+      if (!theirs.ok() && (theirs.error().code != ErrorCode::kUnavailable || ticket.engine->stats().healthy)) return theirs.error();
+      {
+        std::lock_guard lock(mutex_);
+        const bool there = theirs.ok() && engines_[static_cast<std::size_t>(ticket.rank)] == ticket.engine;
+        if (there && ticket.request->placed(*theirs)) return Status::success();
+        if (!there) ticket.request->displace();
+        if (there) break;
+      }
+      if (ticket.request->placements() >= kMostPlacements) return theirs.ok() ? internal_error("its ranks were lost again and again") : theirs.error();
+      RETURN_IF_ERROR(choose(ticket));
+    }
+    if (const auto [rank, theirs] = ticket.request->cancel(-1); rank >= 0) ticket.engine->cancel(theirs, -1);
+    return Status::success();
+  }
+
+  void resume(PlacedRequest& request, const std::string& reason) {
+    Ticket ticket;
+    ticket.request = request.shared_from_this();
+    ticket.submitted = true;
+    if (request.placements() >= kMostPlacements) return request.fail(reason + "; the request was on " + std::to_string(kMostPlacements) + " ranks that were lost");
+    Status status = choose(ticket);
+    if (status.ok()) status = start(ticket);
+    if (!status.ok()) request.fail(reason + ", and no other rank could go on: " + status.error().message);
+  }
+
+  void charge(int rank, std::int64_t prompt, std::int64_t generation) {
+    std::lock_guard lock(loads_mutex_);
+    if (loads_.size() <= static_cast<std::size_t>(rank)) return;
+    loads_[static_cast<std::size_t>(rank)].queued_tokens += prompt;
+    loads_[static_cast<std::size_t>(rank)].running_tokens += generation;
+  }
+
+  void forget(RequestId id) {
     std::lock_guard lock(mutex_);
-    for (std::size_t r = 0; r < ranks_.size(); ++r) {
-      const Stats s = ranks_[r]->stats();
+    requests_.erase(id);
+  }
+
+  std::shared_ptr<PlacedRequest> find(RequestId id) const {
+    std::lock_guard lock(mutex_);
+    const auto found = requests_.find(id);
+    return found == requests_.end() ? nullptr : found->second;
+  }
+
+  std::vector<std::shared_ptr<Engine>> all() const {
+    std::lock_guard lock(mutex_);
+    auto engines = engines_;
+    std::erase(engines, nullptr);
+    return engines;
+  }
+
+  std::shared_ptr<Engine> engine_of(int rank) const {
+    std::lock_guard lock(mutex_);
+    return static_cast<std::size_t>(rank) < engines_.size() ? engines_[static_cast<std::size_t>(rank)] : nullptr;
+  }
+
+  std::size_t ranks() const {
+    std::lock_guard lock(mutex_);
+    return engines_.size();
+  }
+
+  // -1: none can take it. The pinned one, if it is there.
+  int pick(std::optional<int> pinned) {
+    if (const auto engine = pinned ? engine_of(*pinned) : nullptr; engine && engine->stats().healthy) return *pinned;
+    std::vector<std::shared_ptr<Engine>> engines;
+    {
+      std::lock_guard lock(mutex_);
+      engines = engines_;
+    }
+    std::lock_guard lock(loads_mutex_);
+    for (std::size_t r = 0; r < engines.size(); ++r) {
+      const Stats s = engines[r] ? engines[r]->stats() : Stats{.healthy = false};
       loads_[r].healthy = s.healthy;
       loads_[r].cache_use = s.blocks_total > 0 ? static_cast<double>(s.blocks_used) / s.blocks_total : 0;
     }
     return choose_rank(loads_, next_++);
   }
 
-  const std::vector<Engine*> ranks_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
+  std::vector<std::shared_ptr<Engine>> engines_;  // by rank; null: lost
+  std::unordered_map<RequestId, std::shared_ptr<PlacedRequest>> requests_;  // unfinished
+  std::mutex loads_mutex_;  // innermost
   std::vector<RankLoad> loads_;
   std::size_t next_ = 0;
-  std::unordered_map<RequestId, std::shared_ptr<Tap>> taps_;  // of unfinished requests
+  std::atomic<RequestId> next_id_{1};
+  std::atomic<std::int32_t> max_model_len_{0};
 };
-
-void Tap::on_tokens(std::vector<TokenMessage>&& messages) {
-  std::int64_t tokens = 0, prompt = 0;
-  {
-    std::lock_guard lock(mutex_);
-    for (TokenMessage& m : messages) {
-      m.request = owner_.outer(m.request, rank_);
-      tokens += static_cast<std::int64_t>(m.tokens.size());
-      if (m.finish != protocol::FinishReason::kNone && unfinished_.end(m.index)) ended_ = true;
-    }
-    tokens = std::min(tokens, budget_);
-    prompt = std::exchange(prompt_, 0);
-    budget_ -= tokens;
-  }
-  owner_.add(rank_, -prompt, -tokens);
-  if (ended_) {
-    settle();
-    owner_.forget(messages.front().request);
-  }
-  to_->on_tokens(std::move(messages));
-}
-
-bool Tap::cancel(int index) {
-  {
-    std::lock_guard lock(mutex_);
-    if (!unfinished_.end(index)) return false;
-  }
-  settle();
-  return true;
-}
-
-void Tap::settle() {
-  std::int64_t prompt = 0, budget = 0;
-  {
-    std::lock_guard lock(mutex_);
-    ended_ = true;
-    prompt = std::exchange(prompt_, 0);
-    budget = std::exchange(budget_, 0);
-  }
-  owner_.add(rank_, -prompt, -budget);
-}
 
 }  // namespace
 
@@ -204,6 +234,6 @@ int choose_rank(const std::vector<RankLoad>& ranks, std::size_t start) {
   return best;
 }
 
-std::unique_ptr<Engine> balanced_engine(std::vector<Engine*> ranks) { return std::make_unique<Balanced>(std::move(ranks)); }
+std::unique_ptr<BalancedEngine> balanced_engine() { return std::make_unique<Balanced>(); }
 
 }  // namespace braid::engine

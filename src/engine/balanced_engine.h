@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// One Engine in front of several ranks: every request goes to the rank that will get to it soonest.
+// One Engine in front of several ranks, which come and go: every request goes to the rank that will
+// get to it soonest, and goes on elsewhere when its rank is lost.
 // Thread safety: every method from any thread.
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "engine/engine.h"
@@ -25,7 +27,17 @@ struct RankLoad {
 // than half used is charged up to four times.
 int choose_rank(const std::vector<RankLoad>& ranks, std::size_t start);
 
-// The engines outlive it. SubmitMessage::rank pins a request.
-std::unique_ptr<Engine> balanced_engine(std::vector<Engine*> ranks);
+// SubmitMessage::rank pins a request while that rank is there.
+class BalancedEngine : public Engine {
+ public:
+  // The rank takes requests from now on.
+  virtual void add(int rank, std::shared_ptr<Engine> engine) = 0;
+  // The rank, whose engine sends nothing any more, is lost: each of its requests goes on on another
+  // rank, behind the tokens that its subscriber has. One that no rank takes, or that lost several
+  // ranks already, ends with kError and `reason`.
+  virtual void lose(int rank, const std::string& reason) = 0;
+};
+
+std::unique_ptr<BalancedEngine> balanced_engine();
 
 }  // namespace braid::engine

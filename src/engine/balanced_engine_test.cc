@@ -29,17 +29,19 @@ TEST(ChooseRank, TiesGoRoundAndSickRanksGetNothing) {
 // Accepts everything; tests say what it answers.
 class FakeEngine final : public Engine {
  public:
-  struct Message final : Admitted {
-    std::shared_ptr<Subscriber> subscriber;
+  struct Request final : Admitted {
+    SubmitMessage message;
   };
   Result<std::unique_ptr<Admitted>> admit(SubmitMessage message) override {
-    auto admitted = std::make_unique<Message>();
-    admitted->subscriber = message.subscriber;
+    auto admitted = std::make_unique<Request>();
+    admitted->message = std::move(message);
     return std::unique_ptr<Admitted>(std::move(admitted));
   }
   Result<RequestId> submit(std::unique_ptr<Admitted> admitted) override {
     if (full) return Error{ErrorCode::kResourceExhausted, "the queue is full", {}};
-    requests[next] = static_cast<Message&>(*admitted).subscriber;
+    if (gone) return Error{ErrorCode::kUnavailable, "gone", {}};
+    messages[next] = std::move(static_cast<Request&>(*admitted).message);
+    requests[next] = messages[next].subscriber;
     return next++;
   }
   void cancel(RequestId request, int) override { cancelled.push_back(request); }
@@ -48,16 +50,18 @@ class FakeEngine final : public Engine {
   void reset_prefix_cache() override {}
   void drain(Duration) override {}
 
-  void say(RequestId request, int tokens, protocol::FinishReason finish = protocol::FinishReason::kNone) {
+  void say(RequestId request, int tokens, protocol::FinishReason finish = protocol::FinishReason::kNone, int index = 0) {
     TokenMessage m;
     m.request = request;
+    m.index = index;
     m.tokens.assign(static_cast<std::size_t>(tokens), 1);
     m.finish = finish;
-    std::vector<TokenMessage> messages{m};
-    requests[request]->on_tokens(std::move(messages));
+    std::vector<TokenMessage> batch{m};
+    requests[request]->on_tokens(std::move(batch));
   }
 
-  bool full = false;
+  bool full = false, gone = false;
+  std::map<RequestId, SubmitMessage> messages;
   Stats now;
   RequestId next = 1;
   std::map<RequestId, std::shared_ptr<Subscriber>> requests;
@@ -66,12 +70,22 @@ class FakeEngine final : public Engine {
 
 struct Heard final : Subscriber {
   void on_tokens(std::vector<TokenMessage>&& messages) override {
-    for (const auto& m : messages) ids.push_back(m.request);
+    for (const auto& m : messages) {
+      ids.push_back(m.request);
+      tokens += m.tokens.size();
+      if (m.finish == protocol::FinishReason::kError) error = m.error;
+    }
   }
   std::vector<RequestId> ids;
+  std::size_t tokens = 0;
+  std::string error;
 };
 
 struct BalancedEngineTest : ::testing::Test {
+  BalancedEngineTest() {
+    balanced->add(0, std::shared_ptr<Engine>(&a, [](Engine*) {}));
+    balanced->add(1, std::shared_ptr<Engine>(&b, [](Engine*) {}));
+  }
   RequestId submit(int prompt, int max_tokens, std::optional<int> rank = {}) {
     SubmitMessage m;
     m.prompt.assign(static_cast<std::size_t>(prompt), 1);
@@ -86,7 +100,7 @@ struct BalancedEngineTest : ::testing::Test {
   }
   FakeEngine a, b;
   std::shared_ptr<Heard> heard = std::make_shared<Heard>();
-  std::unique_ptr<Engine> balanced = balanced_engine({&a, &b});
+  std::unique_ptr<BalancedEngine> balanced = balanced_engine();
 };
 
 TEST_F(BalancedEngineTest, ABurstIsSpreadByTokensAndNotByRequests) {
@@ -129,12 +143,68 @@ TEST_F(BalancedEngineTest, APinnedRankMustExist) {
   EXPECT_THAT(take(std::move(m)).error().message, HasSubstr("data_parallel_rank 2 does not exist; there are ranks 0 to 1"));
 }
 
-TEST_F(BalancedEngineTest, OneSickRankMakesTheWholeUnhealthyButStillServes) {
+TEST_F(BalancedEngineTest, ASickRankGetsNothingNew) {
   a.now.healthy = false;
   a.now.failure = "rank 0 is gone";
-  EXPECT_FALSE(balanced->stats().healthy);
+  EXPECT_TRUE(balanced->stats().healthy);
   submit(1, 1);
   EXPECT_EQ(b.requests.size(), 1u);
+  b.now.healthy = false;
+  EXPECT_FALSE(balanced->stats().healthy);
+}
+
+TEST_F(BalancedEngineTest, RequestsOfALostRankGoOnBehindTheTokensThatWereHeard) {
+  SubmitMessage m;
+  m.prompt = {4, 5, 6};
+  m.params.max_tokens = 10;
+  m.params.n = 2;
+  m.params.prompt_logprobs = 1;
+  m.subscriber = heard;
+  m.rank = 0;
+  const RequestId id = take(std::move(m)).value();
+  EXPECT_TRUE(a.messages[1].progress.empty());
+  a.say(1, 3);
+  a.say(1, 2, protocol::FinishReason::kStop, 1);
+  balanced->lose(0, "rank 0 is gone");
+  ASSERT_EQ(b.messages.size(), 1u);
+  const SubmitMessage& again = b.messages[1];
+  EXPECT_EQ(again.prompt, (std::vector<std::int32_t>{4, 5, 6}));
+  ASSERT_EQ(again.progress.size(), 2u);
+  EXPECT_EQ(again.progress[0].tokens.size(), 3u);
+  EXPECT_FALSE(again.progress[0].ended);
+  EXPECT_TRUE(again.progress[1].ended);
+  EXPECT_FALSE(again.params.prompt_logprobs.has_value()) << "they were heard";
+  b.say(1, 4, protocol::FinishReason::kLength);
+  EXPECT_EQ(heard->tokens, 9u);
+  EXPECT_THAT(heard->ids, ElementsAre(id, id, id));
+  balanced->cancel(id, -1);
+  EXPECT_TRUE(b.cancelled.empty()) << "it has ended";
+}
+
+TEST_F(BalancedEngineTest, ARequestThatMeetsALostRankIsPlacedAgain) {
+  a.gone = true;
+  a.now.healthy = false;
+  submit(1, 10, 0);
+  EXPECT_EQ(b.requests.size(), 1u);
+}
+
+TEST_F(BalancedEngineTest, WithoutAnotherRankTheRequestEndsWithTheReason) {
+  submit(1, 10, 0);
+  balanced->lose(1, "rank 1 is gone");
+  balanced->lose(0, "rank 0 is gone");
+  EXPECT_THAT(heard->error, HasSubstr("rank 0 is gone, and no other rank could go on"));
+  EXPECT_FALSE(balanced->stats().healthy);
+}
+
+TEST_F(BalancedEngineTest, ARequestThatKillsEveryRankIsGivenUp) {
+  submit(1, 10, 0);
+  for (int i = 0; i < 4; ++i) {
+    FakeEngine& sick = i % 2 == 0 ? a : b;
+    balanced->lose(i % 2, "it is gone");
+    balanced->add(i % 2, std::shared_ptr<Engine>(&sick, [](Engine*) {}));
+  }
+  EXPECT_THAT(heard->error, HasSubstr("4 ranks that were lost"));
+  EXPECT_EQ(a.messages.size() + b.messages.size(), 4u);
 }
 
 }  // namespace

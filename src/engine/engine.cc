@@ -122,7 +122,10 @@ class ThreadedEngine final : public Engine {
     draining_ = true;
     stopping_ = true;
     inbox_.close();
-    if (lockstep_) lockstep_->wake();
+    if (lockstep_) {
+      lockstep_->close();
+      lockstep_->wake();
+    }
     thread_.join();
   }
 
@@ -179,6 +182,7 @@ class ThreadedEngine final : public Engine {
     name_this_thread("braid-engine");
     bool blocked = false;
     while (!stopping_) {
+      if (lockstep_ && loop_.healthy() && lockstep_->changed()) loop_.regroup();
       for (Command& command : next_commands(blocked)) handle(command);
       const bool called = lockstep_ && loop_.healthy() && lockstep_->called();
       blocked = (called || !loop_.idle()) && !loop_.step() && !loop_.idle();

@@ -2,12 +2,17 @@
 // The ranks of an expert-parallel group step together: before each step they agree by one small
 // message on what it looks like. A rank with nothing to compute takes part, because its experts
 // serve the others. When nobody has work all sleep, and the first that gets some wakes the rest.
-// Thread rules: one thread, except wake().
+//
+// When a rank is lost or joins, the others form a new group and do the step again that failed.
+// Thread rules: one thread, except wake() and close().
 #pragma once
 
+#include <condition_variable>
 #include <functional>
 #include <memory>
+#include <mutex>
 
+#include "engine/membership.h"
 #include "fabric/group.h"
 
 namespace braid::engine {
@@ -31,24 +36,44 @@ struct Agreement {
 
 class Lockstep {
  public:
-  // Collective.
-  static Result<std::unique_ptr<Lockstep>> create(fabric::Bootstrap& bootstrap, fabric::Transport& transport,
-                                                  Duration timeout);
+  // Fits the model to a group. Collective.
+  using Rebuild = std::function<Status(fabric::Bootstrap&)>;
+  // `membership` and `transport` outlive it. `timeout` bounds the waits inside a step.
+  Lockstep(Membership& membership, fabric::Transport& transport, Duration timeout, Rebuild rebuild);
+  ~Lockstep();
+
+  // Another group than the present one is to be formed.
+  bool changed() const { return membership_.changed(); }
+  // Forms it, together with its members.
+  Status form();
+  // After a step that failed by `cause`: forms the group that takes the place of the broken one. The
+  // cause, when it has nothing to do with other ranks or no group is announced in time.
+  Status recover(const Error& cause);
 
   // Collective: every rank's message of this step. Fails when a peer does not answer in time, and when
   // one believes the experts to be elsewhere than this rank does.
   Result<Agreement> agree(const StepMessage& mine);
   // Another rank has begun a step.
-  bool called() const { return messages_->called(); }
-  // Sleeps until called(), woken() or `until`.
-  void sleep(const std::function<bool()>& woken, TimePoint until) { messages_->sleep(woken, until); }
+  bool called() const { return messages_ && messages_->called(); }
+  // Sleeps until called(), changed(), woken() or `until`.
+  void sleep(const std::function<bool()>& woken, TimePoint until);
   // Makes sleep() ask again. From any thread.
-  void wake() { messages_->ring(); }
-  std::uint64_t steps() const { return messages_->round(); }
+  void wake();
+  // Makes form() and recover() fail from now on. From any thread.
+  void close() { membership_.close(); }
 
  private:
-  explicit Lockstep(std::unique_ptr<fabric::AllGather> messages) : messages_(std::move(messages)) {}
-  std::unique_ptr<fabric::AllGather> messages_;
+  Status join(fabric::Bootstrap& group);
+  Status form_within(Duration patience);
+
+  Membership& membership_;
+  fabric::Transport& transport_;
+  const Duration timeout_;
+  const Rebuild rebuild_;
+  std::mutex mutex_;  // against wake()
+  std::condition_variable woken_;
+  std::uint64_t wakes_ = 0;
+  std::shared_ptr<fabric::AllGather> messages_;  // null until the first group
 };
 
 }  // namespace braid::engine

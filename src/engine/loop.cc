@@ -46,7 +46,8 @@ void Loop::receive(std::unique_ptr<Request> owned) {
     retired_.clear();
     return;
   }
-  scheduler_.add(*request.choices.front());
+  if (request.choices.front()->state == Sequence::State::kNew) scheduler_.add(*request.choices.front());
+  else release_siblings(request);
 }
 
 void Loop::cancel(RequestId id, int index) {
@@ -78,29 +79,23 @@ bool Loop::step() {
   scheduler_.plan(plan_);
   if (trace_) trace_(plan_);
   note_plan(start);
-  const auto agreed = agree();
-  if (!agreed.ok()) {
-    die(agreed.error().message);
+  int drafts = 0;
+  const auto computed = compute(drafts);
+  if (!computed.ok()) {
+    die(computed.error().message);
     return true;
   }
-  if (!agreed->anything()) {
+  const std::optional<Matrix<const float>>& logits = *computed;
+  if (!logits) {
     emit();
     retired_.clear();
     publish();
     return false;
   }
-  const int drafts = speculation_ == nullptr ? 0 : speculation_->decide(plan_);
-  const auto logits = runner_.run(plan_, agreed->most_tokens, agreed->overlap);
-  if (agreed->overlap) metrics_->dbo_steps.add();
   ++steps_;
-  metrics_->moe.observe(model_->traffic());
-  if (!logits.ok()) {
-    die(logits.error().message);
-    return true;
-  }
   const TimePoint now = clock_->now();
   for (std::size_t i = 0; i < plan_.work.size(); ++i) {
-    commit(plan_.work[i], runner_.rows()[i], logits.value(), now);
+    commit(plan_.work[i], runner_.rows()[i], *logits, now);
   }
   emit();
   const Status drafted = drafts > 0 ? speculation_->draft(plan_, runner_.rows(), drafts, scheduler_) : Status();
@@ -108,6 +103,29 @@ bool Loop::step() {
   if (!drafted.ok()) die(drafted.error().message);
   publish();
   return true;
+}
+
+Result<std::optional<Matrix<const float>>> Loop::compute(int& drafts) {
+  for (;;) {
+    auto logits = compute_once(drafts);
+    if (logits.ok() || !lockstep_) return logits;
+    RETURN_IF_ERROR(lockstep_->recover(logits.error()));
+  }
+}
+
+Result<std::optional<Matrix<const float>>> Loop::compute_once(int& drafts) {
+  ASSIGN_OR_RETURN(const Agreement agreed, agree());
+  if (!agreed.anything()) return std::optional<Matrix<const float>>();
+  drafts = speculation_ == nullptr ? 0 : speculation_->decide(plan_);
+  ASSIGN_OR_RETURN(const Matrix<const float> logits, runner_.run(plan_, agreed.most_tokens, agreed.overlap));
+  if (agreed.overlap) metrics_->dbo_steps.add();
+  metrics_->moe.observe(model_->traffic());
+  return std::optional(logits);
+}
+
+void Loop::regroup() {
+  const Status formed = lockstep_->form();
+  if (!formed.ok()) die(formed.error().message);
 }
 
 Result<Agreement> Loop::agree() {

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -54,6 +55,9 @@ class Loop {
   void end_all(protocol::FinishReason reason, const std::string& error);
   void reset_prefix_cache() { pool_.forget_hashes(); }
 
+  // Forms the group of ranks that was announced.
+  void regroup();
+
   // One step; false when there was nothing to compute, on no rank. Subscribers are called before it
   // returns. With a lockstep it is collective, so a rank steps when it has work or is called.
   bool step();
@@ -66,6 +70,10 @@ class Loop {
 
  private:
   void expire(TimePoint now);
+  // The plan's logits; nothing when no rank has anything to compute. A step that fails because a rank
+  // is lost is done again with those that are left.
+  Result<std::optional<Matrix<const float>>> compute(int& drafts);
+  Result<std::optional<Matrix<const float>>> compute_once(int& drafts);
   Result<Agreement> agree();
   void note_plan(TimePoint now);
   void note_admitted(Choice& choice, TimePoint now);

@@ -47,8 +47,15 @@ class Subscriber {
   virtual void on_tokens(std::vector<TokenMessage>&& messages) = 0;
 };
 
+// How far a choice came on another engine, whose subscriber has these tokens already.
+struct Progress {
+  std::vector<std::int32_t> tokens;
+  bool ended = false;
+};
+
 struct SubmitMessage {
   std::vector<std::int32_t> prompt;
+  std::vector<Progress> progress;  // one a choice, or empty: from the start
   protocol::SamplingParams params;
   std::int32_t priority = 0;  // lower first, with the priority policy
   std::string cache_salt;

@@ -19,9 +19,9 @@ std::string seconds_text(Duration d) {
 }  // namespace
 
 Window::Window(Rank rank, Transport& transport, Duration timeout, std::string name, std::unique_ptr<Region> mine,
-               std::vector<std::unique_ptr<RemoteRegion>> peers)
+               std::vector<std::unique_ptr<RemoteRegion>> peers, std::shared_ptr<const std::atomic<bool>> given_up)
     : rank_(rank), transport_(transport), timeout_(timeout), name_(std::move(name)), mine_(std::move(mine)),
-      peers_(std::move(peers)) {}
+      peers_(std::move(peers)), given_up_(std::move(given_up)) {}
 
 std::byte* Window::direct(Rank peer) const {
   return peer == rank_ ? local().data() : peers_[static_cast<std::size_t>(peer)]->direct();
@@ -47,21 +47,21 @@ Status Window::wait(Rank peer, int word, std::uint64_t value, const Site& site) 
   const TimePoint deadline = now() + timeout_;
   for (TimePoint t = now(); t < deadline; t = now()) {
     if (transport_.wait(*mine_, ready, std::min(deadline, t + kLookAtPeer))) return Status::success();
+    if (given_up()) return failure(peer, word, value, site, ErrorCode::kUnavailable, "the group is given up");
     if (!alive(peer)) {
       if (ready()) return Status::success();
-      return failure(peer, word, value, site, true);
+      return failure(peer, word, value, site, ErrorCode::kUnavailable, "that process has ended");
     }
   }
-  return failure(peer, word, value, site, false);
+  return failure(peer, word, value, site, ErrorCode::kDeadlineExceeded, "nothing came within " + seconds_text(timeout_));
 }
 
-Error Window::failure(Rank peer, int word, std::uint64_t value, const Site& site, bool dead) const {
+Error Window::failure(Rank peer, int word, std::uint64_t value, const Site& site, ErrorCode code, const std::string& why) const {
   std::string text = "rank " + std::to_string(rank_) + " waits for rank " + std::to_string(peer) + " in " + site.phase;
   if (site.layer >= 0) text += " of layer " + std::to_string(site.layer);
   text += " (" + name_ + " over " + std::string(transport_.name()) + ", word " + std::to_string(word) + ": expected " +
-          std::to_string(value) + ", seen " + std::to_string(mine_->signal(word)) + "): ";
-  text += dead ? "that process has ended" : "nothing came within " + seconds_text(timeout_);
-  return {dead ? ErrorCode::kUnavailable : ErrorCode::kDeadlineExceeded, text, {}};
+          std::to_string(value) + ", seen " + std::to_string(mine_->signal(word)) + "): " + why;
+  return {code, text, {}};
 }
 
 Result<std::unique_ptr<Window>> create_window(Bootstrap& bootstrap, Transport& transport, const std::string& name,
@@ -81,7 +81,8 @@ Result<std::unique_ptr<Window>> create_window(Bootstrap& bootstrap, Transport& t
   }
   // Nobody goes on before everybody has connected, so that no region is released too early.
   RETURN_IF_ERROR(bootstrap.all_gather("connected"));
-  return std::make_unique<Window>(bootstrap.rank(), transport, timeout, name, std::move(mine), std::move(peers));
+  return std::make_unique<Window>(bootstrap.rank(), transport, timeout, name, std::move(mine), std::move(peers),
+                                  bootstrap.given_up());
 }
 
 Result<std::unique_ptr<AllGather>> AllGather::create(Bootstrap& bootstrap, Transport& transport, std::size_t bytes,

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // A group of ranks that share windows of memory and small messages.
 //
-// Every wait ends by the group's timeout, or sooner when the peer's process is found dead; the
-// error names rank, peer, phase, layer, expected and seen.
+// Every wait ends by the group's timeout, or sooner when the peer's process is found dead or the group
+// is given up; the error names rank, peer, phase, layer, expected and seen.
 // Thread rules: collective calls are made by one thread of every rank, in the same order.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,6 +26,9 @@ class Bootstrap {
   virtual int size() const = 0;
   // Collective: every rank's text, in the order of ranks.
   virtual Result<std::vector<std::string>> all_gather(const std::string& mine) = 0;
+  // Turns true when the group is given up, because another takes its place; waits end soon then. Null:
+  // that never happens.
+  virtual std::shared_ptr<const std::atomic<bool>> given_up() const { return nullptr; }
 };
 
 // Where a wait happens, for its error.
@@ -37,7 +41,7 @@ struct Site {
 class Window {
  public:
   Window(Rank rank, Transport& transport, Duration timeout, std::string name, std::unique_ptr<Region> mine,
-         std::vector<std::unique_ptr<RemoteRegion>> peers);
+         std::vector<std::unique_ptr<RemoteRegion>> peers, std::shared_ptr<const std::atomic<bool>> given_up);
 
   Rank rank() const { return rank_; }
   int size() const { return static_cast<int>(peers_.size()); }
@@ -61,7 +65,8 @@ class Window {
   bool alive(Rank peer) const { return peer == rank_ || peers_[static_cast<std::size_t>(peer)]->alive(); }
 
  private:
-  Error failure(Rank peer, int word, std::uint64_t value, const Site& site, bool dead) const;
+  bool given_up() const { return given_up_ && given_up_->load(std::memory_order_acquire); }
+  Error failure(Rank peer, int word, std::uint64_t value, const Site& site, ErrorCode code, const std::string& why) const;
 
   const Rank rank_;
   Transport& transport_;
@@ -69,6 +74,7 @@ class Window {
   const std::string name_;
   std::unique_ptr<Region> mine_;
   std::vector<std::unique_ptr<RemoteRegion>> peers_;  // null at the own rank
+  std::shared_ptr<const std::atomic<bool>> given_up_;
 };
 
 // Collective: a window of `bytes` on every rank. `timeout` bounds its waits.

@@ -13,6 +13,28 @@ std::string shape_text(DType x, ops::WeightFormat format, std::int64_t n, std::i
          ops::name_of(format) + ", activations " + std::string(name_of(x));
 }
 
+struct MlpNames {
+  MatrixName gate, up, down;
+  MlpNames(const std::string& prefix, int inter, std::int64_t hidden)
+      : gate{prefix + ".gate_proj.weight", inter, hidden}, up{prefix + ".up_proj.weight", inter, hidden},
+        down{prefix + ".down_proj.weight", hidden, inter} {}
+};
+
+struct LoadedMlp {
+  ops::PackedMlp packed;
+  std::size_t stored_bytes = 0;
+};
+
+Result<LoadedMlp> load_mlp(const weights::Checkpoint& checkpoint, const MlpNames& names, const ops::Kernel<ops::GroupedMlp>& kernel,
+                           const ops::GroupedMlp::Problem& problem, Stream& stream) {
+  const auto find = [&](const MatrixName& name) { return checkpoint.matrix(name.name, name.rows, name.cols); };
+  ASSIGN_OR_RETURN(const auto gate, find(names.gate));
+  ASSIGN_OR_RETURN(const auto up, find(names.up));
+  ASSIGN_OR_RETURN(const auto down, find(names.down));
+  return LoadedMlp{kernel.prepare(Builder::weight_of(gate), Builder::weight_of(up), Builder::weight_of(down), problem, stream),
+                   gate.values.bytes() + up.values.bytes() + down.values.bytes()};
+}
+
 }  // namespace
 
 Builder::Builder(const weights::Checkpoint& checkpoint, const Config& config, const Options& options,
@@ -128,19 +150,20 @@ const ops::Kernel<ops::GroupedMlp>* Builder::choose_mlp(const std::string& sampl
 
 ops::PackedMlp Builder::pack_mlp(const ops::Kernel<ops::GroupedMlp>* kernel, const ops::GroupedMlp::Problem& problem,
                                  const std::string& prefix, int inter) {
-  const auto gate = stored({prefix + ".gate_proj.weight", inter, config_.hidden});
-  const auto up = stored({prefix + ".up_proj.weight", inter, config_.hidden});
-  const auto down = stored({prefix + ".down_proj.weight", config_.hidden, inter});
-  if (!kernel || !gate || !up || !down) return {};
-  ops::PackedMlp packed = kernel->prepare(weight_of(*gate), weight_of(*up), weight_of(*down), problem, stream());
-  bytes_ += packed.bytes();
-  return packed;
+  if (!kernel || error_) return {};
+  auto loaded = load_mlp(checkpoint_, MlpNames(prefix, inter, config_.hidden), *kernel, problem, stream());
+  if (!loaded.ok()) {
+    error_ = loaded.error();
+    return {};
+  }
+  advance(loaded->stored_bytes);
+  bytes_ += loaded->packed.bytes();
+  return std::move(loaded->packed);
 }
 
 void Builder::check_mlp(const std::string& prefix, int inter) {
-  peek({prefix + ".gate_proj.weight", inter, config_.hidden});
-  peek({prefix + ".up_proj.weight", inter, config_.hidden});
-  peek({prefix + ".down_proj.weight", config_.hidden, inter});
+  const MlpNames names(prefix, inter, config_.hidden);
+  for (const MatrixName* name : {&names.gate, &names.up, &names.down}) peek(*name);
 }
 
 MlpLayer Builder::mlp(const std::string& prefix, int inter) {
@@ -176,7 +199,15 @@ moe::Layer Builder::moe(const std::string& prefix, int layer) {
   if (m.shared_experts > 0) {
     parts.shared.push_back(pack_mlp(parts.mlp_kernel, problem, prefix + ".shared_experts", shared_inter));
   }
-  return moe::Layer(std::move(parts));
+  if (options_.experts && parts.mlp_kernel) {
+    parts.load = [&checkpoint = checkpoint_, kernel = parts.mlp_kernel, problem, prefix, inter = m.inter, hidden = config_.hidden,
+                  &stream = stream()](int expert) -> Result<ops::PackedMlp> {
+      const MlpNames names(prefix + ".experts." + std::to_string(expert), inter, hidden);
+      ASSIGN_OR_RETURN(auto loaded, load_mlp(checkpoint, names, *kernel, problem, stream));
+      return std::move(loaded.packed);
+    };
+  }
+  return moe::Layer(std::move(parts), rank());
 }
 
 int Builder::rank() const { return options_.experts ? options_.experts->bootstrap->rank() : 0; }
@@ -192,18 +223,16 @@ std::unique_ptr<moe::Workspace> Builder::moe_workspace(std::int64_t max_tokens) 
   const moe::LayerShape shape{m.experts, m.top_k, m.shared_experts > 0, config_.hidden, max_tokens, activations()};
   const auto* combine = choose(lists().combine, {config_.hidden}, std::to_string(config_.hidden) + " columns");
   if (error_) return nullptr;
+  auto workspace = std::make_unique<moe::Workspace>(shape, std::max(m.inter, m.shared_experts * m.inter), stream());
+  if (options_.experts) {
+    if (options_.two_micro_batches) workspace->other = std::make_unique<moe::Workspace>(shape, std::max(m.inter, m.shared_experts * m.inter), stream());
+    return workspace;
+  }
   const auto* arrange = choose(lists().arrange, {m.experts, m.top_k}, std::to_string(m.experts) + " experts, top " + std::to_string(m.top_k));
   if (error_) return nullptr;
-  const auto make = [&]() -> std::unique_ptr<moe::Workspace> {
-    auto prepare = moe::make_prepare(shape, options_.experts, arrange, combine, stream());
-    if (!prepare.ok()) {
-      fail(prepare.error());
-      return nullptr;
-    }
-    return std::make_unique<moe::Workspace>(shape, std::max(m.inter, m.shared_experts * m.inter), std::move(prepare).value(), stream());
-  };
-  auto workspace = make();
-  if (workspace && options_.experts && options_.two_micro_batches) workspace->other = make();
+  auto prepare = moe::make_prepare(shape, nullptr, arrange, combine, stream());
+  if (!prepare.ok()) error_ = prepare.error();
+  else workspace->use(std::move(prepare).value());
   return workspace;
 }
 

@@ -55,8 +55,7 @@ class Builder {
   LinearLayer router(const MatrixName& name);
   MlpLayer mlp(const std::string& prefix, int inter);
   moe::Layer moe(const std::string& prefix, int layer);
-  // The scratch of all MoE layers, with the all-to-all backend that they share. Collective when the
-  // experts are spread over ranks.
+  // The scratch of all MoE layers; where experts are spread over ranks, Model::regroup() completes it.
   std::unique_ptr<moe::Workspace> moe_workspace(std::int64_t max_tokens);
   // A float32 vector, times `factor`, in memory of the stream.
   Buffer vector(const std::string& name, std::int64_t size, float factor = 1.0f);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/mtp.h"
+#include "moe/regroup.h"
 
 namespace braid::model {
 
@@ -40,6 +41,12 @@ class DecoderModel final : public Model {
     if (mtp_) all.push_back(mtp_->mixture());
     std::erase(all, nullptr);
     return all;
+  }
+
+  Status regroup(const moe::ExpertParallel& group) override {
+    const auto layers = mixtures();
+    if (layers.empty()) return Status::success();
+    return moe::regroup(layers, *context_.decoder.workspace().moe, group, context_.decoder.stream());
   }
 
   Result<Matrix<const float>> forward(const Batch& batch, kv::Cache& cache, const Trace* trace) override {

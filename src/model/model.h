@@ -31,7 +31,10 @@ struct Options {
   std::int32_t max_model_len = 0;
   std::int32_t max_batched_tokens = 0;  // most rows of one forward()
   std::int32_t max_sequences = 0;       // most decode rows
-  const moe::ExpertParallel* experts = nullptr;  // spreads the experts over ranks; null: one rank
+  // Spreads the experts over ranks; null: one rank holds all. build() loads a share by the rank and
+  // the size of its group; regroup() must follow before the first step, and the checkpoint must
+  // outlive the model.
+  const moe::ExpertParallel* experts = nullptr;
   bool two_micro_batches = false;  // forward() may be asked to; with `experts`
   bool draft_module = false;            // build the checkpoint's own; an error without one
 };
@@ -74,6 +77,11 @@ class Model {
   virtual Result<Matrix<const float>> forward(const Batch& batch, kv::Cache& cache, const Trace* trace = nullptr) = 0;
   // What the MoE layers have sent and received so far.
   virtual moe::Traffic traffic() const { return {}; }
+  // Where experts are spread: takes up its part in a group of ranks, and loads the experts that no rank
+  // of it holds. Collective, between steps; again whenever other ranks take part.
+  virtual Status regroup(const moe::ExpertParallel&) {
+    return Error{ErrorCode::kUnimplemented, "this model cannot spread its experts over ranks", {}};
+  }
   // Null unless the options asked for it and the checkpoint has one.
   virtual DraftModule* draft_module() { return nullptr; }
   // Its mixture-of-experts layers in their order, the draft module's last.

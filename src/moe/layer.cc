@@ -9,14 +9,17 @@
 
 namespace braid::moe {
 
-Workspace::Workspace(const LayerShape& s, std::int64_t inter, std::unique_ptr<PrepareFinalize> p, Stream& on)
-    : shape(s), stream(on), prepare(std::move(p)), experts(s.hidden, inter, on) {
+Workspace::Workspace(const LayerShape& s, std::int64_t inter, Stream& on) : shape(s), stream(on), experts(s.hidden, inter, on) {
   const auto tokens = static_cast<std::size_t>(shape.max_tokens);
   const auto choices = tokens * static_cast<std::size_t>(shape.top_k);
   logits = stream.allocate(tokens * static_cast<std::size_t>(shape.experts) * sizeof(float));
   ids = stream.allocate(choices * sizeof(std::int32_t));
   weights = stream.allocate(choices * sizeof(float));
   experts.results(static_cast<std::int64_t>(choices + (shape.shared ? tokens : 0)));
+}
+
+void Workspace::use(std::unique_ptr<PrepareFinalize> with) {
+  prepare = std::move(with);
   if (prepare->local() || !shape.shared) return;
   const auto chunk = static_cast<std::size_t>(prepare->max_tokens());
   shared_rows = stream.allocate(chunk * static_cast<std::size_t>(shape.hidden) * sizeof(float));
@@ -108,6 +111,36 @@ void Layer::add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const
 void Layer::apply(Placement placement) {
   CHECK(placement.slots() == parts_.placement.slots() && placement.ranks() == parts_.placement.ranks());
   parts_.placement = std::move(placement);
+}
+
+std::vector<std::int32_t> Layer::held() const {
+  const auto mine = parts_.placement.experts_of(rank_);
+  return {mine.begin(), mine.end()};
+}
+
+Status Layer::place(Placement placement, int rank) {
+  auto before = held();
+  const auto wanted = placement.experts_of(rank);
+  const std::size_t none = before.size();
+  std::vector<std::size_t> kept(wanted.size(), none);  // the old slot
+  std::vector<ops::PackedMlp> experts(wanted.size());
+  for (std::size_t s = 0; s < wanted.size(); ++s) {
+    if (wanted[s] < 0) continue;
+    kept[s] = static_cast<std::size_t>(std::find(before.begin(), before.end(), wanted[s]) - before.begin());
+    if (kept[s] != none) {
+      before[kept[s]] = -1;
+    } else {
+      ASSIGN_OR_RETURN(experts[s], parts_.load(wanted[s]));
+    }
+  }
+  for (std::size_t s = 0; s < wanted.size(); ++s) {
+    if (kept[s] != none) experts[s] = std::move(parts_.experts[kept[s]]);
+  }
+  parts_.experts = std::move(experts);
+  slot_rows_.assign(wanted.size(), 0);
+  parts_.placement = std::move(placement);
+  rank_ = rank;
+  return Status::success();
 }
 
 std::size_t Layer::bytes() const {

@@ -28,6 +28,8 @@ struct Parts {
   const ops::Kernel<ops::Route>* route_kernel = nullptr;
   const ops::Kernel<ops::GroupedMlp>* mlp_kernel = nullptr;
   const ops::Kernel<ops::Combine>* combine_kernel = nullptr;
+  // Packs an expert's weights anew; only where experts are spread over ranks.
+  std::function<Result<ops::PackedMlp>(int expert)> load;
   ops::PackedWeight gate;            // [experts, hidden], float32
   Buffer bias;                       // [experts] float32, or empty
   Placement placement = Placement::linear(1, 1);
@@ -37,7 +39,9 @@ struct Parts {
 
 // Scratch of one step, shared by all layers, where kernels work on it.
 struct Workspace {
-  Workspace(const LayerShape& shape, std::int64_t max_inter, std::unique_ptr<PrepareFinalize> prepare, Stream& stream);
+  Workspace(const LayerShape& shape, std::int64_t max_inter, Stream& stream);
+  // To be called before the first step, and again when other ranks take part.
+  void use(std::unique_ptr<PrepareFinalize> prepare);
 
   // Of both micro-batches.
   Traffic traffic() const;
@@ -63,7 +67,8 @@ struct Workspace {
 
 class Layer {
  public:
-  explicit Layer(Parts parts) : parts_(std::move(parts)), slot_rows_(parts_.experts.size()) {}
+  // `rank` of the placement.
+  Layer(Parts parts, int rank) : parts_(std::move(parts)), rank_(rank), slot_rows_(parts_.experts.size()) {}
 
   // What the router said; where kernels read it.
   struct Observed {
@@ -80,6 +85,11 @@ class Layer {
   Status compute(Workspace& w, Stream& stream);
   Result<Observed> finish(Workspace& w, Stream& stream);
   const Parts& parts() const { return parts_; }
+  // Takes up another placement as `rank` of it, between steps: keeps the weights that it has, loads
+  // those that it lacks. An error leaves the layer as it was.
+  Status place(Placement placement, int rank);
+  // What the own slots hold, -1: nothing.
+  std::vector<std::int32_t> held() const;
   const Placement& placement() const { return parts_.placement; }
   // The weights of the local experts, by slot; see above.
   std::span<ops::PackedMlp> slots() { return parts_.experts; }
@@ -99,6 +109,7 @@ class Layer {
   void add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const;
 
   Parts parts_;
+  int rank_ = 0;  // in the placement
   std::vector<std::int64_t> slot_rows_;
 };
 

@@ -21,6 +21,7 @@ constexpr int kBlock = 16, kBlocks = 16;
 
 struct Subject {
   std::unique_ptr<cpu::Stream> stream = cpu::make_stream({.threads = 1});
+  std::unique_ptr<weights::Checkpoint> checkpoint;
   std::unique_ptr<model::Model> model;
   std::optional<kv::Cache> cache;
   std::vector<std::int32_t> table = std::vector<std::int32_t>(kBlocks);
@@ -28,15 +29,18 @@ struct Subject {
   Subject(const std::string& name, const moe::ExpertParallel* experts) {
     const std::string folder = name == "lexicon-30m" ? std::string(BRAID_SOURCE_DIR) + "/models/lexicon-30m"
                                                      : std::string(BRAID_BINARY_DIR) + "/golden/models/" + name;
-    const auto checkpoint = weights::open_checkpoint(folder);
+    checkpoint = weights::open_checkpoint(folder).value();
     model::Options options;
     options.max_model_len = options.max_batched_tokens = 64;
     options.max_sequences = 8;
     options.experts = experts;
     options.two_micro_batches = experts != nullptr;
-    auto built = model::build(**checkpoint, options, {&cpu::kernels(), stream.get(), {}});
+    auto built = model::build(*checkpoint, options, {&cpu::kernels(), stream.get(), {}});
     EXPECT_TRUE(built.ok()) << built.error().message;
     model = std::move(built).value();
+    if (experts) {
+      EXPECT_TRUE(model->regroup(*experts).ok());
+    }
     cache.emplace(model->cache_layout(), kBlocks, kBlock);
     std::iota(table.begin(), table.end(), 0);
   }

@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "engine/testing/fake_model.h"
 #include "fabric/testing/local_bootstrap.h"
+#include "tests/ranks/local_membership.h"
 #include "transport/shm/shm.h"
 
 namespace braid::engine {
@@ -53,7 +54,9 @@ class Ended final : public Subscriber {
 
 void run_rank(fabric::Bootstrap& b, std::vector<std::int64_t>& most) {
   const auto transport = transport::shm::transport({.spin = Duration::zero()});
-  const auto lockstep = Lockstep::create(b, *transport, kLong).value();
+  testing::LocalMembership membership;
+  Lockstep lockstep(membership, *transport, kLong, [](fabric::Bootstrap&) { return Status::success(); });
+  membership.announce(b);
   Settings settings;
   settings.cache.num_blocks_override = 200;
   settings.scheduler.max_num_batched_tokens = 64;
@@ -65,7 +68,7 @@ void run_rank(fabric::Bootstrap& b, std::vector<std::int64_t>& most) {
   std::mt19937 random(static_cast<unsigned>(b.rank()));
   std::atomic<int> left{0};
   {
-    const auto engine = start(std::make_unique<CountingModel>(&most), vocabulary, settings, metrics, clock, lockstep.get());
+    const auto engine = start(std::make_unique<CountingModel>(&most), vocabulary, settings, metrics, clock, &lockstep);
     for (int wave = 0; wave < 4; ++wave) {
       const int requests = static_cast<int>(random() % 4);
       left = requests;
@@ -77,7 +80,8 @@ void run_rank(fabric::Bootstrap& b, std::vector<std::int64_t>& most) {
         EXPECT_TRUE(engine->submit(engine->admit(std::move(m)).value()).ok());
       }
       for (int seen = left; seen > 0; seen = left) left.wait(seen);
-      if (wave % 2 == 1) EXPECT_TRUE(b.all_gather("everybody rests").ok());
+      if (wave % 2 == 0) continue;
+      EXPECT_TRUE(b.all_gather("everybody rests").ok());
     }
     EXPECT_TRUE(b.all_gather("done").ok());
     EXPECT_TRUE(engine->stats().healthy) << engine->stats().failure;
@@ -97,13 +101,53 @@ TEST(Lockstep, NoStepDivergesWhateverArrivesWhere) {
 TEST(Lockstep, APeerThatStaysAwayIsNamed) {
   fabric::testing::run_ranks(2, [](fabric::Bootstrap& b) {
     const auto transport = transport::shm::transport({});
-    const auto lockstep = Lockstep::create(b, *transport, std::chrono::milliseconds(30)).value();
+    testing::LocalMembership membership;
+    Lockstep lockstep(membership, *transport, std::chrono::milliseconds(30), [](fabric::Bootstrap&) { return Status::success(); });
+    membership.announce(b);
+    ASSERT_TRUE(lockstep.form().ok());
     if (b.rank() == 0) {
-      const auto agreed = lockstep->agree({1});
+      const auto agreed = lockstep.agree({1});
       ASSERT_FALSE(agreed.ok());
       EXPECT_NE(agreed.error().message.find("rank 0 waits for rank 1 in agreement on a step"), std::string::npos);
     }
     ASSERT_TRUE(b.all_gather("done").ok());
+  });
+}
+
+TEST(Lockstep, AnErrorThatHasNothingToDoWithRanksIsNotRepeated) {
+  testing::LocalMembership membership;
+  const auto transport = transport::shm::transport({});
+  Lockstep lockstep(membership, *transport, kLong, [](fabric::Bootstrap&) { return Status::success(); });
+  EXPECT_EQ(lockstep.recover(internal_error("the model broke")).error().message, "the model broke");
+  EXPECT_EQ(membership.groups(), 0);
+}
+
+TEST(Lockstep, ThoseThatAreLeftDoTheBrokenStepAgain) {
+  fabric::testing::Meeting of_two(2);
+  fabric::testing::run_ranks(3, [&](fabric::Bootstrap& b) {
+    const auto transport = transport::shm::transport({});
+    testing::LocalMembership membership;
+    int rebuilt = 0;
+    Lockstep lockstep(membership, *transport, kLong, [&](fabric::Bootstrap& group) {
+      rebuilt = group.size();
+      return Status::success();
+    });
+    membership.announce(b);
+    ASSERT_TRUE(lockstep.form().ok());
+    ASSERT_EQ(lockstep.agree({b.rank()})->all_tokens, 3);
+    if (b.rank() == 2) {
+      ASSERT_TRUE(b.all_gather("gone").ok());
+      return;
+    }
+    fabric::testing::LocalBootstrap rest(of_two, b.rank(), 2);
+    ASSERT_TRUE(b.all_gather("alone").ok());
+    membership.announce(rest);
+    const auto broken = lockstep.agree({b.rank()});
+    ASSERT_EQ(broken.error().code, ErrorCode::kUnavailable);
+    ASSERT_TRUE(lockstep.recover(broken.error()).ok());
+    EXPECT_EQ(rebuilt, 2);
+    EXPECT_EQ(lockstep.agree({b.rank()})->all_tokens, 1);
+    ASSERT_TRUE(rest.all_gather("done").ok());
   });
 }
 

@@ -16,6 +16,7 @@
 #include "moe/expert_parallel.h"
 #include "moe/placement/balance.h"
 #include "tests/ranks/faulty_transport.h"
+#include "tests/ranks/local_membership.h"
 #include "transport/shm/shm.h"
 #include "weights/checkpoint.h"
 
@@ -39,6 +40,7 @@ struct Case {
 // One sequence that is decoded token after token, of which the tokens are given.
 struct Decoding {
   std::unique_ptr<cpu::Stream> stream = cpu::make_stream({.threads = 1});
+  std::unique_ptr<weights::Checkpoint> checkpoint;
   std::unique_ptr<model::Model> model;
   std::optional<kv::Cache> cache;
   std::vector<std::int32_t> table = std::vector<std::int32_t>(kBlocks);
@@ -47,7 +49,7 @@ struct Decoding {
     const std::string name = c.model;
     const std::string folder = name == "lexicon-30m" ? std::string(BRAID_SOURCE_DIR) + "/models/lexicon-30m"
                                                      : std::string(BRAID_BINARY_DIR) + "/golden/models/" + name;
-    const auto checkpoint = weights::open_checkpoint(folder);
+    checkpoint = weights::open_checkpoint(folder).value();
     model::Options options;
     options.max_model_len = options.max_batched_tokens = 64;
     options.max_sequences = 8;
@@ -55,11 +57,14 @@ struct Decoding {
     options.int8_activations = c.int8;
     options.compute = c.compute;
     options.draft_module = c.draft;
-    auto built = model::build(**checkpoint, options, {&cpu::kernels(), stream.get(), {}});
+    auto built = model::build(*checkpoint, options, {&cpu::kernels(), stream.get(), {}});
     EXPECT_TRUE(built.ok()) << built.error().message;
     model = std::move(built).value();
     cache.emplace(model->cache_layout(), kBlocks, kBlock);
     std::iota(table.begin(), table.end(), 0);
+    if (!experts) return;
+    const Status grouped = model->regroup(*experts);
+    EXPECT_TRUE(grouped.ok()) << grouped.error().message;
   }
 
   // Logits of the model, and of its draft module if it has one, after the token at `position`.
@@ -134,7 +139,10 @@ TEST_P(RebalancedModel, ComputesTheSameWhileExpertsMove) {
     if (c.faulty) second = std::make_unique<fabric::testing::FaultyTransport>(std::move(second), static_cast<unsigned>(b.rank()), 0);
     const moe::ExpertParallel experts{&b, transport.get(), moe::All2All::kLowLatency, 8, true, c.redundant};
     Decoding subject(c, &experts);
-    const auto lockstep = engine::Lockstep::create(b, *transport, kLong).value();
+    engine::testing::LocalMembership membership;
+    engine::Lockstep lockstep(membership, *transport, kLong, [](fabric::Bootstrap&) { return Status::success(); });
+    membership.announce(b);
+    ASSERT_TRUE(lockstep.form().ok());
     moe::RebalanceOptions options{.window = 4, .interval = 4, .background = c.background, .timeout = kLong, .policy = rotated};
     Counter counter;
     moe::Rebalancer rebalancer(*second, subject.model->mixtures(), options, counter);
@@ -144,10 +152,10 @@ TEST_P(RebalancedModel, ComputesTheSameWhileExpertsMove) {
     for (bool moved = false; step < kSteps || !moved; ++step) {
       const bool again = step == kSteps / 2;  // as for another group
       ASSERT_TRUE(!again || rebalancer.join(b).ok());
-      const auto agreed = lockstep->agree({1, rebalancer.staged(), rebalancer.maps()});
+      const auto agreed = lockstep.agree({1, rebalancer.staged(), rebalancer.maps()});
       ASSERT_TRUE(agreed.ok()) << agreed.error().message;
       rebalancer.step(agreed->staged);
-      moved = lockstep->agree({counter.sent > 0 ? 0 : 1})->all_tokens == 0;  // on every rank
+      moved = lockstep.agree({counter.sent > 0 ? 0 : 1})->all_tokens == 0;  // on every rank
       if (step < kSteps) {
         const auto more = subject.step(step, b.rank());
         logits.insert(logits.end(), more.begin(), more.end());
@@ -194,8 +202,11 @@ TEST(Rebalancer, SpreadsASkewedLoadAndStopsMovingWhenItIsEven) {
 TEST(Lockstep, RanksThatBelieveTheExpertsElsewhereAreNamed) {
   fabric::testing::run_ranks(3, [](fabric::Bootstrap& b) {
     const auto transport = transport::shm::transport({.spin = Duration::zero()});
-    const auto lockstep = engine::Lockstep::create(b, *transport, kLong).value();
-    const auto agreed = lockstep->agree({1, 0, b.rank() == 2 ? 77u : 5u});
+    engine::testing::LocalMembership membership;
+    engine::Lockstep lockstep(membership, *transport, kLong, [](fabric::Bootstrap&) { return Status::success(); });
+    membership.announce(b);
+    ASSERT_TRUE(lockstep.form().ok());
+    const auto agreed = lockstep.agree({1, 0, b.rank() == 2 ? 77u : 5u});
     ASSERT_FALSE(agreed.ok());
     EXPECT_NE(agreed.error().message.find("disagree on which rank holds which expert (checksums"), std::string::npos);
     ASSERT_TRUE(b.all_gather("done").ok());

@@ -7,7 +7,6 @@
 #include <thread>
 #include <unordered_map>
 
-#include "base/log.h"
 #include "engine/remote/wire.h"
 #include "engine/unfinished.h"
 
@@ -21,10 +20,9 @@ TimePoint now() { return std::chrono::steady_clock::now(); }
 
 class Remote final : public RemoteEngine {
  public:
-  Remote(std::string name, std::unique_ptr<fabric::Connection> connection, std::int32_t max_model_len,
-         std::function<void()> on_lost)
-      : name_(std::move(name)), connection_(std::move(connection)), max_model_len_(max_model_len),
-        on_lost_(std::move(on_lost)), thread_([this] { listen(); }) {}
+  Remote(std::string name, std::unique_ptr<fabric::Connection> connection, Duration silence, RemoteEvents events)
+      : name_(std::move(name)), connection_(std::move(connection)), silence_(silence), events_(std::move(events)),
+        thread_([this] { listen(); }) {}
 
   ~Remote() override {
     closing_ = true;
@@ -100,6 +98,9 @@ class Remote final : public RemoteEngine {
     return metrics_;
   }
 
+  void tell(std::uint8_t type, const std::string& payload) override { (void)connection_->send(type, payload); }
+  void disconnect() override { connection_->close(); }
+
   void exit() override {
     closing_ = true;
     send(FrameType::kExit, {});
@@ -121,10 +122,12 @@ class Remote final : public RemoteEngine {
 
   void listen() {
     for (;;) {
-      const auto frame = connection_->receive(now() + kPoll);
+      const auto frame = connection_->receive(now() + (ready_ ? silence_ : kPoll));
       if (!frame.ok()) {
-        if (frame.error().code == ErrorCode::kDeadlineExceeded) continue;
-        return lose(frame.error().message);
+        if (frame.error().code != ErrorCode::kDeadlineExceeded) return lose(frame.error().message);
+        if (!ready_) continue;
+        connection_->close();
+        return lose("it gave no sign of life in time");
       }
       if (!handle(*frame)) return lose("it sent a message of type " + std::to_string(frame->type) + " that cannot be read");
     }
@@ -158,7 +161,14 @@ class Remote final : public RemoteEngine {
         drained_ = true;
         break;
       }
-      default: return false;
+      case FrameType::kReady: {
+        Ready ready;
+        if (!from_bytes(frame.payload, ready)) return false;
+        max_model_len_ = ready.max_model_len;
+        ready_ = ready.error.empty();
+        return events_.on_control && events_.on_control(frame);
+      }
+      default: return events_.on_control && events_.on_control(frame);
     }
     changed_.notify_all();
     return true;
@@ -185,38 +195,25 @@ class Remote final : public RemoteEngine {
   }
 
   void lose(const std::string& reason) {
-    std::unordered_map<RequestId, Pending> orphans;
     {
       std::lock_guard lock(mutex_);
       failure_ = name_ + " is gone: " + reason;
       stats_.healthy = false;
       stats_.failure = failure_;
       stats_.running = stats_.waiting = stats_.blocks_used = 0;
-      orphans.swap(requests_);
+      requests_.clear();
     }
     changed_.notify_all();
     if (closing_) return;
-    log_error("rank lost", {{"rank", name_}, {"reason", reason}, {"requests", orphans.size()}});
-    for (auto& [id, pending] : orphans) {
-      std::vector<TokenMessage> last;
-      const auto& open = pending.unfinished.open();
-      for (int i = 0; i < static_cast<int>(open.size()); ++i) {
-        if (!open[static_cast<std::size_t>(i)]) continue;
-        last.emplace_back();
-        last.back().request = id;
-        last.back().index = i;
-        last.back().finish = protocol::FinishReason::kError;
-        last.back().error = failure_;
-      }
-      pending.subscriber->on_tokens(std::move(last));
-    }
-    if (on_lost_) on_lost_();
+    if (events_.on_lost) events_.on_lost(reason);
   }
 
   const std::string name_;
   const std::unique_ptr<fabric::Connection> connection_;
-  const std::int32_t max_model_len_;
-  const std::function<void()> on_lost_;
+  const Duration silence_;
+  const RemoteEvents events_;
+  std::atomic<std::int32_t> max_model_len_{0};
+  bool ready_ = false;  // of the listening thread
   std::atomic<RequestId> next_id_{1};
   std::atomic<bool> closing_{false};
 
@@ -235,8 +232,8 @@ class Remote final : public RemoteEngine {
 }  // namespace
 
 std::unique_ptr<RemoteEngine> remote_engine(std::string name, std::unique_ptr<fabric::Connection> connection,
-                                            std::int32_t max_model_len, std::function<void()> on_lost) {
-  return std::make_unique<Remote>(std::move(name), std::move(connection), max_model_len, std::move(on_lost));
+                                            Duration silence, RemoteEvents events) {
+  return std::make_unique<Remote>(std::move(name), std::move(connection), silence, std::move(events));
 }
 
 }  // namespace braid::engine

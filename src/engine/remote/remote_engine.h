@@ -4,6 +4,7 @@
 // then; metrics_text() waits too.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -12,21 +13,36 @@
 
 namespace braid::engine {
 
+class ControlMembership;
+
 class RemoteEngine : public Engine {
  public:
   virtual std::string metrics_text() = 0;
   // Tells the rank's process to end. To be called when every rank is drained, because ranks that step
   // together need each other until then.
   virtual void exit() = 0;
+  // Sends a frame; lost when the rank is.
+  virtual void tell(std::uint8_t type, const std::string& payload) = 0;
+  // Breaks with the rank: it is lost from now on.
+  virtual void disconnect() = 0;
 };
 
-// `connection` is past the rank's Ready. Requests in flight end with kError when it breaks, and
-// `name` ("rank 3") stands in the message. `on_lost` is called once then, on a thread of its own.
+// Called on a thread of the engine.
+struct RemoteEvents {
+  // kReady, kGather, kFormed. A refused frame breaks the connection.
+  std::function<bool(const fabric::Frame&)> on_control;
+  // Once: the connection broke, or the rank gave no sign of life. Its requests hear no more.
+  std::function<void(const std::string& reason)> on_lost;
+};
+
+// `name` ("rank 3") stands in messages. After its Ready, a rank that sends nothing for `silence` is
+// lost.
 std::unique_ptr<RemoteEngine> remote_engine(std::string name, std::unique_ptr<fabric::Connection> connection,
-                                            std::int32_t max_model_len, std::function<void()> on_lost);
+                                            Duration silence, RemoteEvents events);
 
 // The rank's end: serves `engine` over `connection` until kExit or until the connection breaks.
-// Returns an error in the second case.
-Status serve_remote(Engine& engine, fabric::Connection& connection, const std::function<std::string()>& metrics_text);
+// Returns an error in the second case. `membership`: hears of groups; null: there are none.
+Status serve_remote(Engine& engine, fabric::Connection& connection, const std::function<std::string()>& metrics_text,
+                    ControlMembership* membership = nullptr);
 
 }  // namespace braid::engine

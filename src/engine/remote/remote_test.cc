@@ -6,6 +6,8 @@
 #include <mutex>
 #include <thread>
 
+#include "engine/remote/control_membership.h"
+#include "engine/remote/group_leader.h"
 #include "engine/remote/remote_engine.h"
 #include "engine/remote/wire.h"
 #include "engine/testing/fake_model.h"
@@ -70,13 +72,14 @@ class Listener final : public Subscriber {
       if (m.finish != FinishReason::kNone) {
         finish = m.finish;
         error = m.error;
+        ++ends;
       }
     }
     changed_.notify_all();
   }
-  void wait_for_end() {
+  void wait_for_end(int choices = 1) {
     std::unique_lock lock(mutex_);
-    EXPECT_TRUE(changed_.wait_for(lock, kLong, [&] { return finish != FinishReason::kNone; }));
+    EXPECT_TRUE(changed_.wait_for(lock, kLong, [&] { return ends == choices; }));
   }
   void wait_for_token() {
     std::unique_lock lock(mutex_);
@@ -85,6 +88,7 @@ class Listener final : public Subscriber {
   std::vector<std::int32_t> tokens;
   FinishReason finish = FinishReason::kNone;
   std::string error;
+  int ends = 0;
 
  private:
   std::mutex mutex_;
@@ -108,7 +112,11 @@ struct Pair {
     auto listener = fabric::Listener::open("127.0.0.1", 0, "s").value();
     auto far = fabric::Connection::connect("127.0.0.1", listener->port(), "s", "", in(kLong)).value();
     near = std::move(listener->accept(in(kLong)).value().connection);
-    remote = remote_engine("rank 3", std::move(far), 60000, [this] { lost = true; });
+    remote = remote_engine("rank 3", std::move(far), kLong, {[](const fabric::Frame&) { return true; }, [this](const std::string& why) {
+      reason = why;
+      lost = true;
+      lost.notify_all();
+    }});
     service = std::thread([this] { ended = serve_remote(*engine, *near, [] { return std::string("x 1\n"); }); });
   }
   ~Pair() {
@@ -130,6 +138,7 @@ struct Pair {
   std::unique_ptr<RemoteEngine> remote;
   std::thread service;
   Status ended;
+  std::string reason;
   std::atomic<bool> lost{false};
 };
 
@@ -166,16 +175,137 @@ TEST(RemoteEngine, CancellingFreesTheBlocks) {
   EXPECT_EQ(listener->finish, FinishReason::kNone);
 }
 
-TEST(RemoteEngine, ALostRankEndsItsRequestsWithAnErrorThatNamesIt) {
+TEST(RemoteEngine, ALostRankIsReportedOnceAndTakesNothingMore) {
   Pair p;
   auto listener = std::make_shared<Listener>();
   ASSERT_TRUE(submit(*p.remote, p.message(listener, 50000)).ok());
   listener->wait_for_token();
   p.near->close();
-  listener->wait_for_end();
-  EXPECT_THAT(listener->error, HasSubstr("rank 3 is gone"));
+  p.lost.wait(false);
+  EXPECT_FALSE(p.reason.empty());
+  EXPECT_EQ(listener->finish, FinishReason::kNone) << "its requests go on elsewhere";
   EXPECT_THAT(submit(*p.remote, p.message(listener, 5)).error().message, HasSubstr("rank 3 is gone"));
   EXPECT_FALSE(p.remote->stats().healthy);
+}
+
+TEST(RemoteEngine, ARankThatFallsSilentIsLost) {
+  auto listener = fabric::Listener::open("127.0.0.1", 0, "s").value();
+  auto far = fabric::Connection::connect("127.0.0.1", listener->port(), "s", "", in(kLong)).value();
+  const auto near = std::move(listener->accept(in(kLong)).value().connection);
+  std::atomic<bool> lost{false};
+  std::string reason;
+  const auto remote = remote_engine("rank 1", std::move(far), std::chrono::milliseconds(20),
+                                    {[](const fabric::Frame&) { return true; }, [&](const std::string& why) {
+                                      reason = why;
+                                      lost = true;
+                                      lost.notify_all();
+                                    }});
+  ASSERT_TRUE(near->send(static_cast<std::uint8_t>(FrameType::kReady), to_bytes(Ready{77, false, {}})).ok());
+  lost.wait(false);
+  EXPECT_THAT(reason, HasSubstr("no sign of life"));
+  EXPECT_EQ(remote->max_model_len(), 77);
+}
+
+std::vector<std::int32_t> run_to_end(Engine& engine, SubmitMessage message, int choices = 1) {
+  auto listener = std::make_shared<Listener>();
+  message.subscriber = listener;
+  EXPECT_TRUE(submit(engine, std::move(message)).ok());
+  listener->wait_for_end(choices);
+  EXPECT_EQ(listener->error, "");
+  return listener->tokens;
+}
+
+TEST(RemoteEngine, ARequestGoesOnBehindItsProgressAsIfItHadNeverStopped) {
+  Pair p(true);
+  SubmitMessage whole = p.message(nullptr, 40);
+  whole.params.temperature = 1;
+  whole.params.frequency_penalty = 0.5f;
+  const auto expected = run_to_end(*p.remote, whole);
+  ASSERT_EQ(expected.size(), 40u);
+  for (const std::size_t heard : {1u, 17u, 39u}) {
+    SubmitMessage rest = whole;
+    rest.progress = {{{expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(heard)}, false}};
+    const auto tokens = run_to_end(*p.remote, rest);
+    EXPECT_EQ(tokens, std::vector<std::int32_t>(expected.begin() + static_cast<std::ptrdiff_t>(heard), expected.end())) << heard;
+  }
+}
+
+TEST(RemoteEngine, ChoicesThatHadEndedSayNothingMore) {
+  Pair p(true);
+  SubmitMessage m = p.message(nullptr, 12);
+  m.params.n = 3;
+  m.progress = {{{1, 2}, true}, {{3}, false}, {}};
+  const auto tokens = run_to_end(*p.remote, m, 2);
+  EXPECT_EQ(tokens.size(), 11u + 12u);
+  p.remote->drain(kLong);
+  EXPECT_EQ(p.engine->stats().blocks_used, 0);
+}
+
+// What control_membership.h and group_leader.h say to each other, over real connections.
+struct Party {
+  explicit Party(int rank) {
+    auto listener = fabric::Listener::open("127.0.0.1", 0, "s").value();
+    near = fabric::Connection::connect("127.0.0.1", listener->port(), "s", "", in(kLong)).value();
+    far = std::move(listener->accept(in(kLong)).value().connection);
+    membership = std::make_unique<ControlMembership>(*near, rank);
+    reader = std::thread([this] { read(); });
+  }
+  ~Party() {
+    far->close();
+    near->close();
+    reader.join();
+  }
+  void read() {
+    for (;;) {
+      const auto frame = near->receive(in(kLong));
+      if (!frame.ok()) return;
+      Group group;
+      Gathered gathered;
+      if (static_cast<FrameType>(frame->type) == FrameType::kGroup && from_bytes(frame->payload, group)) membership->announce(group);
+      else if (from_bytes(frame->payload, gathered)) membership->gathered(gathered);
+    }
+  }
+  std::unique_ptr<fabric::Connection> near, far;
+  std::unique_ptr<ControlMembership> membership;
+  std::thread reader;
+};
+
+TEST(Membership, AGroupGathersAndIsGivenUpForTheNext) {
+  Party one(1), four(4);
+  GroupLeader leader([&](int rank, FrameType type, const std::string& payload) {
+    ASSERT_TRUE((rank == 1 ? one : four).far->send(static_cast<std::uint8_t>(type), payload).ok());
+  });
+  const auto pump = [&](Party& party, int rank) {
+    const auto frame = party.far->receive(in(kLong)).value();
+    Gather gather;
+    ASSERT_TRUE(from_bytes(frame.payload, gather));
+    leader.gather(rank, gather);
+  };
+  leader.announce({1, 4});
+  fabric::Bootstrap* group = one.membership->next(kLong).value();
+  ASSERT_EQ(four.membership->next(kLong).value()->rank(), 1);
+  EXPECT_EQ(group->rank(), 0);
+  std::thread other([&] { EXPECT_TRUE(four.membership->next(kLong).ok()); });
+  std::thread first([&] { EXPECT_EQ(group->all_gather("a").error().code, ErrorCode::kUnavailable); });
+  pump(one, 1);
+  const auto given_up = group->given_up();
+  EXPECT_FALSE(given_up->load());
+  leader.announce({1, 4});
+  first.join();
+  other.join();
+  EXPECT_TRUE(given_up->load());
+  EXPECT_EQ(leader.forming(), (std::vector<int>{1, 4}));
+  group = one.membership->next(kLong).value();
+  std::thread again([&] { EXPECT_EQ(group->all_gather("b").value(), (std::vector<std::string>{"b", "c"})); });
+  pump(one, 1);
+  leader.gather(4, {leader.generation(), "c"});
+  again.join();
+  leader.formed(1, {leader.generation(), ""});
+  leader.formed(4, {leader.generation(), "no memory"});
+  EXPECT_EQ(leader.forming(), std::vector<int>{4});
+  EXPECT_EQ(leader.failure(), (std::pair<int, std::string>{4, "no memory"}));
+  one.membership->close();
+  EXPECT_FALSE(one.membership->next(kLong).ok());
 }
 
 }  // namespace

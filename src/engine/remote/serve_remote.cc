@@ -4,6 +4,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "engine/remote/control_membership.h"
 #include "engine/remote/remote_engine.h"
 #include "engine/remote/wire.h"
 #include "engine/unfinished.h"
@@ -12,6 +13,7 @@ namespace braid::engine {
 namespace {
 
 constexpr Duration kStatsEvery = std::chrono::milliseconds(20);
+constexpr Duration kSignOfLife = std::chrono::milliseconds(500);
 constexpr Duration kPoll = std::chrono::hours(1);
 
 // Collects what the engine emits and sends it from a thread of its own, so that the engine never
@@ -20,13 +22,15 @@ class Outgoing {
  public:
   Outgoing(Engine& engine, fabric::Connection& connection)
       : engine_(engine), connection_(connection), thread_([this] { run(); }) {}
-  ~Outgoing() {
+  ~Outgoing() { stop(); }
+  // What is pushed from now on goes nowhere.
+  void stop() {
     {
       std::lock_guard lock(mutex_);
       stopping_ = true;
     }
     changed_.notify_all();
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
   }
 
   void push(std::vector<TokenMessage>&& messages) {
@@ -40,6 +44,7 @@ class Outgoing {
  private:
   void run() {
     Stats told;
+    TimePoint next_sign{};
     for (;;) {
       std::vector<TokenMessage> batch;
       {
@@ -51,8 +56,9 @@ class Outgoing {
       if (!batch.empty() && !connection_.send(static_cast<std::uint8_t>(FrameType::kTokens), to_bytes(batch)).ok()) return;
       const Stats stats = engine_.stats();
       if (stats.running == told.running && stats.waiting == told.waiting && stats.blocks_used == told.blocks_used &&
-          stats.healthy == told.healthy && told.blocks_total > 0) continue;
+          stats.healthy == told.healthy && std::chrono::steady_clock::now() < next_sign) continue;
       told = stats;
+      next_sign = std::chrono::steady_clock::now() + kSignOfLife;
       if (!connection_.send(static_cast<std::uint8_t>(FrameType::kStats), to_bytes(stats)).ok()) return;
     }
   }
@@ -96,27 +102,30 @@ class Numbers {
 // One request: gives its messages the number that the serving process knows.
 class Forwarder final : public Subscriber {
  public:
-  Forwarder(Outgoing& to, Numbers& numbers, RequestId id, int choices)
-      : to_(to), numbers_(numbers), id_(id), unfinished_(choices) {}
+  Forwarder(std::shared_ptr<Outgoing> to, std::shared_ptr<Numbers> numbers, RequestId id, int choices)
+      : to_(std::move(to)), numbers_(std::move(numbers)), id_(id), unfinished_(choices) {}
   void on_tokens(std::vector<TokenMessage>&& messages) override {
     for (auto& m : messages) {
       m.request = id_;
-      if (m.finish != protocol::FinishReason::kNone && unfinished_.end(m.index)) numbers_.forget(id_);
+      if (m.finish != protocol::FinishReason::kNone && unfinished_.end(m.index)) numbers_->forget(id_);
     }
-    to_.push(std::move(messages));
+    to_->push(std::move(messages));
   }
 
  private:
-  Outgoing& to_;
-  Numbers& numbers_;
+  const std::shared_ptr<Outgoing> to_;  // they outlive the service: the engine may speak after it
+  const std::shared_ptr<Numbers> numbers_;
   const RequestId id_;
   Unfinished unfinished_;
 };
 
 class Service {
  public:
-  Service(Engine& engine, fabric::Connection& connection, const std::function<std::string()>& metrics_text)
-      : engine_(engine), connection_(connection), metrics_text_(metrics_text), outgoing_(engine, connection) {}
+  Service(Engine& engine, fabric::Connection& connection, const std::function<std::string()>& metrics_text,
+          ControlMembership* membership)
+      : engine_(engine), connection_(connection), metrics_text_(metrics_text), membership_(membership),
+        outgoing_(std::make_shared<Outgoing>(engine, connection)) {}
+  ~Service() { outgoing_->stop(); }
 
   Status run() {
     for (;;) {
@@ -138,8 +147,24 @@ class Service {
       case FrameType::kMetrics: return send(FrameType::kMetrics, metrics_text_());
       case FrameType::kResetPrefixCache: engine_.reset_prefix_cache(); return Status::success();
       case FrameType::kDrain: return drain(frame.payload);
+      case FrameType::kGroup: return group(frame.payload);
+      case FrameType::kGathered: return gathered(frame.payload);
       default: return internal_error("the serving process sent a message of unknown type " + std::to_string(frame.type));
     }
+  }
+
+  Status group(const std::string& payload) {
+    Group group;
+    if (!membership_ || !from_bytes(payload, group)) return internal_error("the serving process announced a group that cannot be read");
+    membership_->announce(std::move(group));
+    return Status::success();
+  }
+
+  Status gathered(const std::string& payload) {
+    Gathered gathered;
+    if (!membership_ || !from_bytes(payload, gathered)) return internal_error("the serving process answered a collective with what cannot be read");
+    membership_->gathered(std::move(gathered));
+    return Status::success();
   }
 
   Status submit(const std::string& payload) {
@@ -148,13 +173,13 @@ class Service {
     if (submit.nanoseconds_left) submit.message.deadline = std::chrono::steady_clock::now() + Duration(*submit.nanoseconds_left);
     submit.message.subscriber =
         std::make_shared<Forwarder>(outgoing_, numbers_, submit.request, submit.message.params.n);
-    numbers_.expect(submit.request);
+    numbers_->expect(submit.request);
     const auto id = take(std::move(submit.message));
     Answer answer{submit.request, id.ok(), {}, {}, {}};
     if (id.ok()) {
-      numbers_.note(submit.request, *id);
+      numbers_->note(submit.request, *id);
     } else {
-      numbers_.forget(submit.request);
+      numbers_->forget(submit.request);
       answer = {submit.request, false, id.error().code, id.error().message, id.error().param};
     }
     return send(FrameType::kAnswer, to_bytes(answer));
@@ -168,9 +193,9 @@ class Service {
   Status cancel(const std::string& payload) {
     CancelMessage message;
     if (!from_bytes(payload, message)) return internal_error("the serving process sent a cancellation that cannot be read");
-    const RequestId ours = numbers_.of(message.request);
+    const RequestId ours = numbers_->of(message.request);
     if (ours != 0) engine_.cancel(ours, message.index);
-    if (message.index < 0) numbers_.forget(message.request);
+    if (message.index < 0) numbers_->forget(message.request);
     return Status::success();
   }
 
@@ -184,14 +209,16 @@ class Service {
   Engine& engine_;
   fabric::Connection& connection_;
   const std::function<std::string()>& metrics_text_;
-  Outgoing outgoing_;
-  Numbers numbers_;
+  ControlMembership* const membership_;
+  const std::shared_ptr<Outgoing> outgoing_;
+  const std::shared_ptr<Numbers> numbers_ = std::make_shared<Numbers>();
 };
 
 }  // namespace
 
-Status serve_remote(Engine& engine, fabric::Connection& connection, const std::function<std::string()>& metrics_text) {
-  return Service(engine, connection, metrics_text).run();
+Status serve_remote(Engine& engine, fabric::Connection& connection, const std::function<std::string()>& metrics_text,
+                    ControlMembership* membership) {
+  return Service(engine, connection, metrics_text, membership).run();
 }
 
 }  // namespace braid::engine

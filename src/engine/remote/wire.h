@@ -9,7 +9,12 @@
 //   kDrain    milliseconds as int64          kDrained  (empty)
 //   kResetPrefixCache (empty)                kStats    Stats, when they change
 //   kExit     (empty): leave now             kReady    Ready, once
-//   kGathered list of texts                  kGather   the rank's text of a collective
+//   kGroup    Group: who steps together      kGather   Gather: the rank's text of a collective
+//   kGathered Gathered, to all of a group    kFormed   Formed, once a group
+//   kWelcome  (empty), or kRefused with the reason: the first frame, an answer to the rank's hello
+//
+// A rank is Ready when it has loaded its model; kStats comes every half second from then on, as a sign
+// of life.
 #pragma once
 
 #include "engine/engine.h"
@@ -18,8 +23,8 @@
 namespace braid::engine {
 
 enum class FrameType : std::uint8_t {
-  kSubmit = 1, kCancel, kMetrics, kDrain, kResetPrefixCache, kExit, kGathered,
-  kAnswer = 101, kTokens, kDrained, kStats, kReady, kGather,
+  kSubmit = 1, kCancel, kMetrics, kDrain, kResetPrefixCache, kExit, kGathered, kGroup, kWelcome, kRefused,
+  kAnswer = 101, kTokens, kDrained, kStats, kReady, kGather, kFormed,
 };
 
 // SubmitMessage without its subscriber; the deadline as what is left of it.
@@ -43,8 +48,49 @@ struct CancelMessage {
 
 struct Ready {
   std::int32_t max_model_len = 0;
-  std::string error;  // why it is not ready; empty: it is
+  bool in_step = false;  // it steps together with others, in groups
+  std::string error;     // why it is not ready; empty: it is
 };
+
+struct Group {
+  std::uint64_t generation = 0;       // grows
+  std::vector<std::int32_t> members;  // data-parallel ranks, ascending
+};
+
+struct Gather {
+  std::uint64_t generation = 0;
+  std::string text;
+};
+
+struct Gathered {
+  std::uint64_t generation = 0;
+  std::vector<std::string> texts;  // in the order of the members
+};
+
+struct Formed {
+  std::uint64_t generation = 0;
+  std::string error;  // empty: it is formed
+};
+
+template <class Archive>
+void fields(Archive& a, Group& v) {
+  a.all(v.generation, v.members);
+}
+
+template <class Archive>
+void fields(Archive& a, Gather& v) {
+  a.all(v.generation, v.text);
+}
+
+template <class Archive>
+void fields(Archive& a, Gathered& v) {
+  a.all(v.generation, v.texts);
+}
+
+template <class Archive>
+void fields(Archive& a, Formed& v) {
+  a.all(v.generation, v.error);
+}
 
 template <class Archive>
 void fields(Archive& a, protocol::StructuredOutput& v) {
@@ -60,8 +106,13 @@ void fields(Archive& a, protocol::SamplingParams& v) {
 }
 
 template <class Archive>
+void fields(Archive& a, Progress& v) {
+  a.all(v.tokens, v.ended);
+}
+
+template <class Archive>
 void fields(Archive& a, Submit& v) {
-  a.all(v.request, v.message.prompt, v.message.params, v.message.priority, v.message.cache_salt,
+  a.all(v.request, v.message.prompt, v.message.progress, v.message.params, v.message.priority, v.message.cache_salt,
         v.message.request_id, v.nanoseconds_left);
 }
 
@@ -77,7 +128,7 @@ void fields(Archive& a, CancelMessage& v) {
 
 template <class Archive>
 void fields(Archive& a, Ready& v) {
-  a.all(v.max_model_len, v.error);
+  a.all(v.max_model_len, v.in_step, v.error);
 }
 
 template <class Archive>

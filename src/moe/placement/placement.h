@@ -20,6 +20,11 @@ class Placement {
   // the last ranks when the total does not divide.
   static Placement linear(int experts, int ranks, int redundant = 0);
 
+  // What ranks that hold `held` (by rank; -1 and repetitions are ignored) need to hold together: every
+  // rank keeps what it has as far as its slots go, giving up first what others hold too; experts that
+  // nobody holds, then replicas up to `redundant`, go to the ranks with the most free slots.
+  static Placement around(int experts, const std::vector<std::vector<std::int32_t>>& held, int redundant = 0);
+
   int experts() const { return static_cast<int>(first_.size()) - 1; }
   int ranks() const { return ranks_; }
   int slots() const { return static_cast<int>(slot_expert_.size()); }

@@ -38,5 +38,43 @@ TEST(Placement, EqualPlacementsHaveEqualChecksums) {
   EXPECT_NE(Placement::linear(8, 2).checksum(), Placement::linear(8, 2, 2).checksum());
 }
 
+TEST(Placement, AroundALinearOneIsTheSame) {
+  for (const auto& [experts, ranks, redundant] : {std::tuple{8, 2, 0}, {7, 3, 0}, {4, 2, 2}, {128, 4, 32}, {3, 8, 0}}) {
+    const Placement linear = Placement::linear(experts, ranks, redundant);
+    std::vector<std::vector<std::int32_t>> held;
+    for (int r = 0; r < ranks; ++r) held.emplace_back(linear.experts_of(r).begin(), linear.experts_of(r).end());
+    EXPECT_EQ(Placement::around(experts, held, redundant), linear) << experts << " on " << ranks;
+  }
+}
+
+TEST(Placement, SurvivorsKeepWhatTheyHaveAndShareWhatIsMissing) {
+  const Placement p = Placement::around(8, {{0, 1}, {2, 3}, {6, 7}});
+  EXPECT_EQ(p.slots_per_rank(), 3);
+  EXPECT_THAT(p.experts_of(0), ElementsAre(0, 1, 4));
+  EXPECT_THAT(p.experts_of(1), ElementsAre(2, 3, 5));
+  EXPECT_THAT(p.experts_of(2), ElementsAre(6, 7, -1));
+}
+
+TEST(Placement, OneThatComesBackTakesItsShareWithoutAnyLoading) {
+  const Placement p = Placement::around(8, {{0, 1, 4}, {2, 3, 5}, {4, 5}, {6, 7, -1}});
+  EXPECT_THAT(p.experts_of(0), ElementsAre(0, 1));
+  EXPECT_THAT(p.experts_of(1), ElementsAre(2, 3));
+  EXPECT_THAT(p.experts_of(2), ElementsAre(4, 5));
+  EXPECT_THAT(p.experts_of(3), ElementsAre(6, 7));
+}
+
+TEST(Placement, ANewcomerWithNothingGetsAnEqualShare) {
+  const Placement p = Placement::around(6, {{0, 1, 2}, {3, 4, 5}, {}});
+  EXPECT_EQ(p.slots_per_rank(), 2);
+  EXPECT_THAT(p.experts_of(2), ElementsAre(2, 5));
+}
+
+TEST(Placement, ReplicasThatWereLostAreMadeAgainElsewhere) {
+  const Placement p = Placement::around(4, {{0, 1}, {2, 3}}, 2);
+  EXPECT_EQ(p.slots_per_rank(), 3);
+  EXPECT_THAT(p.slots_of(0), ElementsAre(0, 5));
+  EXPECT_THAT(p.slots_of(2), ElementsAre(2, 3));
+}
+
 }  // namespace
 }  // namespace braid::moe

@@ -68,6 +68,10 @@ class Rebalancer {
   // experts. What was under way in a group before is given up; its waits must be able to end.
   Status join(fabric::Bootstrap& bootstrap);
 
+  // Gives up what is under way; nothing happens until the next join(). To be called before the layers
+  // change by other means.
+  void leave();
+
   // For the message to the other ranks: how much this rank has ready, and what its layers' placements are.
   std::uint64_t staged() const { return staged_.load(std::memory_order_acquire); }
   std::uint64_t maps() const { return maps_; }
@@ -87,7 +91,6 @@ class Rebalancer {
     std::vector<std::int64_t> rows;  // [layers][local slots]
   };
 
-  void leave();
   void observe_rows();
   void start(bool rearrange);
   void apply(Change& change);
