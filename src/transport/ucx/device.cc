@@ -12,15 +12,19 @@
 #include <unistd.h>
 
 #include <cstring>
-
 #include <filesystem>
 #include <fstream>
+#include <thread>
+
+#include "base/clock.h"
 
 namespace braid::transport::ucx {
 namespace {
 
 constexpr const char* kRdma = "/sys/class/infiniband";
 constexpr double kBitsInByte = 8;
+constexpr Duration kWakeTime = std::chrono::seconds(10);  // of an interface that was just made
+constexpr Duration kLook = std::chrono::milliseconds(10);
 
 std::string text_of(const sockaddr* address) {
   char text[INET6_ADDRSTRLEN] = {};
@@ -30,15 +34,20 @@ std::string text_of(const sockaddr* address) {
   return text;
 }
 
-std::string interface_with(const std::string& address) {
+struct Interface {
+  std::string name;      // empty: there is none
+  bool running = false;  // up, and its cable or peer too
+};
+
+Interface interface_with(const std::string& address) {
   ifaddrs* all = nullptr;
-  if (getifaddrs(&all) != 0) return {};
-  std::string name;
-  for (const ifaddrs* i = all; i && name.empty(); i = i->ifa_next) {
-    if (text_of(i->ifa_addr) == address) name = i->ifa_name;
+  Interface found;
+  if (getifaddrs(&all) != 0) return found;
+  for (const ifaddrs* i = all; i && found.name.empty(); i = i->ifa_next) {
+    if (text_of(i->ifa_addr) == address) found = {i->ifa_name, (i->ifa_flags & IFF_UP) && (i->ifa_flags & IFF_RUNNING)};
   }
   freeifaddrs(all);
-  return name;
+  return found;
 }
 
 // The first number in a file of /sys, or 0.
@@ -76,9 +85,17 @@ std::string rdma_ports() {
 }  // namespace
 
 Result<std::string> devices_for(const std::string& address) {
-  const std::string interface = interface_with(address);
-  if (interface.empty()) return invalid_argument("no network interface of this machine has the address " + address);
-  return interface + rdma_ports();
+  const TimePoint deadline = std::chrono::steady_clock::now() + kWakeTime;
+  Interface interface = interface_with(address);
+  while (!interface.name.empty() && !interface.running && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(kLook);
+    interface = interface_with(address);
+  }
+  if (interface.name.empty()) return invalid_argument("no network interface of this machine has the address " + address);
+  if (!interface.running) {
+    return Error{ErrorCode::kUnavailable, "the network interface " + interface.name + " with the address " + address + " is down; check its link", {}};
+  }
+  return interface.name + rdma_ports();
 }
 
 double rated(const std::string& lane) {

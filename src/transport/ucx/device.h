@@ -9,7 +9,8 @@
 namespace braid::transport::ucx {
 
 // The devices to use when this machine's address towards its peers is `address`: the interface that
-// has it, and RDMA ports that are up. An error names the address.
+// has it, and RDMA ports that are up. Waits some seconds for an interface that is not up yet. An
+// error names the address.
 Result<std::string> devices_for(const std::string& address);
 
 // Bytes a second that the device of a lane ("tcp/eth0", "rc_mlx5/mlx5_0:1") is made for; 0: it does
