@@ -11,39 +11,16 @@
 #include "fabric/testing/local_bootstrap.h"
 #include "model/model.h"
 #include "moe/expert_parallel.h"
+#include "tests/ranks/loaded_model.h"
 #include "transport/shm/shm.h"
 #include "weights/checkpoint.h"
 
 namespace braid {
 namespace {
 
-constexpr int kBlock = 16, kBlocks = 16;
-
-struct Subject {
-  std::unique_ptr<cpu::Stream> stream = cpu::make_stream({.threads = 1});
-  std::unique_ptr<weights::Checkpoint> checkpoint;
-  std::unique_ptr<model::Model> model;
-  std::optional<kv::Cache> cache;
-  std::vector<std::int32_t> table = std::vector<std::int32_t>(kBlocks);
-
-  Subject(const std::string& name, const moe::ExpertParallel* experts) {
-    const std::string folder = name == "lexicon-30m" ? std::string(BRAID_SOURCE_DIR) + "/models/lexicon-30m"
-                                                     : std::string(BRAID_BINARY_DIR) + "/golden/models/" + name;
-    checkpoint = weights::open_checkpoint(folder).value();
-    model::Options options;
-    options.max_model_len = options.max_batched_tokens = 64;
-    options.max_sequences = 8;
-    options.experts = experts;
-    options.two_micro_batches = experts != nullptr;
-    auto built = model::build(*checkpoint, options, {&cpu::kernels(), stream.get(), {}});
-    EXPECT_TRUE(built.ok()) << built.error().message;
-    model = std::move(built).value();
-    if (experts) {
-      EXPECT_TRUE(model->regroup(*experts).ok());
-    }
-    cache.emplace(model->cache_layout(), kBlocks, kBlock);
-    std::iota(table.begin(), table.end(), 0);
-  }
+struct Subject : LoadedModel {
+  Subject(const std::string& name, const moe::ExpertParallel* experts)
+      : LoadedModel(name, {.experts = experts, .two_micro_batches = experts != nullptr}) {}
 
   // A prompt of `count` tokens and then one decode step; logits of the last row of each.
   std::vector<float> run(int count, std::int64_t most_prompt, std::int64_t most_decode, bool two_halves = false) {

@@ -16,6 +16,7 @@
 #include "moe/expert_parallel.h"
 #include "moe/placement/balance.h"
 #include "tests/ranks/faulty_transport.h"
+#include "tests/ranks/loaded_model.h"
 #include "tests/ranks/local_membership.h"
 #include "transport/shm/shm.h"
 #include "weights/checkpoint.h"
@@ -23,7 +24,7 @@
 namespace braid {
 namespace {
 
-constexpr int kBlock = 16, kBlocks = 16, kSteps = 40;
+constexpr int kSteps = 40;
 constexpr Duration kLong = std::chrono::seconds(60);
 
 struct Case {
@@ -38,34 +39,9 @@ struct Case {
 };
 
 // One sequence that is decoded token after token, of which the tokens are given.
-struct Decoding {
-  std::unique_ptr<cpu::Stream> stream = cpu::make_stream({.threads = 1});
-  std::unique_ptr<weights::Checkpoint> checkpoint;
-  std::unique_ptr<model::Model> model;
-  std::optional<kv::Cache> cache;
-  std::vector<std::int32_t> table = std::vector<std::int32_t>(kBlocks);
-
-  Decoding(const Case& c, const moe::ExpertParallel* experts) {
-    const std::string name = c.model;
-    const std::string folder = name == "lexicon-30m" ? std::string(BRAID_SOURCE_DIR) + "/models/lexicon-30m"
-                                                     : std::string(BRAID_BINARY_DIR) + "/golden/models/" + name;
-    checkpoint = weights::open_checkpoint(folder).value();
-    model::Options options;
-    options.max_model_len = options.max_batched_tokens = 64;
-    options.max_sequences = 8;
-    options.experts = experts;
-    options.int8_activations = c.int8;
-    options.compute = c.compute;
-    options.draft_module = c.draft;
-    auto built = model::build(*checkpoint, options, {&cpu::kernels(), stream.get(), {}});
-    EXPECT_TRUE(built.ok()) << built.error().message;
-    model = std::move(built).value();
-    cache.emplace(model->cache_layout(), kBlocks, kBlock);
-    std::iota(table.begin(), table.end(), 0);
-    if (!experts) return;
-    const Status grouped = model->regroup(*experts);
-    EXPECT_TRUE(grouped.ok()) << grouped.error().message;
-  }
+struct Decoding : LoadedModel {
+  Decoding(const Case& c, const moe::ExpertParallel* experts)
+      : LoadedModel(c.model, {.compute = c.compute, .int8_activations = c.int8, .experts = experts, .draft_module = c.draft}) {}
 
   // Logits of the model, and of its draft module if it has one, after the token at `position`.
   std::vector<float> step(int position, int seed) {

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model of a rank that is a thread: loaded, in its group of ranks if there is one, with a cache of
+// one sequence's blocks.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/cpu/backend.h"
+#include "model/model.h"
+#include "moe/expert_parallel.h"
+#include "weights/checkpoint.h"
+
+namespace braid {
+
+struct LoadedModel {
+  static constexpr int kBlock = 16, kBlocks = 16;
+  std::unique_ptr<cpu::Stream> stream = cpu::make_stream({.threads = 1});
+  std::unique_ptr<weights::Checkpoint> checkpoint;
+  std::unique_ptr<model::Model> model;
+  std::optional<kv::Cache> cache;
+  std::vector<std::int32_t> table = std::vector<std::int32_t>(kBlocks);
+
+  // lexicon-30m or a golden model; lengths are set here, the rest of `options` is the test's.
+  LoadedModel(const std::string& name, model::Options options) {
+    const std::string folder = name == "lexicon-30m" ? std::string(BRAID_SOURCE_DIR) + "/models/lexicon-30m"
+                                                     : std::string(BRAID_BINARY_DIR) + "/golden/models/" + name;
+    checkpoint = weights::open_checkpoint(folder).value();
+    options.max_model_len = options.max_batched_tokens = 64;
+    options.max_sequences = 8;
+    auto built = model::build(*checkpoint, options, {&cpu::kernels(), stream.get(), {}});
+    EXPECT_TRUE(built.ok()) << built.error().message;
+    model = std::move(built).value();
+    cache.emplace(model->cache_layout(), kBlocks, kBlock);
+    std::iota(table.begin(), table.end(), 0);
+    if (!options.experts) return;
+    const Status grouped = model->regroup(*options.experts);
+    EXPECT_TRUE(grouped.ok()) << grouped.error().message;
+  }
+};
+
+}  // namespace braid
