@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The process of one rank. Started by `braid serve`, never by hand:
-//   braid rank RANK HOST PORT [words of serve]      with the secret in the environment
+//   braid rank RANK LEADER PORT SERVER_PORT [words of serve]      with the secret in the environment
+// The leader, at LEADER:PORT, says who steps together. Requests come from there too, or from another
+// process of this host, at SERVER_PORT.
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -9,6 +11,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <memory>
+#include <thread>
 #include <utility>
 
 #include "app/commands.h"
@@ -57,10 +62,37 @@ void take_processors(int local_index, int threads, int ranks) {
   sched_setaffinity(0, sizeof set, &set);
 }
 
+// The rank's connections; `server` is null when the leader serves it.
+struct Ends {
+  std::unique_ptr<fabric::Connection> leader;
+  std::unique_ptr<fabric::Connection> server;
+};
+
+Status tell(fabric::Connection& connection, const engine::Ready& ready) {
+  return connection.send(static_cast<std::uint8_t>(engine::FrameType::kReady), engine::to_bytes(ready));
+}
+
+// Serves both ends until one of them says goodbye or is lost.
+Status serve_ends(engine::Engine& engine, Ends& ends, const std::function<std::string()>& metrics_text, engine::ControlMembership& membership) {
+  if (!ends.server) return engine::serve_remote(engine, *ends.leader, metrics_text, &membership);
+  Status served;
+  std::thread thread([&] {
+    served = engine::serve_remote(engine, *ends.server, metrics_text);
+    ends.leader->close();
+  });
+  const Status led = engine::serve_remote(engine, *ends.leader, metrics_text, &membership);
+  ends.server->close();
+  thread.join();
+  return served.ok() ? served : led;
+}
+
+// It speaks for the processes that are started together.
+bool first_here(const ParallelSettings& p, int rank) { return rank == p.rank.value_or(p.start_rank); }
+
 struct Rank {
   ServeSettings settings;
   int rank = 0;
-  fabric::Connection& connection;
+  Ends& ends;
 
   // `served`: it was ready when it ended.
   Status run(bool& served) {
@@ -75,7 +107,7 @@ struct Rank {
     const int length = settings.engine.scheduler.max_model_len;
     Share share(rank % p.size, p.size);
     const Duration spin = crowded ? Duration::zero() : std::chrono::microseconds(50);
-    ASSIGN_OR_RETURN(const auto transport, rank_transport(p, connection.local_address(), spin));
+    ASSIGN_OR_RETURN(const auto transport, rank_transport(p, ends.leader->local_address(), spin));
     moe::ExpertParallel experts;
     experts.bootstrap = &share;
     experts.transport = transport.get();
@@ -88,7 +120,7 @@ struct Rank {
     model::Options options = model_options(settings, length);
     if (p.enable_expert_parallel) options.experts = &experts;
     options.two_micro_batches = settings.engine.overlap.enable_dbo;
-    ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, rank == p.start_rank, (rank - p.start_rank) % local));
+    ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, first_here(p, rank), (rank - p.start_rank) % local));
     log_info("model loaded", {{"rank", rank}, {"seconds", loaded.seconds}, {"weight_mib", loaded.model->weight_bytes() >> 20},
                               {"device", loaded.stream->capabilities().device}, {"workers", loaded.stream->workers()}});
     RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory(loaded.stream.get())));
@@ -100,11 +132,16 @@ struct Rank {
     metrics::Registry registry;
     const metrics::Labels labels{{"model_name", served_name(settings)}, {"engine", std::to_string(rank)}};
     registry.add(metrics, labels);
-    engine::ControlMembership membership(connection, rank);
+    // Another server hears that the rank is ready when it can step.
+    engine::Ready ready;
+    const auto tell_server = [this, &ready, told = false](const Status& formed) mutable {
+      if (ends.server && formed.ok() && !std::exchange(told, true)) (void)tell(*ends.server, ready);
+    };
+    engine::ControlMembership membership(*ends.leader, rank, tell_server);
     std::unique_ptr<fabric::Transport> balance_transport;
     std::optional<ExpertBalance> balance;
     if (p.enable_eplb) {
-      ASSIGN_OR_RETURN(balance_transport, rank_transport(p, connection.local_address(), Duration::zero()));
+      ASSIGN_OR_RETURN(balance_transport, rank_transport(p, ends.leader->local_address(), Duration::zero()));
       balance.emplace(p, rank, *balance_transport, *loaded.model, registry, labels);
     }
     std::unique_ptr<engine::Lockstep> lockstep;
@@ -123,10 +160,11 @@ struct Rank {
     }
     const auto engine = engine::start(std::move(loaded.model), std::move(vocabulary), settings.engine, metrics, clock, lockstep.get(),
                                       balance ? &balance->rebalancer() : nullptr);
-    const engine::Ready ready{engine->max_model_len(), lockstep != nullptr, {}};
-    RETURN_IF_ERROR(connection.send(static_cast<std::uint8_t>(engine::FrameType::kReady), engine::to_bytes(ready)));
+    ready = {engine->max_model_len(), lockstep != nullptr, {}};
+    RETURN_IF_ERROR(tell(*ends.leader, ready));
+    if (!lockstep && ends.server) RETURN_IF_ERROR(tell(*ends.server, ready));
     served = true;
-    return engine::serve_remote(*engine, connection, [&registry] { return registry.text(); }, &membership);
+    return serve_ends(*engine, ends, [&registry] { return registry.text(); }, membership);
   }
 };
 
@@ -137,6 +175,53 @@ Status wait_for_welcome(fabric::Connection& connection) {
   return invalid_argument(frame.payload);
 }
 
+Result<std::unique_ptr<fabric::Connection>> connect(const std::string& host, int port, const std::string& secret, const std::string& hello) {
+  ASSIGN_OR_RETURN(auto connection, fabric::Connection::connect(host, port, secret, hello, in(std::chrono::minutes(10))));
+  RETURN_IF_ERROR(wait_for_welcome(*connection));
+  return connection;
+}
+
+struct Arguments {
+  int rank = 0;
+  std::string leader;
+  int leader_port = 0;
+  int server_port = 0;
+  std::string secret;
+};
+
+Result<Ends> meet(const Arguments& arguments, const std::string& hello) {
+  Ends ends;
+  if (arguments.server_port > 0) {
+    ASSIGN_OR_RETURN(ends.server, connect(kLoopback, arguments.server_port, arguments.secret, hello));
+  }
+  ASSIGN_OR_RETURN(ends.leader, connect(arguments.leader, arguments.leader_port, arguments.secret, hello));
+  return ends;
+}
+
+Result<ServeSettings> settings_of(Words words) {
+  ServeSettings settings;
+  RETURN_IF_ERROR(config::parse(settings, words, parse_options()));
+  ASSIGN_OR_RETURN(const model::Config config, model_config(settings.model.model));
+  ASSIGN_OR_RETURN(settings.engine.scheduler.max_model_len, model_length(settings.engine.scheduler.max_model_len, config));
+  return settings;
+}
+
+int run(const Arguments& arguments, ServeSettings settings) {
+  auto ends = meet(arguments, hello_of(settings, arguments.rank));
+  if (!ends.ok()) return fail(ends.error().within(name_of_rank(arguments.rank)));
+  bool served = false;
+  const Status status = Rank{std::move(settings), arguments.rank, *ends}.run(served);
+  if (status.ok()) return 0;
+  if (served) {
+    log_warning("parted from a serving process", {{"rank", arguments.rank}, {"reason", status.error().message}});
+    return kPartedStatus;
+  }
+  const engine::Ready failed{0, false, status.error().message};
+  bool told = tell(*ends->leader, failed).ok();
+  if (ends->server) told = tell(*ends->server, failed).ok() && told;
+  return told ? 1 : fail(status.error());
+}
+
 }  // namespace
 
 int rank(Words words) {
@@ -144,32 +229,12 @@ int rank(Words words) {
   if (getppid() == 1) return 1;
   for (const int s : {SIGINT, SIGTERM, SIGPIPE, SIGHUP}) signal(s, SIG_IGN);  // `braid serve` decides when to end
   const char* secret = std::getenv(kSecretVariable);
-  if (words.size() < 3 || !secret) return fail(invalid_argument("braid rank is started by braid serve --data-parallel-size N"));
-  const int number = std::atoi(words[0].c_str());
-  ServeSettings settings;
-  const auto parsed = config::parse(settings, words.subspan(3), parse_options());
-  if (!parsed.ok()) return fail(parsed.error());
-  configure_serve_log(settings, number != settings.parallel.start_rank);
-  const auto config = model_config(settings.model.model);
-  if (!config.ok()) return fail(config.error());
-  const auto length = model_length(settings.engine.scheduler.max_model_len, *config);
-  if (!length.ok()) return fail(length.error());
-  settings.engine.scheduler.max_model_len = *length;
-  const auto connection = fabric::Connection::connect(words[1], std::atoi(words[2].c_str()), secret,
-                                                      hello_of(settings, number), in(std::chrono::minutes(10)));
-  if (!connection.ok()) return fail(connection.error().within("rank " + words[0]));
-  const Status welcome = wait_for_welcome(**connection);
-  if (!welcome.ok()) return fail(welcome.error().within("rank " + words[0]));
-  bool served = false;
-  const Status status = Rank{std::move(settings), number, **connection}.run(served);
-  if (status.ok()) return 0;
-  if (served) {
-    log_warning("parted from the serving process", {{"rank", number}, {"reason", status.error().message}});
-    return kPartedStatus;
-  }
-  const engine::Ready failed{0, false, status.error().message};
-  if (!(*connection)->send(static_cast<std::uint8_t>(engine::FrameType::kReady), engine::to_bytes(failed)).ok()) return fail(status.error());
-  return 1;
+  if (words.size() < 4 || !secret) return fail(invalid_argument("braid rank is started by braid serve --data-parallel-size N"));
+  const Arguments arguments{std::atoi(words[0].c_str()), words[1], std::atoi(words[2].c_str()), std::atoi(words[3].c_str()), secret};
+  auto settings = settings_of(words.subspan(4));
+  if (!settings.ok()) return fail(settings.error());
+  configure_serve_log(*settings, !first_here(settings->parallel, arguments.rank));
+  return run(arguments, std::move(*settings));
 }
 
 }  // namespace braid::app

@@ -19,7 +19,7 @@ namespace braid::app {
 namespace {
 
 std::string describe(int rank, int status) {
-  const std::string who = "rank " + std::to_string(rank);
+  const std::string who = name_of_rank(rank);
   if (WIFSIGNALED(status)) return who + " was killed by signal " + std::to_string(WTERMSIG(status));
   return who + " ended with status " + std::to_string(WEXITSTATUS(status));
 }
@@ -47,6 +47,10 @@ std::string shared_settings(const ServeSettings& settings) {
   parallel.size_local.reset();
   parallel.start_rank = 0;
   parallel.headless = false;
+  parallel.rank.reset();
+  parallel.external_lb = parallel.hybrid_lb = parallel.multi_port_external_lb = false;
+  parallel.supervisor_port = 0;
+  parallel.probe_interval_seconds = parallel.probe_timeout_seconds = parallel.probe_failure_threshold = 0;
   parallel.host.clear();
   parallel.address.clear();
   parallel.secret.clear();
@@ -55,6 +59,8 @@ std::string shared_settings(const ServeSettings& settings) {
 }
 
 }  // namespace
+
+std::string name_of_rank(int rank) { return "rank " + std::to_string(rank); }
 
 void configure_serve_log(const ServeSettings& settings, bool quiet) {
   const LogLevel level = level_of(settings.log_level);
@@ -83,13 +89,14 @@ Result<int> rank_of(const std::string& hello, const ServeSettings& settings) {
 
 RankProcesses::~RankProcesses() { wait(Duration::zero()); }
 
-Status RankProcesses::start(int rank, const std::string& host, int port, const std::string& secret, Words words) {
-  std::vector<std::string> arguments{"braid", "rank", std::to_string(rank), host, std::to_string(port)};
+Result<pid_t> RankProcesses::start(int rank, const RankAddress& address, Words words) {
+  std::vector<std::string> arguments{"braid", "rank", std::to_string(rank), address.leader, std::to_string(address.leader_port),
+                                     std::to_string(address.server_port)};
   arguments.insert(arguments.end(), words.begin(), words.end());
   std::vector<char*> argv;
   for (auto& a : arguments) argv.push_back(a.data());
   argv.push_back(nullptr);
-  const std::string variable = std::string(kSecretVariable) + "=" + secret;
+  const std::string variable = std::string(kSecretVariable) + "=" + address.secret;
   std::vector<char*> environment{const_cast<char*>(variable.c_str())};
   for (char** e = environ; *e; ++e) {
     if (std::strncmp(*e, variable.c_str(), std::strlen(kSecretVariable) + 1) != 0) environment.push_back(*e);
@@ -97,16 +104,16 @@ Status RankProcesses::start(int rank, const std::string& host, int port, const s
   environment.push_back(nullptr);
   pid_t pid = 0;
   const int error = posix_spawn(&pid, "/proc/self/exe", nullptr, nullptr, argv.data(), environment.data());
-  if (error != 0) return internal_error("cannot start the process of rank " + std::to_string(rank) + ": " + std::strerror(error));
+  if (error != 0) return internal_error("cannot start the process of " + name_of_rank(rank) + ": " + std::strerror(error));
   children_.push_back({rank, pid});
-  return Status::success();
+  return pid;
 }
 
 std::optional<RankProcesses::Ended> RankProcesses::ended() {
   for (auto child = children_.begin(); child != children_.end(); ++child) {
     int status = 0;
     if (waitpid(child->pid, &status, WNOHANG) != child->pid) continue;
-    Ended ended{child->rank, Ended::How::kFailed, describe(child->rank, status)};
+    Ended ended{child->rank, child->pid, Ended::How::kFailed, describe(child->rank, status)};
     if (WIFSIGNALED(status) || WEXITSTATUS(status) == kPartedStatus) ended.how = Ended::How::kLost;
     else if (WEXITSTATUS(status) == 0) ended.how = Ended::How::kWell;
     children_.erase(child);
@@ -115,13 +122,7 @@ std::optional<RankProcesses::Ended> RankProcesses::ended() {
   return std::nullopt;
 }
 
-void RankProcesses::kill(int rank) {
-  for (const Child& child : children_) {
-    if (child.rank == rank) ::kill(child.pid, SIGKILL);
-  }
-}
-
-void RankProcesses::wait_a_little() { std::this_thread::sleep_for(std::chrono::milliseconds(100)); }
+void RankProcesses::kill(pid_t pid) { ::kill(pid, SIGKILL); }
 
 void RankProcesses::wait(Duration timeout) {
   const TimePoint deadline = std::chrono::steady_clock::now() + timeout;

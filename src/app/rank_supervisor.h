@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps the ranks of a deployment together, from the serving process: starts those of this host, lets
-// in those of others, announces who steps together, and brings back those that are lost.
-//
-//   absent -> loading (connected) -> ready (loaded) -> takes requests (when its first group is announced)
+// Keeps the ranks of a serving process together (app/host_role.h says which): starts those of its own
+// processes, lets in those of others, announces who steps together if it leads, and brings back those
+// that are lost.
 //
 // A rank is lost when its connection breaks, when it gives no sign of life for --rank-timeout, or
 // when its engine is dead. The others are told of a new group first; then its requests go on with
@@ -23,14 +22,15 @@ namespace braid::app {
 
 class RankSupervisor {
  public:
-  // `balanced` outlives it, and is given every rank.
+  // `balanced` outlives it, and is given every rank that this process serves.
   RankSupervisor(const ServeSettings& settings, Words words, engine::BalancedEngine& balanced);
   // Ends all ranks.
   ~RankSupervisor();
 
-  // Starts the ranks and returns when all take requests. Says who is missing meanwhile.
+  // Starts the ranks and returns when all take requests. Says who is missing meanwhile. A group that
+  // cannot be formed is tried again for a while.
   Status start();
-  // Prometheus texts of the ranks that are there.
+  // Prometheus texts of the served ranks that are there.
   std::vector<std::string> metrics_texts();
 
  private:

@@ -2,6 +2,7 @@
 #include "app/ranks.h"
 
 #include "app/engine_host.h"
+#include "app/local_ranks.h"
 #include "app/rank_supervisor.h"
 #include "base/log.h"
 #include "metrics/merge.h"
@@ -31,24 +32,20 @@ Result<std::unique_ptr<EngineHost>> start_ranks(const ServeSettings& settings, W
 
 Status run_headless(const ServeSettings& settings, Words words) {
   const ParallelSettings& p = settings.parallel;
-  if (p.secret.empty()) {
-    return invalid_argument(std::string("--headless needs the secret of the deployment in ") + kSecretVariable + ", as on the leading host");
-  }
-  RankProcesses processes;
-  for (int i = 0; i < p.local_size(); ++i) RETURN_IF_ERROR(processes.start(p.start_rank + i, p.address, p.rpc_port, p.secret, words));
+  LocalRanks ranks({words.begin(), words.end()}, {p.address, p.rpc_port, 0, p.secret});
+  for (int i = 0; i < p.local_size(); ++i) RETURN_IF_ERROR(ranks.start(p.start_rank + i));
   log_info("ranks of this host started", {{"first", p.start_rank}, {"ranks", p.local_size()}, {"leader", p.address}});
-  while (processes.any()) {
-    const auto ended = processes.ended();
+  while (ranks.any()) {
+    const auto ended = ranks.ended();
     if (!ended) {
-      processes.wait_a_little();
+      ranks.look();
+      ranks.wait_a_little();
     } else if (ended->how == RankProcesses::Ended::How::kWell) {
       log_info("a rank has ended", {{"which", ended->text}});
     } else if (ended->how == RankProcesses::Ended::How::kFailed) {
       return internal_error(ended->text + "; see its message above");
     } else {
-      log_warning("a rank has ended and is started again", {{"which", ended->text}});
-      processes.wait_a_little();
-      RETURN_IF_ERROR(processes.start(ended->rank, p.address, p.rpc_port, p.secret, words));
+      ranks.restart(*ended);
     }
   }
   return Status::success();

@@ -6,8 +6,10 @@
 #include "app/commands.h"
 #include "app/engine_host.h"
 #include "app/expert_balance.h"
+#include "app/host_role.h"
 #include "app/load.h"
 #include "app/parse.h"
+#include "app/port_supervisor.h"
 #include "app/ranks.h"
 #include "base/log.h"
 #include "config/reference.h"
@@ -50,6 +52,7 @@ Status run(ServeSettings settings, Words words) {
   const sigset_t signals = stop_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before any thread starts
   signal(SIGPIPE, SIG_IGN);
+  RETURN_IF_ERROR(check_parallel(settings.parallel));
   RETURN_IF_ERROR(engine::check_speculation(settings.engine.speculation));
   if (settings.engine.speculation.tokens() > 0 && settings.parallel.enable_expert_parallel && settings.parallel.size > 1) {
     return invalid_argument("--speculative-config does not go with --enable-expert-parallel yet; leave one of them out", "speculative-config");
@@ -59,6 +62,7 @@ Status run(ServeSettings settings, Words words) {
   settings.engine.scheduler.max_model_len = length;
   RETURN_IF_ERROR(check_eplb(settings.parallel, config));
   if (settings.parallel.headless) return run_headless(settings, words);
+  if (settings.parallel.multi_port_external_lb) return run_port_supervisor(settings, words, signals);
   if (settings.engine.overlap.enable_dbo && (!settings.parallel.enable_expert_parallel || settings.parallel.size == 1)) {
     return invalid_argument("--enable-dbo hides what expert parallelism costs between ranks; it needs --enable-expert-parallel and a "
                             "--data-parallel-size of 2 or more", "enable-dbo");

@@ -92,6 +92,14 @@ struct ParallelSettings {
   std::string host;
   int network_gbits = 0;
   bool headless = false;
+  std::optional<int> rank;
+  bool hybrid_lb = false;
+  bool external_lb = false;
+  bool multi_port_external_lb = false;
+  int supervisor_port = 9256;
+  double probe_interval_seconds = 5;
+  double probe_timeout_seconds = 5;
+  int probe_failure_threshold = 3;
   bool enable_expert_parallel = false;
   std::string all2all_backend = "auto";
   std::string all2all_payload = "auto";
@@ -102,18 +110,20 @@ struct ParallelSettings {
   int rank_timeout_seconds = 2;
   int step_timeout_seconds = 60;
 
-  int local_size() const { return size_local.value_or(size - start_rank); }
+  // Ranks that share this host, and so its processors and memory.
+  int local_size() const { return size_local.value_or(rank ? 1 : size - start_rank); }
 
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
     v.field("data-parallel-size", self.size,
-            {.help = "Ranks: each is a process with its own requests and cache", .min = 1, .max = 512});
+            {.help = "Ranks: each is a process with its own requests and cache", .min = 1, .max = 512, .short_name = "dp"});
     v.field("data-parallel-size-local", self.size_local,
-            {.help = "Ranks on this host; unset: all from data-parallel-start-rank on", .min = 1, .max = 512});
-    v.field("data-parallel-start-rank", self.start_rank, {.help = "First rank on this host", .min = 0, .max = 511});
+            {.help = "Ranks on this host; unset: all from data-parallel-start-rank on, or the one of data-parallel-rank",
+             .min = 1, .max = 512, .short_name = "dpl"});
+    v.field("data-parallel-start-rank", self.start_rank, {.help = "First rank on this host", .min = 0, .max = 511, .short_name = "dpr"});
     v.field("data-parallel-address", self.address,
-            {.help = "Address of the leading host, where its serving process listens for ranks"});
-    v.field("data-parallel-rpc-port", self.rpc_port, {.help = "Port there, when there are other hosts", .min = 1, .max = 65535});
+            {.help = "Address of the leading host, where its serving process listens for ranks", .short_name = "dpa"});
+    v.field("data-parallel-rpc-port", self.rpc_port, {.help = "Port there, when there are other hosts or servers", .min = 1, .max = 65535, .short_name = "dpp"});
     v.field("data-parallel-secret", self.secret,
             {.help = "Word that ranks of other hosts must know; unset: a new one, for ranks of this host only",
              .secret = true});
@@ -122,8 +132,25 @@ struct ParallelSettings {
     v.field("network-gbits", self.network_gbits,
             {.help = "Rate that the network between hosts should reach; 0: what its interface says", .unit = "Gbit/s", .min = 0, .max = 1000000});
     v.field("headless", self.headless, {.help = "Only ranks for the leading host, no HTTP server"});
+    v.field("data-parallel-rank", self.rank,
+            {.help = "External load balancing: this process starts and serves this rank alone; the one of rank 0 leads", .min = 0, .max = 511,
+             .short_name = "dpn"});
+    v.field("data-parallel-hybrid-lb", self.hybrid_lb,
+            {.help = "Every host has a server, which hands requests to the ranks of its host", .short_name = "dph"});
+    v.field("data-parallel-external-lb", self.external_lb,
+            {.help = "What data-parallel-rank means anyway; taken for compatibility", .short_name = "dpe"});
+    v.field("data-parallel-multi-port-external-lb", self.multi_port_external_lb,
+            {.help = "Start a server for every rank of this host, on the ports from port on, and watch them", .short_name = "dpm"});
+    v.field("data-parallel-supervisor-port", self.supervisor_port,
+            {.help = "Port on which /health and /readyz speak for all those servers; 0: any free one", .min = 0, .max = 65535});
+    v.field("dp-supervisor-probe-interval-s", self.probe_interval_seconds,
+            {.help = "Time from one look at a server to the next", .unit = "seconds", .min = 0.01, .max = 3600});
+    v.field("dp-supervisor-probe-timeout-s", self.probe_timeout_seconds,
+            {.help = "A server that has not answered by then has failed a probe", .unit = "seconds", .min = 0.01, .max = 3600});
+    v.field("dp-supervisor-probe-failure-threshold", self.probe_failure_threshold,
+            {.help = "Failed probes in a row after which a server counts as unhealthy", .min = 1, .max = 1000});
     v.field("enable-expert-parallel", self.enable_expert_parallel,
-            {.help = "Spread the experts over the ranks; otherwise every rank holds all"});
+            {.help = "Spread the experts over the ranks; otherwise every rank holds all", .short_name = "ep"});
     v.field("all2all-backend", self.all2all_backend,
             {.help = "How tokens travel to their experts: auto, low_latency, high_throughput, flexible, "
                      "allgather_reducescatter, or vLLM's deepep_low_latency, deepep_high_throughput, pplx"});

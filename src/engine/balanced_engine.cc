@@ -41,6 +41,7 @@ class Balanced final : public BalancedEngine {
     std::vector<std::shared_ptr<PlacedRequest>> orphans;
     {
       std::lock_guard lock(mutex_);
+      if (static_cast<std::size_t>(rank) >= engines_.size()) return;
       engines_[static_cast<std::size_t>(rank)] = nullptr;
       for (const auto& [id, request] : requests_) {
         if (request->rank() == rank) orphans.push_back(request);

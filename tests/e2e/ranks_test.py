@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import threading
 import unittest
 
 from server import BRAID, DEADLINE_S, MODEL, Server, alive, children_of, wait_until
@@ -26,6 +25,24 @@ def answers(server):
     client = server.client()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         return list(pool.map(lambda q: ask(client, q).choices[0].message.content, QUESTIONS * 3))
+
+
+def answers_while(server, act):
+    """Streams of all questions; act() runs when the first of them has begun."""
+    client = server.client()
+    begun = threading.Event()
+
+    def stream(question):
+        text = ""
+        for chunk in ask(client, question, stream=True):
+            text += chunk.choices[0].delta.content or "" if chunk.choices else ""
+            begun.set()
+        return text
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        streams = [pool.submit(stream, q) for q in QUESTIONS * 3]
+        assert begun.wait(DEADLINE_S)
+        act()
+        return [s.result(DEADLINE_S) for s in streams]
 
 
 def logprobs(*flags):
@@ -139,30 +156,13 @@ class Ranks(unittest.TestCase):
     def test_sixteen_ranks_on_few_processors(self):
         self.check("--data-parallel-size", "16", "--enable-expert-parallel", "--kv-cache-memory-bytes", "16MiB")
 
-    def answers_while(self, server, act):
-        """Streams of all questions; act() runs when the first of them has begun."""
-        client = server.client()
-        begun = threading.Event()
-
-        def stream(question):
-            text = ""
-            for chunk in ask(client, question, stream=True):
-                text += chunk.choices[0].delta.content or "" if chunk.choices else ""
-                begun.set()
-            return text
-        with concurrent.futures.ThreadPoolExecutor(12) as pool:
-            streams = [pool.submit(stream, q) for q in QUESTIONS * 3]
-            self.assertTrue(begun.wait(DEADLINE_S))
-            act()
-            return [s.result(DEADLINE_S) for s in streams]
-
     def test_every_rank_may_be_killed_and_comes_back_and_no_answer_changes(self):
         server = Server("--data-parallel-size", "4", "--enable-expert-parallel")
         self.addCleanup(server.process.kill)
         for turn in range(4):
             ranks = children_of(server.process.pid)
             victim = ranks[turn % len(ranks)]
-            self.assertEqual(self.answers_while(server, lambda: os.kill(victim, signal.SIGKILL)), self.expected)
+            self.assertEqual(answers_while(server, lambda: os.kill(victim, signal.SIGKILL)), self.expected)
             self.assertEqual(answers(server), self.expected)
             wait_until(lambda: "".join(server.log).count("a rank is back") == turn + 1, "the rank came back")
         self.assertEqual(answers(server), self.expected)
@@ -173,7 +173,7 @@ class Ranks(unittest.TestCase):
         server = Server("--data-parallel-size", "3", "--enable-expert-parallel", "--rank-timeout", "1")
         self.addCleanup(server.process.kill)
         victim = children_of(server.process.pid)[1]
-        self.assertEqual(self.answers_while(server, lambda: os.kill(victim, signal.SIGSTOP)), self.expected)
+        self.assertEqual(answers_while(server, lambda: os.kill(victim, signal.SIGSTOP)), self.expected)
         self.assertIn("it gave no sign of life in time", "".join(server.log))
         wait_until(lambda: not alive(victim), "the hanging process was ended")
         server.wait_for_log("a rank is back")
@@ -184,7 +184,7 @@ class Ranks(unittest.TestCase):
         server = Server("--data-parallel-size", "3")
         self.addCleanup(server.process.kill)
         victims = children_of(server.process.pid)[:2]
-        self.assertEqual(self.answers_while(server, lambda: [os.kill(v, signal.SIGKILL) for v in victims]), self.expected)
+        self.assertEqual(answers_while(server, lambda: [os.kill(v, signal.SIGKILL) for v in victims]), self.expected)
         server.get("/health")
         self.assertEqual(server.stop(), 0)
 

@@ -27,7 +27,8 @@ class ControlMembership::Session final : public fabric::Bootstrap {
   const std::shared_ptr<const std::atomic<bool>> given_up_;
 };
 
-ControlMembership::ControlMembership(fabric::Connection& connection, int rank) : connection_(connection), rank_(rank) {}
+ControlMembership::ControlMembership(fabric::Connection& connection, int rank, std::function<void(const Status&)> on_formed)
+    : connection_(connection), rank_(rank), on_formed_(std::move(on_formed)) {}
 ControlMembership::~ControlMembership() = default;
 
 void ControlMembership::announce(Group group) {
@@ -89,6 +90,7 @@ Result<std::vector<std::string>> ControlMembership::gather(const Group& group, c
 }
 
 void ControlMembership::formed(const Status& status) {
+  if (on_formed_) on_formed_(status);
   std::uint64_t generation = 0;
   {
     std::lock_guard lock(mutex_);

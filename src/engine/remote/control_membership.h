@@ -18,8 +18,9 @@ namespace braid::engine {
 
 class ControlMembership final : public Membership {
  public:
-  // `rank`: the own data-parallel one. The connection outlives it.
-  ControlMembership(fabric::Connection& connection, int rank);
+  // `rank`: the own data-parallel one. The connection outlives it. `on_formed` is called by formed(),
+  // before the serving process hears of it.
+  ControlMembership(fabric::Connection& connection, int rank, std::function<void(const Status&)> on_formed = {});
   ~ControlMembership() override;
 
   void announce(Group group);
@@ -37,6 +38,7 @@ class ControlMembership final : public Membership {
 
   fabric::Connection& connection_;
   const int rank_;
+  const std::function<void(const Status&)> on_formed_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Group newest_;
