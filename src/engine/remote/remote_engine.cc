@@ -45,7 +45,7 @@ class Remote final : public RemoteEngine {
       if (!failure_.empty()) return Error{ErrorCode::kUnavailable, failure_, {}};
       requests_[id] = {std::move(submit.message.subscriber), Unfinished(submit.message.params.n), std::nullopt};
     }
-    if (!send(FrameType::kSubmit, to_bytes(submit))) return Error{ErrorCode::kUnavailable, name_ + " is gone", {}};
+    send(FrameType::kSubmit, to_bytes(submit));  // if that fails, the rank is lost as soon as listen() hears of it
     std::unique_lock lock(mutex_);
     const bool answered = changed_.wait_for(lock, kAnswerTime, [&] {
       const auto found = requests_.find(id);
