@@ -18,10 +18,12 @@ std::string seconds_text(Duration d) {
 
 }  // namespace
 
-Window::Window(Rank rank, Transport& transport, Duration timeout, std::string name, std::unique_ptr<Region> mine,
-               std::vector<std::unique_ptr<RemoteRegion>> peers, std::shared_ptr<const std::atomic<bool>> given_up)
-    : rank_(rank), transport_(transport), timeout_(timeout), name_(std::move(name)), mine_(std::move(mine)),
-      peers_(std::move(peers)), given_up_(std::move(given_up)) {}
+Window::Window(const Bootstrap& bootstrap, Transport& transport, Duration timeout, std::string name, std::unique_ptr<Region> mine,
+               std::vector<std::unique_ptr<RemoteRegion>> peers)
+    : rank_(bootstrap.rank()), transport_(transport), timeout_(timeout), name_(std::move(name)), mine_(std::move(mine)),
+      peers_(std::move(peers)), given_up_(bootstrap.given_up()) {
+  for (Rank r = 0; r < size(); ++r) numbers_.push_back(bootstrap.number_of(r));
+}
 
 std::byte* Window::direct(Rank peer) const {
   return peer == rank_ ? local().data() : peers_[static_cast<std::size_t>(peer)]->direct();
@@ -57,7 +59,7 @@ Status Window::wait(Rank peer, int word, std::uint64_t value, const Site& site) 
 }
 
 Error Window::failure(Rank peer, int word, std::uint64_t value, const Site& site, ErrorCode code, const std::string& why) const {
-  std::string text = "rank " + std::to_string(rank_) + " waits for rank " + std::to_string(peer) + " in " + site.phase;
+  std::string text = "rank " + std::to_string(number_of(rank_)) + " waits for rank " + std::to_string(number_of(peer)) + " in " + site.phase;
   if (site.layer >= 0) text += " of layer " + std::to_string(site.layer);
   text += " (" + name_ + " over " + std::string(transport_.name()) + ", word " + std::to_string(word) + ": expected " +
           std::to_string(value) + ", seen " + std::to_string(mine_->signal(word)) + "): " + why;
@@ -71,18 +73,19 @@ Result<std::unique_ptr<Window>> create_window(Bootstrap& bootstrap, Transport& t
   std::vector<std::unique_ptr<RemoteRegion>> peers(descriptors.size());
   for (std::size_t r = 0; r < descriptors.size(); ++r) {
     if (static_cast<Rank>(r) == bootstrap.rank()) continue;
+    const std::string here = "rank " + std::to_string(bootstrap.number_of(bootstrap.rank()));
+    const std::string there = "rank " + std::to_string(bootstrap.number_of(static_cast<Rank>(r)));
     auto peer = transport.connect(descriptors[r]);
-    if (!peer.ok()) return peer.error().within(name + ": rank " + std::to_string(bootstrap.rank()) + " to rank " + std::to_string(r));
+    if (!peer.ok()) return peer.error().within(name + ": " + here + " to " + there);
     if ((*peer)->size() != bytes) {
-      return internal_error(name + ": rank " + std::to_string(r) + " has " + std::to_string((*peer)->size()) + " bytes, rank " +
-                            std::to_string(bootstrap.rank()) + " " + std::to_string(bytes) + "; all ranks must have the same settings");
+      return internal_error(name + ": " + there + " has " + std::to_string((*peer)->size()) + " bytes, " + here + " " +
+                            std::to_string(bytes) + "; all ranks must have the same settings");
     }
     peers[r] = std::move(peer).value();
   }
   // Nobody goes on before everybody has connected, so that no region is released too early.
   RETURN_IF_ERROR(bootstrap.all_gather("connected"));
-  return std::make_unique<Window>(bootstrap.rank(), transport, timeout, name, std::move(mine), std::move(peers),
-                                  bootstrap.given_up());
+  return std::make_unique<Window>(bootstrap, transport, timeout, name, std::move(mine), std::move(peers));
 }
 
 Result<std::unique_ptr<AllGather>> AllGather::create(Bootstrap& bootstrap, Transport& transport, std::size_t bytes,

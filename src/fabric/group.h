@@ -24,6 +24,8 @@ class Bootstrap {
   virtual ~Bootstrap() = default;
   virtual Rank rank() const = 0;
   virtual int size() const = 0;
+  // What messages and metrics call a rank of the group: its number in the whole deployment.
+  virtual int number_of(Rank rank) const { return rank; }
   // Collective: every rank's text, in the order of ranks.
   virtual Result<std::vector<std::string>> all_gather(const std::string& mine) = 0;
   // Turns true when the group is given up, because another takes its place; waits end soon then. Null:
@@ -40,11 +42,13 @@ struct Site {
 // The same number of bytes on every rank of a group, written by its peers.
 class Window {
  public:
-  Window(Rank rank, Transport& transport, Duration timeout, std::string name, std::unique_ptr<Region> mine,
-         std::vector<std::unique_ptr<RemoteRegion>> peers, std::shared_ptr<const std::atomic<bool>> given_up);
+  Window(const Bootstrap& bootstrap, Transport& transport, Duration timeout, std::string name, std::unique_ptr<Region> mine,
+         std::vector<std::unique_ptr<RemoteRegion>> peers);
 
   Rank rank() const { return rank_; }
   int size() const { return static_cast<int>(peers_.size()); }
+  // As Bootstrap::number_of().
+  int number_of(Rank rank) const { return numbers_[static_cast<std::size_t>(rank)]; }
   std::span<std::byte> local() const { return mine_->memory(); }
   // The window of a peer, where loads and stores reach it, or null; own rank: local().
   std::byte* direct(Rank peer) const;
@@ -69,6 +73,7 @@ class Window {
   Error failure(Rank peer, int word, std::uint64_t value, const Site& site, ErrorCode code, const std::string& why) const;
 
   const Rank rank_;
+  std::vector<int> numbers_;
   Transport& transport_;
   const Duration timeout_;
   const std::string name_;

@@ -68,7 +68,7 @@ struct Traffic {
   std::uint64_t padding_rows = 0;      // rows of slabs that held none
   double dispatch_seconds = 0;         // in send() and receive()
   double combine_seconds = 0;          // in send_back() and collect()
-  std::vector<double> wait_seconds;    // [ranks] part of both, by the rank waited for
+  std::vector<double> wait_seconds;    // part of both, by the rank waited for: its number in the deployment
 
   Traffic& operator+=(const Traffic& other);
 };

@@ -73,7 +73,7 @@ PrepareRanks::PrepareRanks(std::string_view name, const RanksOptions& options, s
   CHECK(window_->size() == options.ranks && 3 * options.ranks <= fabric::kSignalWords);
   CHECK(options.top_k <= kMaxTopK && options.buffer_tokens < 1 << kRowBits && window_->local().size() >= layout_.total);
   CHECK(options.staging_tokens >= options.buffer_tokens);
-  traffic_.wait_seconds.resize(as_size(options.ranks));
+  traffic_.wait_seconds.resize(as_size(window_->number_of(options.ranks - 1) + 1));
   for (int r = 0; r < options.ranks; ++r) {
     direct_ = direct_ && window_->direct(r) != nullptr;
     first_place_[as_size(r)] = static_cast<std::int32_t>((rank() < r ? rank() : rank() - 1) * options.buffer_tokens);
@@ -212,7 +212,7 @@ Status PrepareRanks::put_packed(int to) {
 Status PrepareRanks::await(int peer, int word, const char* phase) {
   const std::uint64_t value = epoch_ << kRowBits;
   if (peer == rank() || window_->seen(word) >= value) return Status::success();
-  const Timed timed(traffic_.wait_seconds[as_size(peer)]);
+  const Timed timed(traffic_.wait_seconds[as_size(window_->number_of(peer))]);
   return window_->wait(peer, word, value, {phase, layer_});
 }
 

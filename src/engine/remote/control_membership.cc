@@ -17,6 +17,7 @@ class ControlMembership::Session final : public fabric::Bootstrap {
       : owner_(owner), group_(std::move(group)), position_(position), given_up_(std::move(given_up)) {}
   fabric::Rank rank() const override { return position_; }
   int size() const override { return static_cast<int>(group_.members.size()); }
+  int number_of(fabric::Rank rank) const override { return group_.members[static_cast<std::size_t>(rank)]; }
   Result<std::vector<std::string>> all_gather(const std::string& mine) override { return owner_.gather(group_, mine); }
   std::shared_ptr<const std::atomic<bool>> given_up() const override { return given_up_; }
 
