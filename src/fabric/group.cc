@@ -32,7 +32,7 @@ std::byte* Window::direct(Rank peer) const {
 Status Window::put(Rank peer, std::size_t offset, std::span<const std::byte> data) {
   CHECK(offset + data.size() <= local().size(), "a put leaves the window");
   if (peer == rank_) {
-    std::memcpy(local().data() + offset, data.data(), data.size());
+    if (!data.empty()) std::memcpy(local().data() + offset, data.data(), data.size());
     return Status::success();
   }
   return transport_.write(*peers_[static_cast<std::size_t>(peer)], offset, data);

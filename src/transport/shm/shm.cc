@@ -70,6 +70,7 @@ class ShmRemote final : public fabric::RemoteRegion {
   Header& header() const { return mapping_->header(); }
 
   void write(std::size_t offset, std::span<const std::byte> data) {
+    if (data.empty()) return;
     written_ += data.size();
     if (written_ < kStreamFrom) std::memcpy(direct() + offset, data.data(), data.size());
     else stream_copy(direct() + offset, data.data(), data.size());

@@ -13,7 +13,7 @@ constexpr std::size_t kMostEarly = 4096;  // messages of a stream that wait for 
 bool Inbox::apply(std::span<const std::byte> payload) {
   const auto write = [this](std::size_t offset, std::span<const std::byte> data) {
     if (offset > memory_.size() || data.size() > memory_.size() - offset) return false;
-    std::memcpy(memory_.data() + offset, data.data(), data.size());
+    if (!data.empty()) std::memcpy(memory_.data() + offset, data.data(), data.size());
     return true;
   };
   const auto signal = [this](int word, std::uint64_t value) {

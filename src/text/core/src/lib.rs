@@ -8,6 +8,7 @@ mod filters;
 mod grammar;
 mod json;
 mod methods;
+mod namespaces;
 mod operators;
 mod pyvalue;
 mod rewrite;

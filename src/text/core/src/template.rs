@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Chat templates as transformers' apply_chat_template renders them.
-use crate::{budget, content, filters, json, methods, operators, rewrite};
+use crate::{budget, content, filters, json, methods, namespaces, operators, rewrite};
 use minijinja::machinery::{ast, make_string_output, parse, CodeGenerator, Instructions, Vm, WhitespaceConfig};
 use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind};
@@ -62,6 +62,7 @@ fn environment() -> Environment<'static> {
     });
     operators::register(&mut env);
     filters::register(&mut env);
+    namespaces::register(&mut env);
     env
 }
 
@@ -171,6 +172,7 @@ impl Template {
     /// `input`: {messages, tools, documents, kwargs, variables, now, add_generation_prompt}.
     pub fn render(&self, input: &str) -> Result<String, String> {
         budget::begin();
+        let _emptied = namespaces::Emptied;
         let input = json::parse(input)?;
         let kwargs = member(&input, "kwargs").unwrap_or_default();
         let flag = |of: &Value, name: &str| member(of, name).filter(|v| v.kind() == ValueKind::Bool).map(|v| v.is_true());
