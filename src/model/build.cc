@@ -220,7 +220,7 @@ moe::Placement Builder::placement() const {
 std::unique_ptr<moe::Workspace> Builder::moe_workspace(std::int64_t max_tokens) {
   const auto& m = config_.moe;
   if (m.experts == 0 || error_) return nullptr;
-  const moe::LayerShape shape{m.experts, m.top_k, m.shared_experts > 0, config_.hidden, max_tokens, activations()};
+  const moe::LayerShape shape{m.experts, m.top_k, m.shared_experts > 0, config_.hidden, max_tokens, activations(), lists().exchange};
   const auto* combine = choose(lists().combine, {config_.hidden}, std::to_string(config_.hidden) + " columns");
   if (error_) return nullptr;
   auto workspace = std::make_unique<moe::Workspace>(shape, std::max(m.inter, m.shared_experts * m.inter), stream());

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "moe/prepare_device.h"
 #include "moe/prepare_local.h"
 #include "moe/prepare_ranks.h"
 
@@ -51,6 +52,50 @@ void announce(const Choice& choice, const RanksOptions& o, const ExpertParallel&
                                   {"private_bytes", layout.decoded + layout.slabs}});
 }
 
+Result<ops::Exchange::Options> exchange_options(All2All backend, const LayerShape& shape, const ExpertParallel& parallel, const Stream& stream) {
+  const auto refuse = [&](const std::string& what) {
+    return Error{ErrorCode::kUnimplemented, "experts can't be spread over ranks on device " + stream.capabilities().device + what, "enable-expert-parallel"};
+  };
+  if (!shape.exchange) return refuse("; leave --enable-expert-parallel out or use --device cpu");
+  if (shape.x != DType::kBF16) return refuse(" in " + std::string(braid::name_of(shape.x)) + "; use --dtype bfloat16");
+  if (backend == All2All::kFlexible) return refuse(" by flexible; use --all2all-backend low_latency or high_throughput");
+  const RanksOptions ranks = options_of(backend, shape, parallel);
+  ops::Exchange::Options o;
+  o.ranks = ranks.ranks;
+  o.rank = parallel.bootstrap->rank();
+  o.top_k = ranks.top_k;
+  o.slots = shape.experts + parallel.redundant_experts;
+  o.hidden = ranks.hidden;
+  o.tokens = ranks.buffer_tokens;
+  o.staging_tokens = ranks.staging_tokens;
+  o.fp8 = ranks.fp8;
+  o.everywhere = ranks.everywhere;
+  o.row_per_choice = ranks.deterministic;
+  o.returns = ranks.returns;
+  o.output = ranks.packed || ranks.fp8 ? ops::Exchange::Output::kGrouped : ops::Exchange::Output::kInPlace;
+  o.timeout = parallel.timeout;
+  o.given_up = [lost = parallel.bootstrap->given_up()] { return lost && lost->load(std::memory_order_acquire); };
+  return o;
+}
+
+// The ranks' devices exchange rows themselves.
+Result<std::unique_ptr<PrepareFinalize>> make_device_prepare(const Choice& choice, const LayerShape& shape, const ExpertParallel& parallel, Stream& stream) {
+  ASSIGN_OR_RETURN(const auto options, exchange_options(choice.backend, shape, parallel, stream));
+  ASSIGN_OR_RETURN(auto exchange, shape.exchange(options, stream));
+  log_info("expert parallelism", {{"all2all", name_of(choice.backend)},
+                                  {"why", choice.why},
+                                  {"ranks", options.ranks},
+                                  {"transport", "memory of " + stream.capabilities().device + " devices"},
+                                  {"payload", (options.fp8 ? "fp8 out, " : "bf16 out, ") + std::string(braid::name_of(options.returns)) + " back"},
+                                  {"tokens_per_dispatch", options.tokens},
+                                  {"device_bytes", exchange->bytes()}});
+  ASSIGN_OR_RETURN(const auto descriptors, parallel.bootstrap->all_gather(exchange->descriptor()));
+  RETURN_IF_ERROR(exchange->connect(descriptors));
+  // Nobody writes before everybody has connected.
+  RETURN_IF_ERROR(parallel.bootstrap->all_gather("connected"));
+  return std::unique_ptr<PrepareFinalize>(new PrepareDevice(name_of(choice.backend), options, std::move(exchange), stream));
+}
+
 }  // namespace
 
 Messages messages_of(const LayerShape& shape, int ranks, bool direct, std::int64_t buffer_tokens) {
@@ -61,18 +106,15 @@ Messages messages_of(const LayerShape& shape, int ranks, bool direct, std::int64
 Result<std::unique_ptr<PrepareFinalize>> make_prepare(const LayerShape& shape, const ExpertParallel* parallel,
                                                       const ops::Kernel<ops::Arrange>* arrange,
                                                       const ops::Kernel<ops::Combine>* combine, Stream& stream) {
-  if (parallel && !stream.unified()) {
-    return Error{ErrorCode::kUnimplemented, "experts can't be spread over ranks on device " +
-                 stream.capabilities().device + "; leave --enable-expert-parallel out or use --device cpu", "enable-expert-parallel"};
-  }
   if (!parallel) {
     return std::unique_ptr<PrepareFinalize>(
         new PrepareLocal(shape.experts, shape.top_k, shape.shared, shape.max_tokens, arrange, combine, stream));
   }
   // A group that shrinks to one rank keeps the road it knows.
   const int ranks = std::max(2, parallel->bootstrap->size());
-  const bool direct = parallel->transport->capabilities().direct;
+  const bool direct = !stream.unified() || parallel->transport->capabilities().direct;
   ASSIGN_OR_RETURN(const Choice choice, choose_backend(parallel->backend, messages_of(shape, ranks, direct, parallel->buffer_tokens)));
+  if (!stream.unified()) return make_device_prepare(choice, shape, *parallel, stream);
   const RanksOptions options = options_of(choice.backend, shape, *parallel);
   announce(choice, options, *parallel);
   ASSIGN_OR_RETURN(auto window, fabric::create_window(*parallel->bootstrap, *parallel->transport, "dispatch window",

@@ -7,6 +7,7 @@
 
 #include "fabric/group.h"
 #include "moe/backends.h"
+#include "ops/exchange.h"
 #include "ops/kernel.h"
 #include "ops/routing.h"
 
@@ -32,6 +33,7 @@ struct LayerShape {
   std::int64_t hidden = 0;
   std::int64_t max_tokens = 0;
   DType x = DType::kBF16;
+  ops::MakeExchange exchange = nullptr;  // how the device itself moves rows between ranks, if it does
 };
 
 // What choose_backend() is asked for such layers.

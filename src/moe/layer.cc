@@ -20,12 +20,16 @@ Workspace::Workspace(const LayerShape& s, std::int64_t inter, Stream& on) : shap
 
 void Workspace::use(std::unique_ptr<PrepareFinalize> with) {
   prepare = std::move(with);
+  if (prepare->max_results() > 0) experts.results(prepare->max_results());
   if (prepare->local() || !shape.shared) return;
   const auto chunk = static_cast<std::size_t>(prepare->max_tokens());
   shared_rows = stream.allocate(chunk * static_cast<std::size_t>(shape.hidden) * sizeof(float));
   std::vector<std::int32_t> numbers(chunk);
   std::iota(numbers.begin(), numbers.end(), 0);
   own_rows = upload(stream, numbers);
+  std::vector<std::int32_t> counts(2 * (chunk + 1));
+  for (std::size_t n = 0; n <= chunk; ++n) counts[2 * n + 1] = static_cast<std::int32_t>(n);
+  row_counts = upload(stream, counts);
   ones = upload(stream, std::vector<float>(chunk, 1.0f));
 }
 
@@ -65,7 +69,8 @@ Matrix<float> Layer::chunk_hidden(const Workspace& w) const {
 
 Status Layer::send(Workspace& w) const {
   const std::int64_t count = chunk_tokens(w), at = (count > 0 ? w.first : 0) * parts_.routing.top_k;
-  const Routing routing{count, parts_.routing.top_k, w.ids.as<std::int32_t>() + at, w.weights.as<float>() + at, &parts_.placement, w.first_row + w.first};
+  const Routing routing{count, parts_.routing.top_k, w.ids.as<std::int32_t>() + at, w.weights.as<float>() + at, &parts_.placement, w.first_row + w.first,
+                        std::clamp<std::int64_t>(w.most_tokens - w.first, count, w.prepare->max_tokens())};
   return w.prepare->send(chunk_x(w), routing, parts_.index);
 }
 
@@ -73,7 +78,7 @@ Status Layer::compute(Workspace& w, Stream& stream) {
   const bool local = w.prepare->local(), shared = !parts_.shared.empty();
   if (shared && !local) run_shared(chunk_x(w), w, stream);
   ASSIGN_OR_RETURN(const Dispatched dispatched, w.prepare->receive());
-  for (std::size_t slot = 0; slot < slot_rows_.size() && !local; ++slot) slot_rows_[slot] += dispatched.count(slot);
+  for (std::size_t slot = 0; slot < slot_rows_.size() && !local && stream.unified(); ++slot) slot_rows_[slot] += dispatched.count(slot);
   const ExpertsArgs args{parts_.mlp_kernel, &dispatched, parts_.experts, shared && local ? &parts_.shared.front() : nullptr};
   return w.prepare->send_back(experts_for(dispatched.format).run(args, w.experts, stream));
 }
@@ -98,9 +103,8 @@ Result<Layer::Observed> Layer::finish(Workspace& w, Stream& stream) {
 
 void Layer::run_shared(const Activations& x, Workspace& w, Stream& stream) const {
   const ops::PackedMlp* const group = &parts_.shared.front();
-  const std::int32_t offsets[] = {0, static_cast<std::int32_t>(x.rows)};
   const Matrix<float> out(w.shared_rows.as<float>(), x.rows, w.shape.hidden);
-  parts_.mlp_kernel->run({x, std::span(&group, 1), offsets, nullptr, out, w.experts.mlp()}, stream);
+  parts_.mlp_kernel->run({x, std::span(&group, 1), w.row_counts.as<std::int32_t>() + 2 * x.rows, nullptr, out, w.experts.mlp()}, stream);
 }
 
 void Layer::add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const {

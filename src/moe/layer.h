@@ -62,6 +62,7 @@ struct Workspace {
   std::int64_t first = 0;  // of the chunk at hand
   Buffer shared_rows;  // the shared expert's, where tokens travel
   Buffer own_rows;     // int32: 0, 1, 2, ...
+  Buffer row_counts;   // int32: 0, 0, 0, 1, 0, 2, ...: the offsets of one group of that many rows
   Buffer ones;         // float32
 };
 
@@ -95,7 +96,7 @@ class Layer {
   std::span<ops::PackedMlp> slots() { return parts_.experts; }
   // From the next begin() on. It has as many slots as the one before.
   void apply(Placement placement);
-  // Rows that each local slot has computed since the start; counted where tokens travel.
+  // Rows that each local slot has computed since the start; counted where the host sees what travels.
   std::span<const std::int64_t> slot_rows() const { return slot_rows_; }
   std::size_t bytes() const;
 

@@ -35,18 +35,22 @@ struct Routing {
   const float* weights = nullptr;
   const Placement* placement = nullptr;  // of this layer
   std::int64_t first_row = 0;            // of the step; replicas of an expert take turns by rows
+  std::int64_t most_tokens = 0;          // of any rank in this call
 };
 
 // What the local experts work on. Local slot s has offsets[s + 1] - offsets[s] results, from row
 // first(s) on. Ragged: result r is of row row_token[r] of x. Padded: result r is of row r of x.
 // When local() and there is a shared expert, it is one more slot, of all tokens. Arrays lie where
-// kernels read them; the host reads them too unless local(). Valid until send_back().
+// kernels read them; the host reads them too unless local() or its memory is another one
+// (Stream::unified). Then only most_rows is known of how many results there are.
+// Valid until send_back().
 struct Dispatched {
   Format format = Format::kRagged;
   Activations x;
   std::span<const std::int32_t> offsets;    // [local slots + 1]
-  std::span<const std::int32_t> row_token;  // ragged: [pairs]
+  std::span<const std::int32_t> row_token;  // ragged: [pairs]; empty: result r is of row r
   std::int32_t slab_rows = 0;               // padded
+  std::int64_t most_rows = -1;              // of results, where only kernels know how many; -1: the host does
 
   std::int32_t first(std::size_t slot) const {
     return format == Format::kPadded ? static_cast<std::int32_t>(slot) * slab_rows : offsets[slot];
@@ -54,11 +58,13 @@ struct Dispatched {
   std::int32_t count(std::size_t slot) const { return offsets[slot + 1] - offsets[slot]; }
   // Rows of results, those of padding too.
   std::int64_t rows() const {
+    if (most_rows >= 0) return most_rows;
     return static_cast<std::int64_t>(format == Format::kPadded ? (offsets.size() - 1) * static_cast<std::size_t>(slab_rows) : row_token.size());
   }
 };
 
-// What has travelled since the object was made, as this rank sees it.
+// What has travelled since the object was made, as this rank sees it. Bytes, pairs and seconds are
+// counted where the host moves the rows.
 struct Traffic {
   std::uint64_t dispatches = 0;
   std::uint64_t tokens = 0;            // that this rank brought
@@ -86,6 +92,8 @@ class PrepareFinalize {
   // Memory for the tokens of a step, or nothing. What send() is given from there need not be copied
   // for the experts of the own rank.
   virtual Activations staging() const = 0;
+  // Most results of one receive(), if that is more than a rank's own tokens make.
+  virtual std::int64_t max_results() const { return 0; }
   virtual const Traffic& traffic() const = 0;
 
   virtual Status send(const Activations& x, const Routing& routing, int layer) = 0;

@@ -6,6 +6,7 @@
 
 #include "ops/attention.h"
 #include "ops/elementwise.h"
+#include "ops/exchange.h"
 #include "ops/grouped_mlp.h"
 #include "ops/kernel.h"
 #include "ops/linear.h"
@@ -27,6 +28,7 @@ struct KernelLists {
   std::span<const Kernel<Route>> route;
   std::span<const Kernel<Arrange>> arrange;
   std::span<const Kernel<Combine>> combine;
+  MakeExchange exchange = nullptr;  // none: tokens travel through the host's memory
 };
 
 // Calls visit(list) for each list.

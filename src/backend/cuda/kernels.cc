@@ -2,6 +2,7 @@
 // The CUDA backend's kernels, operation by operation.
 #include "backend/cuda/attention/attention.h"
 #include "backend/cuda/backend.h"
+#include "backend/cuda/exchange/exchange.h"
 #include "backend/cuda/matmul/matmul.h"
 #include "backend/cuda/moe/moe.h"
 #include "backend/cuda/rows/rows.h"
@@ -47,7 +48,7 @@ const ops::KernelLists& kernels() {
   static const Lists all;
   static const ops::KernelLists lists{all.linear,    all.grouped_mlp, all.attention_decode, all.attention_prefill, all.embed,
                                       all.rms_norm,  all.mla_store,   all.mla_query,        all.mla_gather,        all.gqa_prepare,
-                                      all.route,     all.arrange,     all.combine};
+                                      all.route,     all.arrange,     all.combine,      make_exchange};
   return lists;
 }
 

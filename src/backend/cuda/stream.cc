@@ -13,6 +13,27 @@ namespace {
 // A step of the largest model takes seconds; a kernel that hangs takes for ever.
 constexpr auto kLongestWait = std::chrono::seconds(120);
 
+// How often a wait asks whether the ranks that kernels wait for are lost.
+constexpr auto kLookAtRanks = std::chrono::milliseconds(5);
+
+const char* name_of(WaitSite site) {
+  switch (site) {
+    case WaitSite::kTickets: return "tickets of a dispatch, piece";
+    case WaitSite::kRows: return "rows of a dispatch, chunk";
+    case WaitSite::kSort: return "sorting a dispatch, part";
+    case WaitSite::kReturns: return "results, chunk";
+  }
+  return "a message, part";
+}
+
+Error error_of(const Fault& fault) {
+  const std::string waited = std::to_string(fault.waited_ns / 1'000'000'000) + "." + std::to_string(fault.waited_ns / 100'000'000 % 10) + " s";
+  return {fault.abandon ? ErrorCode::kUnavailable : ErrorCode::kDeadlineExceeded,
+          "rank " + std::to_string(fault.rank) + " waits for rank " + std::to_string(fault.peer) + " in layer " + std::to_string(fault.layer) +
+              " on its GPU (" + name_of(fault.site) + " " + std::to_string(fault.part) + ": expected " + std::to_string(fault.expected) +
+              ", seen " + std::to_string(fault.seen) + "): " + (fault.abandon ? "the group is given up" : "nothing came within " + waited), {}};
+}
+
 void release_device(std::byte* data, std::size_t) { cudaFree(data); }
 void release_pinned(std::byte* data, std::size_t) { cudaFreeHost(data); }
 
@@ -21,6 +42,7 @@ void release_pinned(std::byte* data, std::size_t) { cudaFreeHost(data); }
 Stream::Stream(const Gpu& gpu) : gpu_(gpu), capabilities_(capabilities_of(gpu)) {
   check(cudaStreamCreateWithFlags(&queue_, cudaStreamNonBlocking), "making a stream");
   check(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "making an event");
+  fault_ = allocate_host(sizeof(Fault));
 }
 
 Stream::~Stream() {
@@ -100,15 +122,29 @@ Status Stream::record(Recording& recording, const std::function<Status()>& work)
 Status Stream::wait() {
   use();
   check(cudaEventRecord(done_, queue_), "recording an event");
-  const auto deadline = std::chrono::steady_clock::now() + kLongestWait;
+  auto look = std::chrono::steady_clock::now();
+  const auto deadline = look + kLongestWait;
   while (!failed()) {
     const cudaError_t code = cudaEventQuery(done_);
     if (code == cudaSuccess) break;
     if (code != cudaErrorNotReady) check(code, "a kernel");
-    else if (std::chrono::steady_clock::now() > deadline) check(cudaErrorLaunchTimeout, "waiting 120 s for the kernels");
+    const auto now = std::chrono::steady_clock::now();
+    if (lost_ && fault() && now > look) {
+      look = now + kLookAtRanks;
+      if (lost_()) *static_cast<volatile std::uint32_t*>(&fault()->abandon) = 1;
+    }
+    if (code == cudaErrorNotReady && now > deadline) check(cudaErrorLaunchTimeout, "waiting 120 s for the kernels");
   }
+  take_fault();
   if (!error_) return {};
   return *std::exchange(error_, std::nullopt);
+}
+
+// What a kernel of before wrote down; none is running.
+void Stream::take_fault() {
+  if (!fault()) return;
+  if (fault()->raised && !error_) error_ = error_of(*fault());
+  *fault() = {};
 }
 
 std::int64_t Stream::available_memory() const {

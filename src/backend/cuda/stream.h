@@ -8,11 +8,13 @@
 
 #include <cuda_runtime_api.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <unordered_map>
 
 #include "backend/cuda/device.h"
+#include "backend/cuda/fault.h"
 
 namespace braid::cuda {
 
@@ -35,6 +37,10 @@ class Stream final : public braid::Stream {
   cudaStream_t queue() const { return queue_; }
   // A call before failed: do nothing.
   bool failed() const { return error_.has_value(); }
+  // Kernels that wait for other ranks give up once lost() is true, which wait() asks now and then.
+  void give_up_when(std::function<bool()> lost) { lost_ = std::move(lost); }
+  // Where kernels tell that they gave up waiting for a rank.
+  Fault* fault() const { return fault_.as<Fault>(); }
   // Keeps the first failure; `what` names the operation.
   void check(cudaError_t code, const char* what);
 
@@ -47,6 +53,9 @@ class Stream final : public braid::Stream {
   cudaStream_t queue_ = nullptr;
   cudaEvent_t done_ = nullptr;
   std::optional<Error> error_;
+  std::function<bool()> lost_;
+  Buffer fault_;
+  void take_fault();
 
   // A sequence of kernels: run once, then captured as a graph, then launched as one.
   struct Recording {

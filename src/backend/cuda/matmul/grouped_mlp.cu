@@ -102,6 +102,7 @@ void run_phase(const Task& task, const GroupWeights& weights, ops::WeightFormat 
 GroupCall::GroupCall(const ops::GroupedMlp::Args& a) : groups(static_cast<std::int64_t>(a.groups.size())) {
   for (std::size_t g = 0; g < a.groups.size(); ++g) {
     const ops::PackedMlp& mlp = *a.groups[g];
+    if (mlp.hidden == 0) continue;  // an empty slot, which has no rows
     gate_up.values[g] = mlp.gate_up.data.data();
     gate_up.scales[g] = mlp.gate_up.scales.as<float>();
     down.values[g] = mlp.down.data.data();
