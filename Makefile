@@ -16,7 +16,7 @@ CMAKE_ARGS ?=
 
 STAMPS := build/.stamps
 BRAID := build/release/braid
-CUDA_TARGETS := braid backend_cuda_test golden_cuda_test cuda_gemm_bench
+CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_gemm_bench cuda_exchange_bench
 
 .PHONY: help build serve test cuda test-gpu reference clean
 help:

@@ -11,7 +11,7 @@ log=$results/gpu-tests-$(echo "$card" | tr ' A-Z' '-a-z').txt
 failed=0
 {
   echo "$card, driver $(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -1)"
-  for test in "$build"/src/backend/cuda/backend_cuda_test "$build"/tests/golden/golden_cuda_test; do
+  for test in "$build"/src/backend/cuda/backend_cuda_test "$build"/tests/golden/golden_cuda_test "$build"/tests/ranks/exchange_cuda_test; do
     [ -x "$test" ] || continue
     "$test" --gtest_brief=1 || failed=1
   done

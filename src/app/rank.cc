@@ -121,6 +121,9 @@ struct Rank {
     if (p.enable_expert_parallel) options.experts = &experts;
     options.two_micro_batches = settings.engine.overlap.enable_dbo;
     ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, first_here(p, rank), (rank - p.start_rank) % local));
+    if (p.enable_eplb && !loaded.stream->unified()) {
+      return Error{ErrorCode::kUnimplemented, "--enable-eplb moves weights in the host's memory only; leave it out or use --device cpu", "enable-eplb"};
+    }
     log_info("model loaded", {{"rank", rank}, {"seconds", loaded.seconds}, {"weight_mib", loaded.model->weight_bytes() >> 20},
                               {"device", loaded.stream->capabilities().device}, {"workers", loaded.stream->workers()}});
     RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory(loaded.stream.get())));

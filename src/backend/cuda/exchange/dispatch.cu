@@ -7,16 +7,28 @@
 //
 // Memory: a row is read once and written once to each destination, 16 bytes a thread, straight into
 // the peer's window; chunks of rows are announced by flags. In place, rows stay where they arrive and an
-// index names them. Grouped, each row is written once for every result, as it arrives.
+// index names them. Grouped, each row is written once for every result, as it arrives: a block puts some rows into
+// its shared memory, from where the copy engine writes each of them as often as it is needed.
 // Blocks, when one kernel does both halves: half of them send rows. The rest send tickets; block 0 waits for
 // those of all ranks, sorts them and says so; the others then write rows to their groups, the own ones first, then in
 // the order of arrival, and the senders join them.
 // Bound: NVLink (grouped: memory, with a write for every result).
+#include <algorithm>
+
 #include "backend/cuda/exchange/pieces.cuh"
 #include "backend/cuda/exchange/work.cuh"
+#include "backend/cuda/ptx/barrier.cuh"
+#include "backend/cuda/ptx/copy.cuh"
 
 namespace braid::cuda {
 namespace {
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+constexpr bool kBulkCopies = true;
+#else
+constexpr bool kBulkCopies = false;
+#endif
+constexpr std::int64_t kStagedBytes = 72 << 10;
 
 struct Scratch {
   int list[kStagedChoices];   // of a chunk's tokens: rows of their results
@@ -248,12 +260,64 @@ __device__ inline void find_results(const ExchangeShared& s, int source, const C
   __syncthreads();
 }
 
+// A chunk's rows by way of shared memory; they lie in records there too.
+template <class Source>
+__device__ void group_staged(const ExchangeShared& s, const DispatchCall& c, int source, const Chunk& chunk, const Scratch& scratch) {
+  using Piece = decltype(encode(Source{}));
+  extern __shared__ __align__(128) std::byte staged[];
+  const auto to_record = [&](int row, std::int64_t column, const Piece& piece) {
+    if (column < s.hidden) put_record(staged + row * s.at.record_bytes, s.at.codes_bytes, column, piece);
+  };
+  for (int first = 0; first < chunk.count; first += s.staged_rows) {
+    const int rows = min(s.staged_rows, chunk.count - first), begin = chunk.begin + first;
+    ptx::store_wait_read<0>();
+    __syncthreads();
+    if (source == s.rank) {
+      const bool wide = aligned(c.x.data, c.x.stride * 2);
+      for_pieces<Source>(
+          rows, s.hidden,
+          [&](int row, std::int64_t column, Source& from) { load_source(row_of_x(c, begin + row), column, s.hidden, wide, from); },
+          [&](int row, std::int64_t column, const Source& from) { to_record(row, column, encode(from)); });
+    } else {
+      for_pieces<Piece>(
+          rows, s.hidden,
+          [&](int row, std::int64_t column, Piece& piece) {
+            if (column < s.hidden) get_record(record_at(s, s.rank, source, begin + row), s.at.codes_bytes, column, piece);
+          },
+          to_record);
+    }
+    ptx::fence_async_shared();
+    __syncthreads();
+    for (int i = threadIdx.x; i < rows * s.top_k; i += blockDim.x) {
+      const int row = i / s.top_k, token = first + row;
+      if (i % s.top_k >= scratch.found[token]) continue;
+      std::byte* const to = in_own<std::byte>(s, s.at.grouped) + scratch.list[token * s.top_k + i % s.top_k] * s.at.grouped_bytes;
+      ptx::store_bytes(to, ptx::shared_address(staged + row * s.at.record_bytes), static_cast<std::uint32_t>(s.at.grouped_bytes));
+    }
+    ptx::store_commit();
+    if (!s.grouped_fp8) continue;
+    const int scales = static_cast<int>((s.hidden + 127) / 128), each = scales * s.top_k;
+    for (int i = threadIdx.x; i < rows * each; i += blockDim.x) {
+      const int row = i / each, nth = i % s.top_k, scale = i % each / s.top_k, token = first + row;
+      if (nth >= scratch.found[token]) continue;
+      in_own<float>(s, s.at.grouped_scales)[scale * s.at.scale_stride + scratch.list[token * s.top_k + nth]] =
+          reinterpret_cast<const float*>(staged + row * s.at.record_bytes + s.at.codes_bytes)[scale];
+    }
+  }
+}
+
 template <class Source>
 __device__ void group_chunk(const ExchangeShared& s, const DispatchCall& c, std::uint32_t epoch, int source, int number, Scratch& scratch) {
   using Piece = decltype(encode(Source{}));
   const Chunk chunk = chunk_at(scratch.arrived[source], number);
   if (source != s.rank && threadIdx.x == 0) await_chunk(s, c.layer, epoch, source, number);
   find_results(s, source, chunk, scratch);
+  if constexpr (kBulkCopies) {
+    if (s.staged_rows > 0) {
+      group_staged<Source>(s, c, source, chunk, scratch);
+      return;
+    }
+  }
   const auto put_all = [&](int token, std::int64_t column, const Piece& piece) {
     if (column >= s.hidden) return;
     for (int i = 0; i < scratch.found[token]; ++i) put_grouped(s, scratch.list[token * s.top_k + i], column, piece);
@@ -289,6 +353,7 @@ __device__ void group_rows(const ExchangeShared& s, const DispatchCall& c, std::
     const int chunk = work < own ? work : (work - own) / peers;
     if (chunk < chunks_of(scratch.arrived[source])) group_chunk<Source>(s, c, epoch, source, chunk, scratch);
   }
+  if constexpr (kBulkCopies) ptx::store_wait();
 }
 
 template <class Source>
@@ -315,14 +380,22 @@ __global__ void __launch_bounds__(kExchangeThreads, kExchangeBlocksEach)
 
 }  // namespace
 
-void launch_dispatch(const ExchangeShared& shared, const DispatchCall& call, int blocks, cudaStream_t queue) {
-  const auto kernel = shared.fp8 ? dispatch_kernel<Fp8Source> : dispatch_kernel<WidePiece>;
-  kernel<<<static_cast<unsigned>(blocks), kExchangeThreads, 0, queue>>>(shared, call);
+int staged_rows(const ops::Exchange::Options& options, const ExchangeLayout& layout, int capability) {
+  const bool as_they_travelled = options.output == (options.fp8 ? ops::Exchange::Output::kGroupedFp8 : ops::Exchange::Output::kGrouped);
+  return capability >= 90 && as_they_travelled ? static_cast<int>(std::min<std::int64_t>(kStagedBytes / layout.record_bytes, kStagedChoices)) : 0;
 }
 
-int dispatch_blocks_each(bool fp8) {
+void launch_dispatch(const ExchangeShared& shared, const DispatchCall& call, int blocks, cudaStream_t queue) {
+  const auto kernel = shared.fp8 ? dispatch_kernel<Fp8Source> : dispatch_kernel<WidePiece>;
+  const auto staged = static_cast<std::size_t>(shared.staged_rows * shared.at.record_bytes);
+  kernel<<<static_cast<unsigned>(blocks), kExchangeThreads, staged, queue>>>(shared, call);
+}
+
+int dispatch_blocks_each(bool fp8, std::int64_t staged_bytes) {
+  const auto kernel = fp8 ? dispatch_kernel<Fp8Source> : dispatch_kernel<WidePiece>;
+  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kStagedBytes)) != cudaSuccess) return 0;
   int blocks = 0;
-  cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, fp8 ? dispatch_kernel<Fp8Source> : dispatch_kernel<WidePiece>, kExchangeThreads, 0);
+  cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kExchangeThreads, static_cast<std::size_t>(staged_bytes));
   return blocks;
 }
 

@@ -33,7 +33,8 @@ class CudaExchange final : public ops::Exchange {
   CudaExchange(const Options& options, Stream& stream, PeerMemory window)
       : options_(options), stream_(stream), window_(std::move(window)), at_(options),
         own_(stream.allocate(static_cast<std::size_t>(at_.own_bytes))) {
-    dispatch_blocks_ = blocks(dispatch_blocks_each(options.fp8));
+    staged_rows_ = staged_rows(options, at_, stream.gpu().capability);
+    dispatch_blocks_ = blocks(dispatch_blocks_each(options.fp8, staged_rows_ * at_.record_bytes));
     return_blocks_ = blocks(return_blocks_each(options.returns));
   }
 
@@ -103,6 +104,7 @@ class CudaExchange final : public ops::Exchange {
     s.own = own_.data();
     s.fault = stream_.fault();
     s.timeout_ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(options_.timeout).count());
+    s.staged_rows = staged_rows_;
     return s;
   }
 
@@ -123,7 +125,8 @@ class CudaExchange final : public ops::Exchange {
     if (stream_.failed()) return;
     call_.send = send;
     call_.receive = receive;
-    launch_dispatch(shared_, call_, dispatch_blocks_, stream_.queue());
+    const bool sorts_only = !send && options_.output == Output::kInPlace;
+    launch_dispatch(shared_, call_, sorts_only ? 1 : dispatch_blocks_, stream_.queue());
     stream_.check(cudaGetLastError(), "dispatch");
   }
 
@@ -159,7 +162,7 @@ class CudaExchange final : public ops::Exchange {
   PeerMemory window_;
   const ExchangeLayout at_;
   const Buffer own_;
-  int dispatch_blocks_ = 0, return_blocks_ = 0;
+  int staged_rows_ = 0, dispatch_blocks_ = 0, return_blocks_ = 0;
   ExchangeShared shared_{};
   DispatchCall call_{};
   Activations results_;

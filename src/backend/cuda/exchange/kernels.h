@@ -26,6 +26,7 @@ struct ExchangeShared {
   std::byte* own;
   Fault* fault;
   std::uint64_t timeout_ns;
+  int staged_rows;  // that a block of the dispatch holds in shared memory for the copy engine; 0: threads copy
 };
 
 struct DispatchCall {
@@ -50,9 +51,11 @@ struct ReturnCall {
 // `blocks` that run at the same time.
 void launch_dispatch(const ExchangeShared& shared, const DispatchCall& call, int blocks, cudaStream_t queue);
 void launch_return(const ExchangeShared& shared, const ReturnCall& call, int blocks, cudaStream_t queue);
+// Rows that a block stages when they lie in groups as they travelled, on a GPU that copies in bulk.
+int staged_rows(const ops::Exchange::Options& options, const ExchangeLayout& layout, int capability);
 // Blocks of a multiprocessor on the current device; they load the kernels too, which must not happen while others
 // wait for each other.
-int dispatch_blocks_each(bool fp8);
+int dispatch_blocks_each(bool fp8, std::int64_t staged_bytes);
 int return_blocks_each(DType returns);
 
 }  // namespace braid::cuda

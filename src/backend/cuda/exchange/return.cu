@@ -13,6 +13,8 @@
 // A flag comes from every rank for every chunk, with results or without: a rank that has collected
 // knows that all others are done with what it sent, and may send again.
 // Bound: NVLink, or memory where many results are summed.
+#include <algorithm>
+
 #include "backend/cuda/exchange/pieces.cuh"
 #include "backend/cuda/exchange/work.cuh"
 
@@ -232,7 +234,7 @@ int return_blocks_each(DType returns) {
     if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Scratch)) != cudaSuccess) return 0;
     int blocks = 0;
     cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kExchangeThreads, sizeof(Scratch));
-    fewest = min(fewest, blocks);
+    fewest = std::min(fewest, blocks);
   }
   return fewest;
 }

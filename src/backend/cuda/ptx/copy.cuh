@@ -93,6 +93,11 @@ __device__ inline void store_tile(const CUtensorMap* map, int x, int y, std::uin
                : "memory");
 }
 
+// `bytes` and both addresses are multiples of 16.
+__device__ inline void store_bytes(void* global, std::uint32_t shared, std::uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(global), "r"(shared), "r"(bytes) : "memory");
+}
+
 __device__ inline void store_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 
 // Until at most kPending of this thread's groups of stores still read shared memory.
@@ -100,5 +105,8 @@ template <int kPending>
 __device__ inline void store_wait_read() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
 }
+
+// Until all of this thread's groups of stores have been written.
+__device__ inline void store_wait() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 
 }  // namespace braid::cuda::ptx
