@@ -154,19 +154,31 @@ __device__ void await_tickets(const ExchangeShared& s, const DispatchCall& c, st
   __syncthreads();
 }
 
-// Calls visit(choice, local slot, or -1) for the choices of a source's tokens, four of a thread at once.
+// Calls visit(choice, local slots or -1) for four choices at a time of a source's tokens; a thread loads
+// many before it visits the first.
 template <class Visit>
 __device__ inline void for_choices(const ExchangeShared& s, int source, int tokens, Visit visit) {
+  constexpr int kLoaded = 4;
   const int* const slots = in_window<int>(s, s.rank, s.at.slots) + source * s.at.tickets;
   const int total = tokens * s.top_k, first = s.rank * s.slots_each;
-#pragma unroll 4
-  for (int i = threadIdx.x * 4; i < total; i += blockDim.x * 4) {
-    const int4 four = __ldcg(reinterpret_cast<const int4*>(slots + i));
-    const int each[4] = {four.x, four.y, four.z, four.w};
+  for (int base = threadIdx.x * 4; base < total; base += kLoaded * kExchangeThreads * 4) {
+    int4 fours[kLoaded];
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const auto local = static_cast<unsigned>(each[j] - first);
-      if (i + j < total) visit(i + j, local < static_cast<unsigned>(s.slots_each) ? static_cast<int>(local) : -1);
+    for (int l = 0; l < kLoaded; ++l) {
+      const int i = base + l * kExchangeThreads * 4;
+      if (i < total) fours[l] = __ldcg(reinterpret_cast<const int4*>(slots + i));
+    }
+#pragma unroll
+    for (int l = 0; l < kLoaded; ++l) {
+      const int i = base + l * kExchangeThreads * 4;
+      if (i >= total) break;
+      int local[4] = {fours[l].x - first, fours[l].y - first, fours[l].z - first, fours[l].w - first};
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const bool own = i + j < total && static_cast<unsigned>(local[j]) < static_cast<unsigned>(s.slots_each);
+        local[j] = own ? local[j] : -1;
+      }
+      visit(i, local);
     }
   }
 }
@@ -201,8 +213,11 @@ __device__ void sort_tickets(const ExchangeShared& s, const DispatchCall& c, std
   for (int i = threadIdx.x; i < s.slots_each; i += blockDim.x) scratch.cursor[i] = 0;
   __syncthreads();
   for (int source = 0; source < s.ranks; ++source) {
-    for_choices(s, source, scratch.arrived[source], [&](int, int slot) {
-      if (slot >= 0) atomicAdd(&scratch.cursor[slot], 1);
+    for_choices(s, source, scratch.arrived[source], [&](int, const int(&slots)[4]) {
+#pragma unroll
+      for (const int slot : slots) {
+        if (slot >= 0) atomicAdd(&scratch.cursor[slot], 1);
+      }
     });
   }
   __syncthreads();
@@ -212,10 +227,15 @@ __device__ void sort_tickets(const ExchangeShared& s, const DispatchCall& c, std
   for (int source = 0; source < s.ranks; ++source) {
     const std::int64_t first = source == s.rank ? (s.ranks - 1) * s.tokens + max(c.staged, std::int64_t{0}) : peer_index(source, s.rank) * s.tokens;
     int* const position = in_own<int>(s, s.at.position) + source * s.at.tickets;
-    for_choices(s, source, scratch.arrived[source], [&](int choice, int slot) {
-      const int row = slot < 0 ? -1 : atomicAdd(&scratch.cursor[slot], 1);
-      position[choice] = row;
-      if (row >= 0 && s.in_place) row_token[row] = static_cast<int>(first + choice / s.top_k);
+    for_choices(s, source, scratch.arrived[source], [&](int choice, const int(&slots)[4]) {
+      int rows[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) rows[j] = slots[j] < 0 ? -1 : atomicAdd(&scratch.cursor[slots[j]], 1);
+      *reinterpret_cast<int4*>(position + choice) = {rows[0], rows[1], rows[2], rows[3]};
+#pragma unroll
+      for (int j = 0; j < 4 && s.in_place; ++j) {
+        if (rows[j] >= 0) row_token[rows[j]] = static_cast<int>(first + (choice + j) / s.top_k);
+      }
     });
   }
   if (static_cast<int>(threadIdx.x) < s.ranks) state_of(s).arrived[threadIdx.x] = scratch.arrived[threadIdx.x];

@@ -63,6 +63,7 @@ Result<Descriptor> parse(const std::string& text) {
 Result<PeerMemory> PeerMemory::create(const Gpu& gpu, std::size_t bytes) {
   const std::string what = "taking " + std::to_string(bytes >> 20) + " MiB that other ranks write to";
   void* data = nullptr;
+  cudaSetDevice(gpu.device);
   if (const auto code = cudaMalloc(&data, bytes); code != cudaSuccess) return error_of(code, what);
   PeerMemory memory(gpu, static_cast<std::byte*>(data), bytes);
   auto code = cudaMemset(data, 0, bytes);
@@ -91,6 +92,7 @@ std::string PeerMemory::descriptor() const {
 }
 
 Status PeerMemory::connect(std::span<const std::string> descriptors) {
+  cudaSetDevice(gpu_.device);
   mapped_.clear();
   for (std::size_t r = 0; r < descriptors.size(); ++r) {
     auto memory = map(descriptors[r]);

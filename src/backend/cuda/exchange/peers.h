@@ -12,7 +12,7 @@ namespace braid::cuda {
 
 class PeerMemory {
  public:
-  // Zeroed memory of `gpu`, which is current on this thread.
+  // Zeroed memory of `gpu`, which becomes current on this thread.
   static Result<PeerMemory> create(const Gpu& gpu, std::size_t bytes);
   PeerMemory(PeerMemory&& other) noexcept;
   PeerMemory& operator=(PeerMemory&&) = delete;

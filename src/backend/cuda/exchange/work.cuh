@@ -28,6 +28,17 @@ __device__ inline std::uint64_t load_acquire(const std::uint64_t* flag) {
   asm volatile("ld.acquire.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(flag) : "memory");
   return value;
 }
+// Without ordering: what a wait looks at again and again, since every acquire empties the first-level cache.
+__device__ inline std::uint32_t load_relaxed(const std::uint32_t* flag) {
+  std::uint32_t value;
+  asm volatile("ld.relaxed.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(flag) : "memory");
+  return value;
+}
+__device__ inline std::uint64_t load_relaxed(const std::uint64_t* flag) {
+  std::uint64_t value;
+  asm volatile("ld.relaxed.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(flag) : "memory");
+  return value;
+}
 __device__ inline void store_release(std::uint32_t* flag, std::uint32_t value) {
   asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(flag), "r"(value) : "memory");
 }
@@ -79,13 +90,14 @@ __device__ inline void raise(const ExchangeShared& s, const Awaited& what, std::
 template <class Flag>
 __device__ Flag await(const ExchangeShared& s, const Flag* flag, std::uint32_t epoch, const Awaited& what) {
   constexpr int kPolls = 256;
-  Flag value = load_acquire(flag);
-  if (reached(epoch_in(value), epoch)) return value;
+  constexpr unsigned kPauseNs = 40;
   const std::uint64_t begin = nanoseconds();
   for (;;) {
+    Flag value{};
     for (int i = 0; i < kPolls; ++i) {
-      value = load_acquire(flag);
-      if (reached(epoch_in(value), epoch)) return value;
+      value = load_relaxed(flag);
+      if (reached(epoch_in(value), epoch)) return load_acquire(flag);
+      __nanosleep(kPauseNs);
     }
     if (*static_cast<volatile std::uint32_t*>(&state_of(s).raised) != 0) return value;
     const std::uint64_t waited = nanoseconds() - begin;
