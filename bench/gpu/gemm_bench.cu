@@ -57,6 +57,11 @@ class Operands {
     fill_scales<<<1024, 256>>>(scales_.data(), scales_.size(), 3);
     fill_scales<<<1024, 256>>>(source_scales_.data(), source_scales_.size(), 4);
     ok_or_exit(pack_weights(source(), shape_, weights_.data(), weight_scales_.data(), nullptr));
+    const PackedShape one{c.precision, 1, c.n, c.k};
+    for (int group = 0; group < groups_; ++group) {
+      each_.push_back({weights_.data() + group * one.weight_bytes(),
+                       weight_scales_.data() + group * (one.scale_bytes() / sizeof(float)), c.n, c.k});
+    }
     CUDA_OR_EXIT(cudaDeviceSynchronize());
   }
 
@@ -73,8 +78,9 @@ class Operands {
     return {c_.precision, groups_, (valid_rows() + groups_ - 1) / groups_, c_.n, c_.k};
   }
   GemmOperands operands() const {
-    GemmOperands o{activations_.data(), scales_.data(), weights_.data(), weight_scales_.data(),
-                   out_.data(), static_cast<std::int64_t>(rows())};
+    const auto count = static_cast<std::int64_t>(rows());
+    GemmOperands o{.activations = activations_.data(), .stride = c_.k, .scales = scales_.data(), .weights = each_,
+                   .out = {out_.data(), DType::kBF16, count, c_.n, c_.n}, .rows = count};
     o.offsets = c_.form == Form::kRagged ? offsets_.data() : nullptr;
     o.counts = c_.form == Form::kPadded ? counts_.data() : nullptr;
     o.pitch = pitch_;
@@ -147,6 +153,7 @@ class Operands {
   Array<float> source_scales_;
   Array<std::uint8_t> weights_;
   Array<float> weight_scales_;
+  std::vector<GemmWeight> each_;
   Array<std::uint16_t> out_;
   Array<std::int32_t> offsets_;
   Array<std::int32_t> counts_;

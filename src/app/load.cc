@@ -105,6 +105,8 @@ Result<LoadedModel> load_model(const ModelSettings& settings, model::Options opt
   options.int8_activations = settings.cpu_activations == "int8";
   LoadedModel loaded;
   ASSIGN_OR_RETURN(loaded.checkpoint, open(settings));
+  ASSIGN_OR_RETURN(const auto config, model_config(settings.model));
+  options.f8_activations = settings.gpu_activations == "fp8" || (settings.gpu_activations == "auto" && config.f8_activations);
   ASSIGN_OR_RETURN(OpenDevice device, open_device(settings, device_index));
   RETURN_IF_ERROR(ops::check_forced(*device.kernels, settings.kernel));
   loaded.stream = std::move(device.stream);

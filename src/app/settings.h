@@ -22,6 +22,7 @@ struct ModelSettings {
   config::JsonObject override_generation_config;
   std::string device = "auto";
   std::string cpu_activations = "bf16";
+  std::string gpu_activations = "auto";
   int cpu_threads = 0;
   std::vector<std::string> kernel;
 
@@ -43,6 +44,10 @@ struct ModelSettings {
             {.help = "Where the model runs; auto: on a GPU if there is one that works", .choices = {"auto", "cpu", "cuda"}});
     v.field("cpu-activations", self.cpu_activations,
             {.help = "int8: activations and weights requantised, faster prefill, other results", .choices = {"bf16", "int8"}});
+    v.field("gpu-activations", self.gpu_activations,
+            {.help = "fp8: inputs of FP8 weights are rounded to e4m3, with a scale for each 128; auto: where the model's "
+                     "activation_scheme is dynamic; bf16: never, slower",
+             .choices = {"auto", "bf16", "fp8"}});
     v.field("cpu-threads", self.cpu_threads, {.help = "Worker threads; 0: one per usable processor", .min = 0, .max = 1024});
     v.field("kernel", self.kernel, {.help = "Kernels to force: a tier (avx2), or one for an operation (linear=avx2)"});
   }

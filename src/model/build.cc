@@ -70,7 +70,7 @@ ops::WeightFormat Builder::format_of(const ops::Weight& weight, bool may_quantis
 LinearLayer Builder::pack(const std::vector<ops::Weight>& parts, std::int64_t batch, ops::WeightFormat format) {
   LinearLayer layer;
   ops::Linear::Problem problem{format == ops::WeightFormat::kF32 ? DType::kF32 : activations(), format, 0,
-                               parts.front().cols, batch};
+                               parts.front().cols, batch, options_.f8_activations};
   for (const auto& part : parts) problem.n += part.rows;
   problem.n /= batch;
   layer.kernel = choose(lists().linear, problem, shape_text(problem.x, format, problem.n, problem.k, batch));
@@ -144,7 +144,7 @@ const ops::Kernel<ops::GroupedMlp>* Builder::choose_mlp(const std::string& sampl
   const auto matrix = peek({sample + ".gate_proj.weight", inter, config_.hidden});
   if (!matrix) return nullptr;
   const auto format = format_of(weight_of(*matrix), true);
-  problem = {activations(), format, config_.hidden, widest};
+  problem = {activations(), format, config_.hidden, widest, options_.f8_activations};
   return choose(lists().grouped_mlp, problem, shape_text(problem.x, format, widest, problem.hidden));
 }
 

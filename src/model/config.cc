@@ -99,6 +99,7 @@ void read_quantization(Reader& r, Config& c) {
   if ((*found)["weight_block_size"] != Json::array({128, 128})) {
     r.fail("quantization_config.weight_block_size: expected [128, 128], found " + (*found)["weight_block_size"].dump());
   }
+  c.f8_activations = found->value("activation_scheme", Json()) == "dynamic";
 }
 
 void read_common(Reader& r, Config& c) {

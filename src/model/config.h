@@ -56,6 +56,7 @@ struct Config {
   bool tied_embeddings = false;
   int mtp_layers = 0;
   int quant_block = 128;
+  bool f8_activations = false;  // the checkpoint is meant for inputs rounded to e4m3 (activation_scheme "dynamic")
   std::vector<std::int32_t> eos_ids;
   MoeConfig moe;
 

@@ -64,5 +64,11 @@ TEST(Config, ReadsRotationsFromEitherOfTheirPublishedPlaces) {
   EXPECT_EQ(c->rope_scaling.original_positions, 64);
 }
 
+TEST(Config, SaysWhetherTheCheckpointIsMeantForFp8Activations) {
+  EXPECT_TRUE(parse_config(lexicon(), "config.json")->f8_activations);
+  const std::string scheme = "\"activation_scheme\": ";
+  EXPECT_FALSE(parse_config(with(lexicon(), scheme + "\"dynamic\"", scheme + "\"static\""), "config.json")->f8_activations);
+}
+
 }  // namespace
 }  // namespace braid::model

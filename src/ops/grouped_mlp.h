@@ -31,6 +31,7 @@ struct GroupedMlp {
     WeightFormat format = WeightFormat::kBF16;
     std::int64_t hidden = 0;
     std::int64_t inter = 0;  // the largest of all groups
+    bool f8_activations = false;  // as ops/linear.h, in both phases
   };
 
   struct Args {
@@ -43,7 +44,7 @@ struct GroupedMlp {
     std::byte* scratch = nullptr;           // >= scratch_bytes(rows, largest inter)
   };
   static std::size_t scratch_bytes(std::int64_t rows, std::int64_t inter) {
-    return static_cast<std::size_t>(rows * ((inter + 63) / 64 * 64)) * sizeof(float) + 4096;
+    return static_cast<std::size_t>(rows * ((inter + 127) / 128 * 128)) * sizeof(float) + 4096;
   }
 
   // gate [inter, hidden], up [inter, hidden], down [hidden, inter].

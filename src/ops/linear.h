@@ -22,6 +22,7 @@ struct Linear {
     std::int64_t n = 0;
     std::int64_t k = 0;
     std::int64_t batch = 1;
+    bool f8_activations = false;  // kF8: inputs may be rounded to e4m3, with a scale for each row and 128 of them
   };
 
   struct Args {

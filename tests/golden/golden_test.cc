@@ -48,11 +48,12 @@ struct Subject {
   std::optional<kv::Cache> cache;
   std::vector<std::int32_t> table = std::vector<std::int32_t>(64);
 
-  Subject(const std::string& name, const std::string& tier, DType compute, bool int8 = false) {
+  Subject(const std::string& name, const std::string& tier, DType compute, bool int8 = false, bool f8 = false) {
     const auto checkpoint = weights::open_checkpoint(folder_of(name));
     model::Options options;
     options.compute = compute;
     options.int8_activations = int8;
+    options.f8_activations = f8;
     options.max_model_len = options.max_batched_tokens = 1024;
     options.max_sequences = 128;
     options.draft_module = name == "deepseek-v3" || name == "lexicon-30m";
@@ -135,14 +136,18 @@ const char* kModels[] = {"deepseek-v2", "deepseek-v2-grouped", "deepseek-v3", "d
 
 // transformers in BF16 from float32, over the positions of all prompts: mean and median of the KL
 // divergence, and the largest difference of a logit where the routing is equal.
-struct BFloat16Row {
+struct BulkRow {
   const char* model;
   double mean, median, same_routing_difference;
 };
-constexpr BFloat16Row kBFloat16[] = {
+constexpr BulkRow kBFloat16[] = {
     {"deepseek-v2", 0.00259, 0.00186, 0.551}, {"deepseek-v2-grouped", 0.0159, 0.00433, 1.12}, {"deepseek-v3", 0.0485, 0.00585, 1.18},
     {"deepseek-v3-fp8", 0.0283, 0.00366, 1.17}, {"kimi-k2", 0.0308, 0.00565, 0.906}, {"qwen3-moe", 0.000724, 0.000286, 0.183},
     {"qwen3-moe-fp8", 0.00101, 0.000425, 0.206}, {"qwen3", 0.000192, 0.000159, 0.116}};
+
+// The same of FP8 activations alone, everything else float32; there the largest difference is that of
+// all positions.
+constexpr BulkRow kF8Activations[] = {{"deepseek-v3-fp8", 0.187, 0.101, 3.98}, {"qwen3-moe-fp8", 0.0296, 0.0167, 2.95}};
 
 class Golden : public testing::TestWithParam<std::tuple<const char*, const char*>> {
  protected:
@@ -330,37 +335,58 @@ double divergence(std::span<const float> p, std::span<const float> q) {
 
 // Rounding may send a token of a random model to another expert, so the bulk of all positions is
 // bounded, and the largest difference only where the routing is float32's.
-TEST_P(Golden, BFloat16StaysCloseInBulk) {
-  const Expected e = expected();
-  Subject exact(name(), tier(), DType::kF32), rounded(name(), tier(), DType::kBF16);
-  const auto vocabulary = static_cast<std::size_t>(exact.model->config().vocab_size);
-  std::vector<double> all;
+struct Bulk {
+  std::vector<double> divergences;  // rising
   std::size_t same_routing = 0;
   double worst_same = 0;
+
+  double median() const { return divergences[divergences.size() / 2]; }
+  double mean() const { return std::accumulate(divergences.begin(), divergences.end(), 0.0) / static_cast<double>(divergences.size()); }
+};
+
+Bulk compare(const Expected& e, Subject& exact, Subject& rounded) {
+  const auto vocabulary = static_cast<std::size_t>(exact.model->config().vocab_size);
+  Bulk bulk;
   for (int i = 0; i < 3; ++i) {
     const auto ids = e.ids("input_ids." + std::to_string(i));
     Choices wanted, chosen;
     const auto want = observed_prefill(exact, ids, wanted), got = observed_prefill(rounded, ids, chosen);
     for (std::size_t t = 0; t < ids.size(); ++t) {
-      all.push_back(divergence(std::span(want).subspan(t * vocabulary, vocabulary), std::span(got).subspan(t * vocabulary, vocabulary)));
+      bulk.divergences.push_back(divergence(std::span(want).subspan(t * vocabulary, vocabulary), std::span(got).subspan(t * vocabulary, vocabulary)));
       if (wanted[t] != chosen[t]) continue;
-      ++same_routing;
+      ++bulk.same_routing;
       const TensorView row{want.data() + t * vocabulary, DType::kF32, {}};
-      worst_same = std::max(worst_same, largest_difference(std::span(got).subspan(t * vocabulary, vocabulary), row));
+      bulk.worst_same = std::max(bulk.worst_same, largest_difference(std::span(got).subspan(t * vocabulary, vocabulary), row));
     }
   }
-  std::sort(all.begin(), all.end());
-  const auto table = std::find_if(std::begin(kBFloat16), std::end(kBFloat16), [&](const auto& row) { return name() == row.model; });
-  ASSERT_NE(table, std::end(kBFloat16));
-  ASSERT_GE(same_routing, all.size() / 2);
-  const double mean = std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size());
+  std::sort(bulk.divergences.begin(), bulk.divergences.end());
+  return bulk;
+}
+
+void expect_close(const Bulk& bulk, std::span<const BulkRow> table, const std::string& model, const std::string& what) {
+  const auto row = std::find_if(table.begin(), table.end(), [&](const auto& r) { return model == r.model; });
+  ASSERT_NE(row, table.end());
   std::printf("%s %s: same routing %zu of %zu, KL median %.2e (%.2e), mean %.2e (%.2e), "
               "largest difference %.3f (%.3f)\n",
-              table->model, tier().c_str(), same_routing, all.size(), all[all.size() / 2],
-              table->median, mean, table->mean, worst_same, table->same_routing_difference);
-  EXPECT_LE(worst_same, 2 * table->same_routing_difference);
-  EXPECT_LE(all[all.size() / 2], 3 * table->median);
-  EXPECT_LE(mean, 3 * table->mean);
+              row->model, what.c_str(), bulk.same_routing, bulk.divergences.size(), bulk.median(), row->median, bulk.mean(),
+              row->mean, bulk.worst_same, row->same_routing_difference);
+  EXPECT_LE(bulk.worst_same, 2 * row->same_routing_difference);
+  EXPECT_LE(bulk.median(), 3 * row->median);
+  EXPECT_LE(bulk.mean(), 3 * row->mean);
+}
+
+TEST_P(Golden, BFloat16StaysCloseInBulk) {
+  Subject exact(name(), tier(), DType::kF32), rounded(name(), tier(), DType::kBF16);
+  const Bulk bulk = compare(expected(), exact, rounded);
+  EXPECT_GE(bulk.same_routing, bulk.divergences.size() / 2);
+  expect_close(bulk, kBFloat16, name(), tier());
+}
+
+class GoldenF8 : public Golden {};
+
+TEST_P(GoldenF8, RoundedActivationsStayCloseInBulk) {
+  Subject exact(name(), tier(), DType::kF32), rounded(name(), tier(), DType::kBF16, false, true);
+  expect_close(compare(expected(), exact, rounded), kF8Activations, name(), tier() + " FP8 activations");
 }
 
 std::vector<const char*> tiers() { return open_test_device().tiers; }
@@ -377,18 +403,19 @@ std::string test_name(const testing::TestParamInfo<Golden::ParamType>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Device, Golden, testing::Combine(testing::ValuesIn(kModels), testing::ValuesIn(tiers())), test_name);
+INSTANTIATE_TEST_SUITE_P(Device, GoldenF8, testing::Combine(testing::Values("deepseek-v3-fp8", "qwen3-moe-fp8"), testing::ValuesIn(tiers())), test_name);
 INSTANTIATE_TEST_SUITE_P(Device, GoldenDraft, testing::Combine(testing::Values("deepseek-v3"), testing::ValuesIn(tiers())), test_name);
 
 INSTANTIATE_TEST_SUITE_P(Reference, Golden, testing::Combine(testing::ValuesIn(reference_models()), testing::Values("reference")), test_name);
 
 class Lexicon : public testing::TestWithParam<const char*> {};
 
-// Its greedy margins are wide: the default engine must say exactly what float32 says, and so does
-// the opt-in int8 mode, whose deviation is printed.
+// Its greedy margins are wide: the default engine must say exactly what float32 says, and so do those
+// that round activations to int8 or FP8, whose deviation is printed.
 TEST_P(Lexicon, AnswersWordForWord) {
   const Expected e(std::string(BRAID_BINARY_DIR) + "/golden/models/lexicon-30m/expected.safetensors");
   const std::string mode = GetParam();
-  Subject s("lexicon-30m", "", mode == "float32" ? DType::kF32 : DType::kBF16, mode == "int8");
+  Subject s("lexicon-30m", "", mode == "float32" ? DType::kF32 : DType::kBF16, mode == "int8", mode == "fp8");
   int answers = 0;
   double worst = 0;
   for (int i = 0; i < 64; ++i) {
@@ -410,7 +437,7 @@ TEST_P(Lexicon, AnswersWordForWord) {
 TEST_P(Lexicon, FollowsALongText) {
   const Expected e(std::string(BRAID_BINARY_DIR) + "/golden/models/lexicon-30m/expected.safetensors");
   const std::string mode = GetParam();
-  Subject s("lexicon-30m", "", mode == "float32" ? DType::kF32 : DType::kBF16, mode == "int8");
+  Subject s("lexicon-30m", "", mode == "float32" ? DType::kF32 : DType::kBF16, mode == "int8", mode == "fp8");
   const auto ids = e.ids("long.input_ids"), positions = e.ids("long.positions");
   ASSERT_EQ(ids.size(), 620u);
   std::vector<float> logits;
@@ -439,7 +466,7 @@ TEST_P(Lexicon, FollowsALongText) {
 TEST_P(Lexicon, ItsDraftModuleGuessesTheTokenAfterTheNext) {
   const Expected e(std::string(BRAID_BINARY_DIR) + "/golden/models/lexicon-30m/expected.safetensors");
   const std::string mode = GetParam();
-  Subject s("lexicon-30m", "", mode == "float32" ? DType::kF32 : DType::kBF16, mode == "int8");
+  Subject s("lexicon-30m", "", mode == "float32" ? DType::kF32 : DType::kBF16, mode == "int8", mode == "fp8");
   const auto vocabulary = static_cast<std::size_t>(s.model->config().vocab_size);
   for (int i = 0; i < 3; ++i) {
     const auto ids = e.ids("input_ids." + std::to_string(i)), greedy = e.ids("greedy." + std::to_string(i));

@@ -39,7 +39,7 @@ void release_pinned(std::byte* data, std::size_t) { cudaFreeHost(data); }
 
 }  // namespace
 
-Stream::Stream(const Gpu& gpu) : gpu_(gpu), capabilities_(capabilities_of(gpu)) {
+Stream::Stream(const Gpu& gpu) : gpu_(gpu), capabilities_(capabilities_of(gpu)), gemms_(gpu.processors) {
   check(cudaStreamCreateWithFlags(&queue_, cudaStreamNonBlocking), "making a stream");
   check(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "making an event");
   fault_ = allocate_host(sizeof(Fault));
@@ -57,6 +57,18 @@ void Stream::check(cudaError_t code, const char* what) {
   if (code == cudaSuccess || error_) return;
   error_ = error_of(code, std::string(what) + " on GPU " + std::to_string(gpu_.device));
   cudaGetLastError();
+}
+
+void Stream::check(const Status& status) {
+  if (!status.ok() && !error_) error_ = status.error();
+}
+
+std::byte* Stream::scratch(std::size_t bytes) {
+  if (scratch_.size() < bytes) {
+    scratch_ = {};
+    scratch_ = allocate(bytes + bytes / 8);
+  }
+  return scratch_.data();
 }
 
 void Stream::use() const {

@@ -15,6 +15,7 @@
 
 #include "backend/cuda/device.h"
 #include "backend/cuda/fault.h"
+#include "backend/cuda/gemm/gemm.h"
 
 namespace braid::cuda {
 
@@ -43,6 +44,10 @@ class Stream final : public braid::Stream {
   Fault* fault() const { return fault_.as<Fault>(); }
   // Keeps the first failure; `what` names the operation.
   void check(cudaError_t code, const char* what);
+  void check(const Status& status);
+  // Memory for what passes between the kernels of one call; void when another call asks. Grows, and stays.
+  std::byte* scratch(std::size_t bytes);
+  GemmPlans& gemms() { return gemms_; }
 
  private:
   // Makes the GPU current on the calling thread; every step begins with a copy, so kernels find it so.
@@ -56,6 +61,8 @@ class Stream final : public braid::Stream {
   std::function<bool()> lost_;
   Buffer fault_;
   void take_fault();
+  Buffer scratch_;
+  GemmPlans gemms_;
 
   // A sequence of kernels: run once, then captured as a graph, then launched as one.
   struct Recording {

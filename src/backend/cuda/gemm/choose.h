@@ -12,7 +12,7 @@ namespace braid::cuda {
 
 struct GemmProblem {
   Precision precision = Precision::kFp8;
-  int groups = 1;
+  int groups = 1;                   // that have rows
   std::int64_t rows_per_group = 0;  // expected where the device knows better; all rows if dense
   int n = 0;
   int k = 0;

@@ -36,7 +36,7 @@ class Feeder {
     Tile tile;
     while (order.next(tile)) {
       enter<kFeed>(tile);
-      for (int block = 0; block < args_.k_blocks; ++block) {
+      for (int block = 0; block < tile.k_blocks; ++block) {
         ptx::mbarrier_wait(shared_.empty(ring_.stage), ring_.parity ^ 1);
         if (issues) {
           load<kFeed>(tile, block);
@@ -48,10 +48,9 @@ class Feeder {
   }
 
  private:
-  // First tile of packed weights, or past the last the last: its products are never stored.
+  // First tile of the group's packed weights, or past the last the last: its products are never stored.
   __device__ std::int64_t packed_tile(const Tile& tile, int column) const {
-    const int n_block = min(column / kTileOutputs, args_.n_blocks - 1);
-    return (static_cast<std::int64_t>(tile.group) * args_.n_blocks + n_block) * args_.k_blocks;
+    return static_cast<std::int64_t>(min(column, args_.n[tile.group] - 1) / kTileOutputs) * tile.k_blocks;
   }
 
   template <Feed kFeed>
@@ -62,13 +61,13 @@ class Feeder {
       const int slice = tile.column + rank_m_ * Map::kSliceColumns;
       for (int copy = 0; copy < kCopies; ++copy) {
         const int column = slice + copy * Map::kCopyColumns;
-        weights_[copy] = args_.weights + packed_tile(tile, column) * kTileBytes +
+        weights_[copy] = args_.weights[tile.group] + packed_tile(tile, column) * kTileBytes +
                          column % kTileOutputs * kTileRowBytes;
       }
     } else {
       for (int copy = 0; copy < kScaleCopies; ++copy) {
         const int column = tile.column + copy * kTileOutputs;
-        scales_[copy] = args_.weight_scales + packed_tile(tile, column) * kTileScales;
+        scales_[copy] = args_.weight_scales[tile.group] + packed_tile(tile, column) * kTileScales;
       }
     }
   }

@@ -1,25 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hopper's GEMM: out[m, n] = sum over k of a[m, k] * w[n, k], bf16 out, float32 sums.
+// Hopper's GEMM: out[m, n] = sum over k of a[m, k] * w[n, k], float32 sums.
 //
 // kFp8:  a is e4m3 with a float32 scale per row and 128 inputs, w e4m3 with one per 128 x 128; the
 //        products of 128 inputs are summed, scaled and added in float32.
 // kBf16: a and w are bf16.
-// Rows come in groups, each with weights of its own; how many, the device may have written last:
+// Rows come in groups, each with weights of its own, which may differ in n and k; how many rows, the
+// device may have written last:
 //   dense   one group with all rows
 //   ragged  rows offsets[g] .. offsets[g + 1]; any starts, empty groups allowed
 //   padded  rows g * pitch .. g * pitch + counts[g]
 // Rows outside the groups are neither read into a result nor written.
 // A row's result is bit for bit the same whatever the other rows and the chosen tiling.
-// REQUIRES of sizes: k a multiple of 16 bytes, n of 8. Needs compute capability 9.0.
+// out is bf16 or float32, the latter added to what is there if asked.
+// REQUIRES of the problem's sizes: k a multiple of 16 bytes, n of 8. Needs compute capability 9.0.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <map>
+#include <span>
+#include <utility>
 
 #include "backend/cuda/gemm/choose.h"
 #include "backend/cuda/gemm/packed.h"
 #include "base/result.h"
+#include "tensor/tensor.h"
 
 namespace braid::cuda {
 
@@ -35,13 +41,35 @@ struct GemmPlan {
 // `tiling` overrules the choice: an index into tilings(precision).
 Result<GemmPlan> plan_gemm(const GemmProblem& problem, int tiling = -1);
 
+// Plans for one GPU; asks the driver once for each kernel.
+class GemmPlans {
+ public:
+  explicit GemmPlans(int processors) : processors_(processors) {}
+  Result<GemmPlan> plan(const GemmProblem& problem);
+
+ private:
+  const int processors_;
+  std::map<std::pair<Precision, int>, GemmPlan> made_;
+};
+
+// The weights of one group, [n, k] packed as packed.h; n and k at most the problem's.
+struct GemmWeight {
+  const std::uint8_t* values = nullptr;
+  const float* scales = nullptr;  // kFp8
+  int n = 0;                      // 0: the group's rows are passed over
+  int k = 0;
+};
+
+inline constexpr int kMostGemmGroups = 512;
+
 struct GemmOperands {
-  const void* activations = nullptr;  // [rows, k]
-  const float* scales = nullptr;      // [k blocks, scale_stride(rows)] (kFp8)
-  const std::uint8_t* weights = nullptr;  // as packed.h
-  const float* weight_scales = nullptr;   // as packed.h (kFp8)
-  void* out = nullptr;                    // [rows, n] bf16
-  std::int64_t rows = 0;                  // of activations, scales and out, padding included
+  const void* activations = nullptr;    // [rows, k], 16-byte aligned
+  std::int64_t stride = 0;              // of them, elements; a multiple of 16 bytes
+  const float* scales = nullptr;        // [k blocks, scale_stride(rows)] (kFp8)
+  std::span<const GemmWeight> weights;  // of each group, kMostGemmGroups at most
+  Activations out;                      // [rows, n], of any stride
+  bool accumulate = false;              // out += instead of out =; float32 only
+  std::int64_t rows = 0;                // of activations, scales and out, padding included
 
   const std::int32_t* offsets = nullptr;  // ragged: [groups + 1] on the device
   const std::int32_t* counts = nullptr;   // padded: [groups] on the device
@@ -55,10 +83,11 @@ constexpr std::int64_t scale_stride(std::int64_t rows) { return (rows + 3) / 4 *
 Status run_gemm(const GemmPlan& plan, const GemmOperands& operands, cudaStream_t stream);
 
 // From a checkpoint's order to packed.h's, on the device. `values` is [groups, n, k]; `scales` is
-// [groups, ceil(n / 128), ceil(k / 128)] (kFp8).
+// [groups, ceil(n / scale_rows), ceil(k / 128)] (kFp8), scale_rows being 128 or 64.
 struct PackSource {
   const void* values = nullptr;
   const float* scales = nullptr;
+  int scale_rows = kTileOutputs;
 };
 Status pack_weights(const PackSource& source,
                     const PackedShape& shape,

@@ -4,7 +4,7 @@
 // Idea: a persistent grid, one block a multiprocessor. Three warps ask the copy engine for the
 // stages of a ring (activations and their scales by tensor map, weights as they were packed: one
 // contiguous copy); math warpgroups multiply them with wgmma straight from shared memory, add
-// blocks of 128 inputs with their scales in registers and store bf16.
+// blocks of 128 inputs with their scales in registers and store them.
 // Memory map: shared_map.cuh. Operands of 128 bytes a row with 128-byte swizzle, no bank conflicts.
 // Warp roles: warpgroups 0 .. math_groups - 1 multiply (multiply.cuh) and store (store_rows.cuh);
 // of the last, three warps feed (feed.cuh), and all give their registers to the others.
@@ -37,7 +37,9 @@ __device__ void prepare_barriers(const GemmArguments& args, Map shared) {
     }
     ptx::fence_mbarrier_init();
     ptx::prefetch_tensor_map(&args.activations);
-    ptx::prefetch_tensor_map(&args.output);
+    if (args.store == GemmStore::kTiles) {
+      ptx::prefetch_tensor_map(&args.output);
+    }
     if (Map::kScaled) {
       ptx::prefetch_tensor_map(&args.scales);
     }
@@ -75,7 +77,7 @@ __global__ void __launch_bounds__(built_tiling<kPrecision>(kIndex).threads(), 1)
   } else {
     ptx::take_registers<math_registers(kTiling.math_groups())>();
     TileOrder<kTiling> order = first;
-    Multiplier<Map> multiplier(args, shared, warp, rank);
+    Multiplier<Map> multiplier(shared, warp, rank);
     RowStore<Map> out(args, shared, warp);
     typename Multiplier<Map>::Sums sum;
     Tile tile;
@@ -84,7 +86,7 @@ __global__ void __launch_bounds__(built_tiling<kPrecision>(kIndex).threads(), 1)
       unrolled<Map::kPieces>([&](auto piece) {
         const int row = multiplier.row_of(piece);
         out.store(sum[piece], tile.row + row, tile.rows - row,
-                  tile.column + multiplier.column_of(piece));
+                  tile.column + multiplier.column_of(piece), args.n[tile.group]);
       });
       __syncwarp();  // converged, the compiler keeps what all lanes share in uniform registers
     }

@@ -7,6 +7,7 @@
 #include "backend/cuda/gemm/kernel_of.h"
 #include "backend/cuda/gemm/tensor_map.h"
 #include "backend/cuda/ptx/cache_policy.h"
+#include "base/check.h"
 
 namespace braid::cuda {
 namespace {
@@ -46,7 +47,7 @@ Result<CUtensorMap> activation_map(const GemmPlan& plan, const GemmOperands& ope
                      .element = fp8 ? Element::kByte : Element::kBf16,
                      .rows = operands.rows,
                      .columns = problem.k,
-                     .stride = problem.k,
+                     .stride = operands.stride,
                      .box_rows = plan.tiling.box_rows,
                      .box_columns = tile_inputs(problem.precision),
                      .swizzle = 128});
@@ -55,11 +56,11 @@ Result<CUtensorMap> activation_map(const GemmPlan& plan, const GemmOperands& ope
 Result<CUtensorMap> output_map(const GemmPlan& plan, const GemmOperands& operands) {
   const int columns = std::min(64, plan.tiling.columns / plan.tiling.math_n);
   return tensor_map({.name = "output",
-                     .data = operands.out,
+                     .data = operands.out.data,
                      .element = Element::kBf16,
                      .rows = operands.rows,
-                     .columns = plan.problem.n,
-                     .stride = plan.problem.n,
+                     .columns = operands.out.cols,
+                     .stride = operands.out.stride,
                      .box_rows = 16,
                      .box_columns = columns,
                      .swizzle = columns * 2});
@@ -74,6 +75,24 @@ Result<CUtensorMap> scale_map(const GemmPlan& plan, const GemmOperands& operands
                      .stride = scale_stride(operands.rows),
                      .box_rows = 1,
                      .box_columns = scale_box(plan.tiling.rows)});
+}
+
+// The copy engine stores bf16 rows of a multiple of 16 bytes.
+Status describe_output(const GemmPlan& plan, const GemmOperands& operands, GemmArguments& args) {
+  const Activations& out = operands.out;
+  const auto address = reinterpret_cast<std::uintptr_t>(out.data);
+  args.out = out.data;
+  args.out_stride = out.stride;
+  args.out_float = out.dtype == DType::kF32;
+  args.out_paired = out.stride % 2 == 0 && address % (args.out_float ? 8 : 4) == 0;
+  args.accumulate = operands.accumulate;
+  args.store = GemmStore::kRows;
+  if (args.out_float || out.cols % 8 != 0 || out.stride % 8 != 0 || address % 16 != 0) {
+    return {};
+  }
+  args.store = GemmStore::kTiles;
+  ASSIGN_OR_RETURN(args.output, output_map(plan, operands));
+  return {};
 }
 
 }  // namespace
@@ -109,29 +128,46 @@ Result<GemmPlan> plan_gemm(const GemmProblem& problem, int tiling) {
   return plan;
 }
 
+Result<GemmPlan> GemmPlans::plan(const GemmProblem& problem) {
+  const int tiling = choose_tiling(problem, processors_);
+  const auto key = std::pair(problem.precision, tiling);
+  auto found = made_.find(key);
+  if (found == made_.end()) {
+    ASSIGN_OR_RETURN(const GemmPlan made, plan_gemm(problem, tiling));
+    found = made_.emplace(key, made).first;
+  }
+  RETURN_IF_ERROR(sizes_fit(problem));
+  GemmPlan plan = found->second;
+  plan.problem = problem;
+  return plan;
+}
+
 Status run_gemm(const GemmPlan& plan, const GemmOperands& operands, cudaStream_t stream) {
   if (operands.rows == 0) {
     return {};
   }
+  CHECK(operands.weights.size() <= kMostGemmGroups);
   const GemmProblem& problem = plan.problem;
-  const PackedShape packed{problem.precision, problem.groups, problem.n, problem.k};
+  const bool fp8 = problem.precision == Precision::kFp8;
   GemmArguments args{};
   ASSIGN_OR_RETURN(args.activations, activation_map(plan, operands));
-  ASSIGN_OR_RETURN(args.output, output_map(plan, operands));
-  if (problem.precision == Precision::kFp8) {
+  if (fp8) {
+    const PackedShape packed{problem.precision, 1, problem.n, problem.k};
     ASSIGN_OR_RETURN(args.scales, scale_map(plan, operands, packed.k_blocks()));
   }
-  args.weights = operands.weights;
-  args.weight_scales = operands.weight_scales;
-  args.out = operands.out;
+  RETURN_IF_ERROR(describe_output(plan, operands, args));
+  for (std::size_t g = 0; g < operands.weights.size(); ++g) {
+    const GemmWeight& w = operands.weights[g];
+    args.weights[g] = w.values;
+    args.weight_scales[g] = w.scales;
+    args.n[g] = w.n;
+    args.k_blocks[g] = PackedShape{problem.precision, 1, w.n, w.k}.k_blocks();
+  }
   args.offsets = operands.offsets;
   args.counts = operands.counts;
   args.pitch = operands.pitch;
   args.rows = static_cast<int>(operands.rows);
-  args.groups = problem.groups;
-  args.n = problem.n;
-  args.n_blocks = packed.n_blocks();
-  args.k_blocks = packed.k_blocks();
+  args.groups = static_cast<int>(operands.weights.size());
   args.band = std::max(1, 2048 / (plan.tiling.rows * plan.tiling.cluster_m));
   const bool streams = problem.rows_per_group <= plan.tiling.rows;
   args.weight_policy = streams ? kKeepShort : kKeepNormal;

@@ -3,7 +3,8 @@
 //
 // e4m3: tensor cores keep too few bits to sum a whole row, so each 128 inputs are multiplied into
 // fresh accumulators and added in float32 with their scales, while another warpgroup multiplies
-// (Overlap::kTurns) or the next products of the same one are under way (kParts). bf16: the accumulators run through all of K, one stage always in flight.
+// (Overlap::kTurns) or the next products of the same one are under way (kParts). bf16: the
+// accumulators run through all of K, one stage always in flight.
 // A row is summed in the order of K whatever the tiling: results do not depend on company.
 #pragma once
 
@@ -24,9 +25,8 @@ class Multiplier {
  public:
   using Sums = float[Map::kPieces][Map::kSums];
 
-  __device__ Multiplier(const GemmArguments& args, Map shared, int warp, int rank)
-      : args_(args),
-        shared_(shared),
+  __device__ Multiplier(Map shared, int warp, int rank)
+      : shared_(shared),
         warp_(warp % 4),
         lane_(threadIdx.x % 32),
         group_(warp / 4),
@@ -55,9 +55,9 @@ class Multiplier {
       }
     }
     if constexpr (not Map::kScaled) {
-      run_plain(sum);
+      run_plain(tile, sum);
     } else if (tile.rows <= group_m_ * Map::kGroupRows) {
-      skip();
+      skip(tile);
     } else if constexpr (kT.overlap == Overlap::kTurns) {
       run_in_turn(tile, sum);
     } else {
@@ -112,8 +112,8 @@ class Multiplier {
   }
 
   // A warpgroup without rows only keeps the ring and the turns going.
-  __device__ void skip() {
-    for (int block = 0; block < args_.k_blocks; ++block) {
+  __device__ void skip(const Tile& tile) {
+    for (int block = 0; block < tile.k_blocks; ++block) {
       ptx::mbarrier_wait(shared_.full(ring_.stage), ring_.parity);
       if constexpr (kT.overlap == Overlap::kTurns) {
         take_turn();
@@ -125,7 +125,7 @@ class Multiplier {
   }
 
   __device__ __forceinline__ void run_in_turn(const Tile& tile, Sums& sum) {
-    for (int block = 0; block < args_.k_blocks; ++block) {
+    for (int block = 0; block < tile.k_blocks; ++block) {
       ptx::mbarrier_wait(shared_.full(ring_.stage), ring_.parity);
       take_turn();
       ptx::wgmma_fence();
@@ -197,11 +197,11 @@ class Multiplier {
     float scale[2][2][2] = {};
     int before = -1;
     int block = 0;
-    for (; block + 2 <= args_.k_blocks; block += 2) {
+    for (; block + 2 <= tile.k_blocks; block += 2) {
       run_block<0>(tile, sum, scale, before);
       run_block<Map::kPieces % 2>(tile, sum, scale, before);
     }
-    if (block < args_.k_blocks) {
+    if (block < tile.k_blocks) {
       run_block<0>(tile, sum, scale, before);
       ptx::wgmma_wait<0>();
       add_last<1 - Map::kPieces % 2>(sum, scale);
@@ -252,9 +252,9 @@ class Multiplier {
     }
   }
 
-  __device__ __forceinline__ void run_plain(Sums& sum) {
+  __device__ __forceinline__ void run_plain(const Tile& tile, Sums& sum) {
     int before = 0;
-    for (int block = 0; block < args_.k_blocks; ++block) {
+    for (int block = 0; block < tile.k_blocks; ++block) {
       ptx::mbarrier_wait(shared_.full(ring_.stage), ring_.parity);
       ptx::wgmma_fence();
 #pragma unroll
@@ -283,7 +283,6 @@ class Multiplier {
     }
   }
 
-  const GemmArguments& args_;
   const Map shared_;
   const int warp_;
   const int lane_;

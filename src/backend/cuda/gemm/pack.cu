@@ -16,6 +16,7 @@ struct PackArguments {
   std::uint8_t* weights;
   float* weight_scales;
   PackedShape shape;
+  int scale_rows;
 };
 
 __global__ void pack_kernel(const PackArguments args) {
@@ -39,8 +40,11 @@ __global__ void pack_kernel(const PackArguments args) {
                               tile_offset(row, unit % 8 * 16)) = value;
   }
   if (shape.precision == Precision::kFp8 && threadIdx.x < kTileScales) {
-    const std::int64_t row = group * shape.n_blocks() + n_block;
-    args.weight_scales[tile * kTileScales + threadIdx.x] = args.scales[row * k_blocks + k_block];
+    const int each = kTileOutputs / args.scale_rows;
+    const int rows = (shape.n + args.scale_rows - 1) / args.scale_rows;
+    const int half = min(n_block * each + static_cast<int>(threadIdx.x) % 2 * (each - 1), rows - 1);
+    args.weight_scales[tile * kTileScales + threadIdx.x] =
+        args.scales[(group * rows + half) * k_blocks + k_block];
   }
 }
 
@@ -52,7 +56,7 @@ Status pack_weights(const PackSource& source,
                     float* weight_scales,
                     cudaStream_t stream) {
   const PackArguments args{static_cast<const std::uint8_t*>(source.values), source.scales, weights,
-                           weight_scales, shape};
+                           weight_scales, shape, source.scale_rows};
   pack_kernel<<<static_cast<unsigned>(shape.tiles()), 256, 0, stream>>>(args);
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) {
     return internal_error(std::string("packing weights: ") + cudaGetErrorString(error));

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of a tile: float32 sums to bf16 rows of the output.
+// The end of a tile: float32 sums to rows of the output.
 //
 // Each warp stores its own 16 rows of a wave, 64 columns at a time, through its own piece of shared
 // memory and the copy engine, so no warp waits for another. Where a group ends within the 16 rows
-// the valid ones are written from registers, since the rows below belong to somebody else.
+// the valid ones are written from registers, since the rows below belong to somebody else; so are
+// float32 rows, whose four neighbouring threads write 32 bytes.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -31,14 +32,15 @@ class RowStore {
   __device__ RowStore(const GemmArguments& args, Map shared, int warp)
       : args_(args), shared_(shared), warp_(warp), lane_(threadIdx.x % 32) {}
 
-  // `row` is the first of the warp's 16 rows in the output, `rows` how many of them are valid.
-  __device__ __forceinline__ void store(const float (&sum)[Map::kSums], int row, int rows, int column) {
-    if (rows >= 16) {
+  // `row` is the first of the warp's 16 rows in the output, `rows` how many of them are valid; columns
+  // from n on are not written.
+  __device__ __forceinline__ void store(const float (&sum)[Map::kSums], int row, int rows, int column, int n) {
+    if (rows >= 16 && args_.store == GemmStore::kTiles) {
       unrolled<kChunks / kTogether>([&](auto group) {
-        store_chunks<group * kTogether>(sum, row, column);
+        store_chunks<group * kTogether>(sum, row, column, n);
       });
     } else if (rows > 0) {
-      store_valid(sum, row, rows, column);
+      store_valid(sum, row, rows, column, n);
     }
   }
 
@@ -53,7 +55,8 @@ class RowStore {
   template <int kFirst>
   __device__ __forceinline__ void store_chunks(const float (&sum)[Map::kSums],
                                                int row,
-                                               int column) {
+                                               int column,
+                                               int n) {
     if (lane_ == 0) {
       ptx::store_wait_read<kT.store_buffers / kTogether - 1>();
     }
@@ -64,7 +67,7 @@ class RowStore {
     if (lane_ == 0) {
       for (int chunk = 0; chunk < kTogether; ++chunk) {
         const int x = column + (kFirst + chunk) * Map::kChunk;
-        if (x < args_.n) {
+        if (x < n) {
           ptx::store_tile(&args_.output, x, row, shared_.output(warp_, buffer_ + chunk));
         }
       }
@@ -94,20 +97,47 @@ class RowStore {
     return linear ^ (linear >> 3 & kSwizzle);
   }
 
-  __device__ __forceinline__ void store_valid(const float (&sum)[Map::kSums], int row, int rows, int column) {
+  __device__ __forceinline__ void store_valid(const float (&sum)[Map::kSums], int row, int rows, int column, int n) {
 #pragma unroll
     for (int unit = 0; unit < Map::kPartColumns / 8; ++unit) {
       const int x = column + unit * 8 + lane_ % 4 * 2;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int y = lane_ / 4 + half * 8;
-        if (y < rows && x < args_.n) {
-          auto* out = static_cast<__nv_bfloat16*>(args_.out) +
-                      static_cast<std::int64_t>(row + y) * args_.n + x;
-          *reinterpret_cast<std::uint32_t*>(out) =
-              pack_bf16(sum[unit * 4 + half * 2], sum[unit * 4 + half * 2 + 1]);
+        if (y < rows && x < n) {
+          put(static_cast<std::int64_t>(row + y) * args_.out_stride + x, sum[unit * 4 + half * 2],
+              sum[unit * 4 + half * 2 + 1], x + 1 < n);
         }
       }
+    }
+  }
+
+  // One or two neighbouring elements.
+  __device__ __forceinline__ void put(std::int64_t at, float low, float high, bool both) {
+    if (args_.out_float) {
+      float* out = static_cast<float*>(args_.out) + at;
+      if (args_.accumulate) {
+        low += out[0];
+        high += both ? out[1] : 0.0f;
+      }
+      if (both && args_.out_paired) {
+        *reinterpret_cast<float2*>(out) = make_float2(low, high);
+        return;
+      }
+      out[0] = low;
+      if (both) {
+        out[1] = high;
+      }
+      return;
+    }
+    auto* out = static_cast<__nv_bfloat16*>(args_.out) + at;
+    if (both && args_.out_paired) {
+      *reinterpret_cast<std::uint32_t*>(out) = pack_bf16(low, high);
+      return;
+    }
+    out[0] = __float2bfloat16_rn(low);
+    if (both) {
+      out[1] = __float2bfloat16_rn(high);
     }
   }
 

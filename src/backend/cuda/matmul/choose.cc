@@ -15,7 +15,28 @@ std::int64_t tiles(std::int64_t rows, std::int64_t groups, std::int64_t of) {
   return std::min(rows, groups - 1) + (rows + of - 1) / of;
 }
 
+std::string hopper_support(DType x, ops::WeightFormat format, std::int64_t inputs, bool f8_activations, const Capabilities& caps) {
+  if (!caps.has("sm_90a")) return "needs compute capability 9.0";
+  if (x != DType::kBF16 || format == ops::WeightFormat::kF32) return "multiplies bfloat16 activations";
+  if (format == ops::WeightFormat::kI8) return "int8 activations are for CPUs";
+  if (format == ops::WeightFormat::kF8 && !f8_activations) return "FP8 weights need FP8 activations, which are off";
+  return inputs % 8 != 0 ? "needs a multiple of 8 inputs" : "";
+}
+
 }  // namespace
+
+std::string hopper_linear_support(const ops::Linear::Problem& p, const Capabilities& caps) {
+  return p.batch > 1 ? "multiplies one matrix" : hopper_support(p.x, p.format, p.k, p.f8_activations, caps);
+}
+
+std::string hopper_mlp_support(const ops::GroupedMlp::Problem& p, const Capabilities& caps) {
+  return hopper_support(p.x, p.format, p.hidden, p.f8_activations, caps);
+}
+
+GemmProblem describe_gemm(Precision precision, std::int64_t rows, std::int64_t groups, int n, int k) {
+  const std::int64_t filled = std::max<std::int64_t>(1, std::min(groups, rows));
+  return {precision, static_cast<int>(filled), (rows + filled - 1) / filled, (n + 7) / 8 * 8, precision == Precision::kFp8 ? (k + 15) / 16 * 16 : (k + 7) / 8 * 8};
+}
 
 TileConfig choose_tile(const MatmulProblem& p) {
   TileConfig config;

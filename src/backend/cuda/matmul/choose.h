@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which tile multiplies a problem: pure host code, no influence on results.
+// Whether Hopper's GEMM takes a problem, and which tile multiplies it there or by mma.sync: pure host
+// code. Tiles have no influence on results.
 #pragma once
 
 #include <cstdint>
+#include <string>
+
+#include "backend/cuda/gemm/choose.h"
+#include "ops/grouped_mlp.h"
+#include "ops/linear.h"
 
 namespace braid::cuda {
 
@@ -22,5 +28,12 @@ struct TileConfig {
 };
 
 TileConfig choose_tile(const MatmulProblem& problem);
+
+// Why Hopper's GEMM can't run it; empty when it can. Its e4m3 weights need e4m3 inputs.
+std::string hopper_linear_support(const ops::Linear::Problem& problem, const Capabilities& caps);
+std::string hopper_mlp_support(const ops::GroupedMlp::Problem& problem, const Capabilities& caps);
+
+// What the GEMM is expected to meet when `rows` are spread over `groups`, of sizes that only the GPU knows.
+GemmProblem describe_gemm(Precision precision, std::int64_t rows, std::int64_t groups, int n, int k);
 
 }  // namespace braid::cuda

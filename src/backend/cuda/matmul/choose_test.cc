@@ -36,5 +36,41 @@ TEST(ChooseTile, NarrowTilesFillTheProcessorsWhereWideOnesDoNot) {
   EXPECT_EQ(choose_tile({.rows = 1, .columns = 102400, .processors = 132}).small_columns, 32);
 }
 
+const Capabilities kHopper{"cuda", {"sm_80", "sm_90a"}}, kAmpere{"cuda", {"sm_80"}};
+
+TEST(HopperSupport, Bfloat16WeightsRunOnHopperAlone) {
+  const ops::Linear::Problem linear{DType::kBF16, ops::WeightFormat::kBF16, 4096, 2048};
+  EXPECT_EQ(hopper_linear_support(linear, kHopper), "");
+  EXPECT_NE(hopper_linear_support(linear, kAmpere), "");
+  EXPECT_EQ(hopper_mlp_support({DType::kBF16, ops::WeightFormat::kBF16, 2048, 1408}, kHopper), "");
+}
+
+TEST(HopperSupport, Fp8WeightsNeedTheConsentToRoundActivations) {
+  ops::Linear::Problem linear{DType::kBF16, ops::WeightFormat::kF8, 4096, 2048};
+  ops::GroupedMlp::Problem mlp{DType::kBF16, ops::WeightFormat::kF8, 2048, 1408};
+  EXPECT_NE(hopper_linear_support(linear, kHopper), "");
+  EXPECT_NE(hopper_mlp_support(mlp, kHopper), "");
+  linear.f8_activations = mlp.f8_activations = true;
+  EXPECT_EQ(hopper_linear_support(linear, kHopper), "");
+  EXPECT_EQ(hopper_mlp_support(mlp, kHopper), "");
+}
+
+TEST(HopperSupport, Float32AndBatchesAreLeftToOthers) {
+  EXPECT_NE(hopper_linear_support({DType::kF32, ops::WeightFormat::kF32, 64, 2048}, kHopper), "");
+  EXPECT_NE(hopper_linear_support({DType::kBF16, ops::WeightFormat::kBF16, 128, 512, 16}, kHopper), "");
+  EXPECT_NE(hopper_linear_support({DType::kBF16, ops::WeightFormat::kBF16, 128, 30}, kHopper), "");
+}
+
+TEST(DescribeGemm, OnlyGroupsThatCanHaveRowsCount) {
+  const GemmProblem one = describe_gemm(Precision::kBf16, 7, 65, 2816, 2048);
+  EXPECT_EQ(one.groups, 7);
+  EXPECT_EQ(one.rows_per_group, 1);
+  const GemmProblem many = describe_gemm(Precision::kFp8, 28672, 65, 2810, 2040);
+  EXPECT_EQ(many.groups, 65);
+  EXPECT_EQ(many.rows_per_group, 442);
+  EXPECT_EQ(many.n % 8, 0);
+  EXPECT_EQ(many.k % 16, 0);
+}
+
 }  // namespace
 }  // namespace braid::cuda

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/matmul/matmul.h"
 
+#include "backend/cuda/matmul/choose.h"
 #include "backend/cuda/matmul/pack.h"
 
 namespace braid::cuda {
@@ -42,7 +43,7 @@ ops::PackedMlp pack_mlp(const ops::Weight& gate, const ops::Weight& up, const op
   packed.format = p.format;
   packed.hidden = gate.cols;
   packed.inter = gate.rows;
-  const auto both = alternate(gate, up);
+  const auto both = alternate(gate, up, 8, 8);
   packed.gate_up = pack(both, p.format, static_cast<std::int64_t>(both.size()), gate.cols, 1, stream);
   packed.down = pack(rows_of({&down, 1}), p.format, down.rows, down.cols, 1, stream);
   return packed;
@@ -51,11 +52,15 @@ ops::PackedMlp pack_mlp(const ops::Weight& gate, const ops::Weight& up, const op
 }  // namespace
 
 std::vector<ops::Kernel<Linear>> linear_kernels() {
-  return {{"mma", 10, linear_support, linear_mma, pack_linear}, {"simple", 1, any_linear, linear_simple, pack_linear}};
+  return {{"hopper", 20, hopper_linear_support, linear_hopper, pack_linear_hopper},
+          {"mma", 10, linear_support, linear_mma, pack_linear},
+          {"simple", 1, any_linear, linear_simple, pack_linear}};
 }
 
 std::vector<ops::Kernel<GroupedMlp>> grouped_mlp_kernels() {
-  return {{"mma", 10, mlp_support, grouped_mlp_mma, pack_mlp}, {"simple", 1, any_mlp, grouped_mlp_simple, pack_mlp}};
+  return {{"hopper", 20, hopper_mlp_support, grouped_mlp_hopper, pack_mlp_hopper},
+          {"mma", 10, mlp_support, grouped_mlp_mma, pack_mlp},
+          {"simple", 1, any_mlp, grouped_mlp_simple, pack_mlp}};
 }
 
 }  // namespace braid::cuda

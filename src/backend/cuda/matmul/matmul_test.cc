@@ -32,7 +32,16 @@ struct Stored {
   Weight weight;
 };
 
-constexpr WeightFormat kFormats[] = {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kF8};
+struct Form {
+  WeightFormat format;
+  bool f8_activations = false;
+};
+constexpr Form kForms[] = {{WeightFormat::kF32}, {WeightFormat::kBF16}, {WeightFormat::kF8}, {WeightFormat::kF8, true}};
+
+// Rounding inputs to e4m3 moves a sum by a few per cent of its usual size.
+double tolerance_of(DType x, const Form& form) { return form.f8_activations ? 6e-2 : cuda::tolerance_of(x); }
+
+std::string name_of(const Form& form) { return std::string(ops::name_of(form.format)) + (form.f8_activations ? " by FP8 " : " "); }
 
 DType input_of(WeightFormat format) { return format == WeightFormat::kF32 ? DType::kF32 : DType::kBF16; }
 
@@ -41,10 +50,11 @@ class MatmulTest : public Gpu {};
 TEST_F(MatmulTest, LinearAgreesOnRaggedAndOddShapes) {
   const std::pair<std::int64_t, std::int64_t> shapes[] = {{1, 8}, {7, 24}, {64, 64}, {97, 136}, {130, 520}, {333, 1160}, {40, 30}};
   unsigned seed = 1;
-  for (const WeightFormat format : kFormats) {
+  for (const Form& form : kForms) {
+    const WeightFormat format = form.format;
     for (const auto& [n, k] : shapes) {
       const Stored stored(format, n, k, ++seed);
-      const Linear::Problem problem{input_of(format), format, n, k, 1};
+      const Linear::Problem problem{input_of(format), format, n, k, 1, form.f8_activations};
       const auto reference = ops::reference::kLinear.prepare({&stored.weight, 1}, problem, host_);
       for (const std::int64_t m : {1, 5, 16, 33, 64, 131}) {
         for (const bool accumulate : {false, true}) {
@@ -54,7 +64,7 @@ TEST_F(MatmulTest, LinearAgreesOnRaggedAndOddShapes) {
             const auto packed = kernel->prepare({&stored.weight, 1}, problem, *stream_);
             kernel->run({&packed, x.device(), y.device(), 0, 0, accumulate}, *stream_);
             ops::reference::kLinear.run({&reference, x.host(), y.host(), 0, 0, accumulate}, host_);
-            expect_close(y.got(), y.wanted(), tolerance_of(problem.x), std::string(kernel->name) + " " + ops::name_of(format) + " " +
+            expect_close(y.got(), y.wanted(), tolerance_of(problem.x, form), std::string(kernel->name) + " " + name_of(form) + " " +
                          std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k));
           }
         }
@@ -64,7 +74,8 @@ TEST_F(MatmulTest, LinearAgreesOnRaggedAndOddShapes) {
 }
 
 TEST_F(MatmulTest, LinearTakesBatchesOfWindowsAlsoTransposed) {
-  for (const WeightFormat format : kFormats) {
+  for (const Form& form : kForms) {
+    const WeightFormat format = form.format;
     const Stored stored(format, 4 * 72, 128, 5);
     std::vector<Weight> plain, turned;
     for (int h = 0; h < 4; ++h) {
@@ -73,7 +84,7 @@ TEST_F(MatmulTest, LinearTakesBatchesOfWindowsAlsoTransposed) {
     }
     for (const auto& windows : {plain, turned}) {
       const std::int64_t n = windows[0].rows, k = windows[0].cols, m = 21;
-      const Linear::Problem problem{input_of(format), format, n, k, 4};
+      const Linear::Problem problem{input_of(format), format, n, k, 4, form.f8_activations};
       const auto reference = ops::reference::kLinear.prepare(windows, problem, host_);
       for (const auto* kernel : runnable(kernels().linear, problem, *stream_)) {
         TwinRows x(*stream_, problem.x, m, 4 * k, 3), y(*stream_, problem.x, m, 4 * n, 4);
@@ -81,17 +92,18 @@ TEST_F(MatmulTest, LinearTakesBatchesOfWindowsAlsoTransposed) {
         const auto cut = [](const Activations& a, std::int64_t cols) { return a.columns(0, cols); };
         kernel->run({&packed, cut(x.device(), k), cut(y.device(), n), k, n}, *stream_);
         ops::reference::kLinear.run({&reference, cut(x.host(), k), cut(y.host(), n), k, n}, host_);
-        expect_close(y.got(), y.wanted(), tolerance_of(problem.x), std::string(kernel->name) + " " + ops::name_of(format));
+        expect_close(y.got(), y.wanted(), tolerance_of(problem.x, form), std::string(kernel->name) + " " + name_of(form));
       }
     }
   }
 }
 
 TEST_F(MatmulTest, ARowOfLinearIsTheSameAmongAnyNumberOfOthers) {
-  for (const WeightFormat format : kFormats) {
+  for (const Form& form : kForms) {
+    const WeightFormat format = form.format;
     const std::int64_t n = 200, k = 1160;
     const Stored stored(format, n, k, 9);
-    const Linear::Problem problem{input_of(format), format, n, k, 1};
+    const Linear::Problem problem{input_of(format), format, n, k, 1, form.f8_activations};
     for (const auto* kernel : runnable(kernels().linear, problem, *stream_)) {
       const auto packed = kernel->prepare({&stored.weight, 1}, problem, *stream_);
       TwinRows x(*stream_, problem.x, 200, k, 10), whole(*stream_, DType::kF32, 200, n, 11), parts(*stream_, DType::kF32, 200, n, 12);
@@ -99,7 +111,7 @@ TEST_F(MatmulTest, ARowOfLinearIsTheSameAmongAnyNumberOfOthers) {
       for (std::int64_t first = 0, count = 1; first < 200; first += count, count = std::min<std::int64_t>(count * 2, 200 - first)) {
         kernel->run({&packed, x.device().slice_rows(first, count), parts.device().slice_rows(first, count)}, *stream_);
       }
-      EXPECT_EQ(parts.got(), whole.got()) << kernel->name << " " << ops::name_of(format);
+      EXPECT_EQ(parts.got(), whole.got()) << kernel->name << " " << name_of(form);
     }
   }
 }
@@ -131,10 +143,11 @@ std::vector<const ops::PackedMlp*> addresses(const std::vector<ops::PackedMlp>& 
 TEST_F(MatmulTest, GroupedMlpAgreesOnRaggedEmptyAndSkewedGroups) {
   const std::vector<std::vector<std::int32_t>> spreads = {{1, 0, 0, 0, 0}, {0, 3, 0, 1, 8}, {70, 0, 5, 1, 200}, {0, 0, 0, 0, 300}};
   unsigned seed = 100;
-  for (const WeightFormat format : kFormats) {
+  for (const Form& form : kForms) {
+    const WeightFormat format = form.format;
     for (const auto& [hidden, inter] : {std::pair{96, 28}, std::pair{256, 136}, std::pair{33, 17}}) {
       const Experts experts(format, hidden, {inter, inter, inter, inter, 2 * inter}, ++seed);
-      const GroupedMlp::Problem problem{input_of(format), format, hidden, 2 * inter};
+      const GroupedMlp::Problem problem{input_of(format), format, hidden, 2 * inter, form.f8_activations};
       const auto reference = experts.pack(ops::reference::kGroupedMlp, problem, host_);
       for (const auto* kernel : runnable(kernels().grouped_mlp, problem, *stream_)) {
         const auto packed = experts.pack(*kernel, problem, *stream_);
@@ -148,7 +161,7 @@ TEST_F(MatmulTest, GroupedMlpAgreesOnRaggedEmptyAndSkewedGroups) {
           const auto here = addresses(packed), there = addresses(reference);
           kernel->run({x.device(), here, starts.device<std::int32_t>(), index.device<std::int32_t>(), out.device_f32(), scratch.data()}, *stream_);
           ops::reference::kGroupedMlp.run({x.host(), there, offsets.data(), tokens.data(), out.host_f32(), nullptr}, host_);
-          expect_close(out.got(), out.wanted(), tolerance_of(problem.x) * 2, std::string(kernel->name) + " " + ops::name_of(format) + " " +
+          expect_close(out.got(), out.wanted(), tolerance_of(problem.x, form) * 2, std::string(kernel->name) + " " + name_of(form) + " " +
                        std::to_string(hidden) + " x " + std::to_string(inter) + ", " + std::to_string(out.rows) + " rows");
         }
       }

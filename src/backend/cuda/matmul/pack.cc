@@ -16,10 +16,12 @@ constexpr std::int64_t kStrideUnit = 64;
 using ops::Weight;
 using ops::WeightFormat;
 
-bool keeps_f8(const Weight& w) {
+bool stays_f8(const Weight& w) {
   return w.values.dtype == DType::kF8E4M3 && !w.transposed &&
          (!w.scaled() || (w.block == kBlock && w.col_offset % kBlock == 0));
 }
+
+}  // namespace
 
 DType dtype_of(WeightFormat format) {
   if (format == WeightFormat::kF32) return DType::kF32;
@@ -41,7 +43,7 @@ void write_row(const PackedRow& from, DType to, std::int64_t k, std::byte* out) 
   }
 }
 
-}  // namespace
+bool keeps_f8(const PackedRow& row) { return row.weight == nullptr || stays_f8(*row.weight); }
 
 std::int64_t row_stride(std::int64_t k) { return (k + kStrideUnit - 1) / kStrideUnit * kStrideUnit; }
 std::int64_t scale_blocks(std::int64_t k) { return (k + kBlock - 1) / kBlock; }
@@ -49,8 +51,7 @@ std::int64_t scale_blocks(std::int64_t k) { return (k + kBlock - 1) / kBlock; }
 ops::PackedWeight pack(std::span<const PackedRow> rows, WeightFormat format, std::int64_t n, std::int64_t k,
                        std::int64_t batch, Stream& stream) {
   CHECK(static_cast<std::int64_t>(rows.size()) == batch * n, "a weight has other rows than its shape says");
-  const auto usable = [](const PackedRow& r) { return r.weight == nullptr || keeps_f8(*r.weight); };
-  if (format == WeightFormat::kF8 && !std::all_of(rows.begin(), rows.end(), usable)) format = WeightFormat::kBF16;
+  if (format == WeightFormat::kF8 && !std::all_of(rows.begin(), rows.end(), keeps_f8)) format = WeightFormat::kBF16;
   ops::PackedWeight packed;
   packed.format = format;
   packed.n = n;
@@ -82,11 +83,12 @@ std::vector<PackedRow> rows_of(std::span<const Weight> parts) {
   return rows;
 }
 
-std::vector<PackedRow> alternate(const Weight& gate, const Weight& up) {
+std::vector<PackedRow> alternate(const Weight& gate, const Weight& up, std::int64_t turn, std::int64_t unit) {
   std::vector<PackedRow> rows;
-  for (std::int64_t first = 0; first < gate.rows; first += 8) {
+  const std::int64_t filled = (gate.rows + unit - 1) / unit * unit;
+  for (std::int64_t first = 0; first < filled; first += turn) {
     for (const Weight* half : {&gate, &up}) {
-      for (std::int64_t r = first; r < first + 8; ++r) rows.push_back(r < half->rows ? PackedRow{half, r} : PackedRow{});
+      for (std::int64_t r = first; r < first + turn; ++r) rows.push_back(r < half->rows ? PackedRow{half, r} : PackedRow{});
     }
   }
   return rows;

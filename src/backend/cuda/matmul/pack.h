@@ -26,9 +26,15 @@ std::int64_t scale_blocks(std::int64_t k);
 ops::PackedWeight pack(std::span<const PackedRow> rows, ops::WeightFormat format, std::int64_t n, std::int64_t k,
                        std::int64_t batch, Stream& stream);
 
+DType dtype_of(ops::WeightFormat format);
+// The k inputs of a row as `to`: kF32, kBF16, or kF8E4M3 without their scales.
+void write_row(const PackedRow& from, DType to, std::int64_t k, std::byte* out);
+// Whether a row can stay e4m3 with a scale for each 128 inputs.
+bool keeps_f8(const PackedRow& row);
+
 // All rows of the parts, one part after another.
 std::vector<PackedRow> rows_of(std::span<const ops::Weight> parts);
-// Rows of gate and up in turns of eight, each filled up with zeros to a multiple of eight.
-std::vector<PackedRow> alternate(const ops::Weight& gate, const ops::Weight& up);
+// Rows of gate and up in turns of `turn`, each filled up with zeros to a multiple of `unit`.
+std::vector<PackedRow> alternate(const ops::Weight& gate, const ops::Weight& up, std::int64_t turn, std::int64_t unit);
 
 }  // namespace braid::cuda
