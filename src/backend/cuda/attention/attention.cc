@@ -12,12 +12,21 @@ std::string any_prefill(const ops::AttentionPrefill::Problem& p, const Capabilit
 
 }  // namespace
 
+std::string prefill_hopper_support(const ops::AttentionPrefill::Problem& p, const Capabilities& caps) {
+  if (!caps.has("sm_90a")) return "needs compute capability 9.0";
+  const std::string reason = prefill_mma_support(p, caps);
+  if (!reason.empty()) return reason;
+  return p.shape.qk_dim > 192 || p.shape.v_dim > 128 ? "keys wider than 192 or values wider than 128" : "";
+}
+
 std::vector<ops::Kernel<ops::AttentionDecode>> attention_decode_kernels() {
   return {{"mma", 10, decode_mma_support, decode_mma, nullptr}, {"simple", 1, any_decode, decode_simple, nullptr}};
 }
 
 std::vector<ops::Kernel<ops::AttentionPrefill>> attention_prefill_kernels() {
-  return {{"mma", 10, prefill_mma_support, prefill_mma, nullptr}, {"simple", 1, any_prefill, prefill_simple, nullptr}};
+  return {{"hopper", 20, prefill_hopper_support, prefill_hopper, nullptr},
+          {"mma", 10, prefill_mma_support, prefill_mma, nullptr},
+          {"simple", 1, any_prefill, prefill_simple, nullptr}};
 }
 
 }  // namespace braid::cuda

@@ -16,6 +16,8 @@ std::vector<ops::Kernel<ops::AttentionPrefill>> attention_prefill_kernels();
 std::string decode_mma_support(const ops::AttentionDecode::Problem& problem, const Capabilities& caps);
 std::string prefill_mma_support(const ops::AttentionPrefill::Problem& problem, const Capabilities& caps);
 void decode_mma(const ops::AttentionDecode::Args& args, braid::Stream& stream);
+std::string prefill_hopper_support(const ops::AttentionPrefill::Problem& problem, const Capabilities& caps);
+void prefill_hopper(const ops::AttentionPrefill::Args& args, braid::Stream& stream);
 void prefill_mma(const ops::AttentionPrefill::Args& args, braid::Stream& stream);
 
 // In float32 arithmetic, for any heads.

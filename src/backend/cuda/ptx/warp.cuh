@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a warp does as one: its number, its elected lane, its registers, storing 8x8 matrices.
+// What a warp does as one: its number, its elected lane, its registers, storing 8x8 matrices; and the
+// multiprocessor's own powers of two.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +33,13 @@ __device__ inline void take_registers() {
 template <int kRegisters>
 __device__ inline void give_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+// 2^x to about 2 ulp; results below the normal numbers are zero.
+__device__ inline float exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 
 // Four 8x8 matrices of 16-bit elements; lane i's address is row i % 8 of matrix i / 8.

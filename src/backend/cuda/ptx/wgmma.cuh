@@ -33,6 +33,14 @@ __device__ inline std::uint64_t swizzled_operand(std::uint32_t shared) {
   return kSwizzle128 | kEightRows | kUnused | ((shared & 0x3FFFF) >> 4);
 }
 
+// Describes B whose columns lie side by side: panels of 64 bf16 columns, in each a row of 128 swizzled
+// bytes for every input, `panel` bytes from one panel to the next. 16 inputs are 2048 bytes.
+__device__ inline std::uint64_t turned_operand(std::uint32_t shared, std::uint32_t panel) {
+  constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62;
+  constexpr std::uint64_t kEightRows = std::uint64_t{1024 >> 4} << 32;
+  return kSwizzle128 | kEightRows | std::uint64_t{panel >> 4} << 16 | ((shared & 0x3FFFF) >> 4);
+}
+
 #define BRAID_SUM8(i)                                                                          \
   "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3]), "+f"(sum[i + 4]),        \
       "+f"(sum[i + 5]), "+f"(sum[i + 6]), "+f"(sum[i + 7])
@@ -116,6 +124,19 @@ struct Wgmma<128> {
         "}, %64, %65, p, 1, 1, 0, 0;\n}\n"
         : BRAID_SUM32(0), BRAID_SUM32(32)
         : "l"(a), "l"(b), "r"(add));
+  }
+
+  // sum += A * B, A [64 x 16] bf16 in registers as mma.sync's fragment, B as turned_operand().
+  __device__ static void bf16_turned(float (&sum)[64], const std::uint32_t (&a)[4], std::uint64_t b) {
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+        "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"
+        : BRAID_SUM32(0), BRAID_SUM32(32)
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
   }
 };
 
