@@ -14,6 +14,7 @@ namespace {
 
 constexpr int kRows = 8;
 constexpr int kWarps = 8;
+constexpr std::int64_t kFewRows = 512;  // up to here blocks of many columns would leave processors idle
 
 using ops::WeightFormat;
 
@@ -58,11 +59,18 @@ __device__ inline void dots(const WeightRow& w, int k, DType dtype, int rows, co
   for (float& sum : sums) sum = warp_sum(sum);
 }
 
-// The same for kCols rows of a float32 weight and float32 x, four inputs at a time.
+// The same for kCols rows of a float32 weight and float32 x, four inputs at a time, for inputs
+// [first, end): what this lane has of the sums.
 template <int kCols>
-__device__ inline void dots_4(const float* w, std::int64_t w_stride, int cols, int k, const float* x, std::int64_t x_stride,
-                              int rows, float (&sums)[kCols][kRows]) {
-  for (int i = threadIdx.x % 32 * 4; i < k; i += 128) {
+__device__ inline void dots_4(const float* w, std::int64_t w_stride, int cols, int first, int end, const float* x,
+                              std::int64_t x_stride, int rows, float (&sums)[kCols][kRows]) {
+#pragma unroll
+  for (int c = 0; c < kCols; ++c) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) sums[c][r] = 0;
+  }
+#pragma unroll 2
+  for (int i = first + threadIdx.x % 32 * 4; i < end; i += 128) {
     float4 a[kRows], b[kCols];
 #pragma unroll
     for (int c = 0; c < kCols; ++c) b[c] = c < cols ? *reinterpret_cast<const float4*>(w + c * w_stride + i) : float4{};
@@ -77,11 +85,6 @@ __device__ inline void dots_4(const float* w, std::int64_t w_stride, int cols, i
         sum = fmaf(a[r].z, b[c].z, sum), sum = fmaf(a[r].w, b[c].w, sum);
       }
     }
-  }
-#pragma unroll
-  for (int c = 0; c < kCols; ++c) {
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) sums[c][r] = warp_sum(sums[c][r]);
   }
 }
 
@@ -109,24 +112,73 @@ __global__ void linear_kernel(const __grid_constant__ LinearTask t) {
   }
 }
 
-// float32 alone, k a multiple of four and 16-byte rows; a warp takes kCols columns.
-template <int kCols>
-__global__ void __launch_bounds__(32 * kWarps) wide_kernel(const __grid_constant__ LinearTask t) {
-  const int column = (blockIdx.x * kWarps + threadIdx.x / 32) * kCols;
-  if (column >= t.n) return;
-  const std::int64_t first = blockIdx.y * kRows, b = blockIdx.z;
-  const int rows = min(static_cast<int>(t.x.rows - first), kRows), cols = min(t.n - column, kCols);
-  const auto* x = static_cast<const float*>(t.x.data) + b * t.x_batch + first * t.x.stride;
-  const auto* w = reinterpret_cast<const float*>(t.w.values) + (b * t.n + column) * t.w.stride;
-  float sums[kCols][kRows] = {};
-  dots_4<kCols>(w, t.w.stride, cols, t.k, x, t.x.stride, rows, sums);
-#pragma unroll
-  for (int i = 0; i < kCols * kRows; ++i) {
-    const int c = i / kRows, r = i % kRows;
-    if (c >= cols || r >= rows || static_cast<int>(threadIdx.x % 32) != i % 32) continue;
+// float32 alone, k a multiple of four and 16-byte rows, in two ways that give the same bits: inputs are
+// cut into kWarps ranges, a lane adds what it has of them in rising order, then the lanes are added.
+struct WideTile {
+  const LinearTask& t;
+  std::int64_t first, b;
+  int column, cols, rows;
+  const float* x;
+  const float* w;
+
+  __device__ WideTile(const LinearTask& task, int from, int most)
+      : t(task), first(blockIdx.y * kRows), b(blockIdx.z), column(from), cols(min(task.n - from, most)),
+        rows(min(static_cast<int>(task.x.rows - first), kRows)),
+        x(static_cast<const float*>(task.x.data) + b * task.x_batch + first * task.x.stride),
+        w(reinterpret_cast<const float*>(task.w.values) + (b * task.n + from) * task.w.stride) {}
+
+  template <int kCols>
+  __device__ void range(int number, float (&sums)[kCols][kRows]) const {
+    const int blocks = (t.k + 127) / 128;
+    dots_4<kCols>(w, t.w.stride, cols, blocks * number / kWarps * 128, min(t.k, blocks * (number + 1) / kWarps * 128), x, t.x.stride,
+                  rows, sums);
+  }
+  __device__ void put(int c, int r, float value) const {
+    if (c >= cols || r >= rows) return;
     void* to = row_of(t.y, first + r);
     const std::int64_t at = b * t.y_batch + column + c;
-    store(to, t.y.dtype, at, t.accumulate ? sums[c][r] + load(to, t.y.dtype, at) : sums[c][r]);
+    store(to, t.y.dtype, at, t.accumulate ? value + load(to, t.y.dtype, at) : value);
+  }
+};
+
+// Many rows: a warp takes four columns and all ranges.
+__global__ void __launch_bounds__(32 * kWarps) many_kernel(const __grid_constant__ LinearTask t) {
+  constexpr int kCols = 4;
+  const int column = (blockIdx.x * kWarps + threadIdx.x / 32) * kCols;
+  if (column >= t.n) return;
+  const WideTile tile(t, column, kCols);
+  float sums[kCols][kRows] = {}, part[kCols][kRows];
+  for (int range = 0; range < kWarps; ++range) {
+    tile.range<kCols>(range, part);
+#pragma unroll
+    for (int i = 0; i < kCols * kRows; ++i) sums[i / kRows][i % kRows] += part[i / kRows][i % kRows];
+  }
+#pragma unroll
+  for (int i = 0; i < kCols * kRows; ++i) {
+    const float sum = warp_sum(sums[i / kRows][i % kRows]);
+    if (threadIdx.x % 32 == i % 32) tile.put(i / kRows, i % kRows, sum);
+  }
+}
+
+// Few rows: a block takes two columns, a warp one range; then a warp adds up one row.
+__global__ void __launch_bounds__(32 * kWarps) few_kernel(const __grid_constant__ LinearTask t) {
+  constexpr int kCols = 2;
+  static_assert(kWarps == kRows);
+  __shared__ float parts[kWarps][kCols][kRows][32];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const WideTile tile(t, blockIdx.x * kCols, kCols);
+  float part[kCols][kRows];
+  tile.range<kCols>(warp, part);
+#pragma unroll
+  for (int i = 0; i < kCols * kRows; ++i) parts[warp][i / kRows][i % kRows][lane] = part[i / kRows][i % kRows];
+  __syncthreads();
+#pragma unroll
+  for (int c = 0; c < kCols; ++c) {
+    float sum = 0;
+#pragma unroll
+    for (int range = 0; range < kWarps; ++range) sum += parts[range][c][warp][lane];
+    sum = warp_sum(sum);
+    if (lane == 0) tile.put(c, warp, sum);
   }
 }
 
@@ -172,12 +224,10 @@ void linear_simple(const ops::Linear::Args& a, braid::Stream& s) {
                         static_cast<int>(w.k), a.accumulate};
   const bool wide = w.format == WeightFormat::kF32 && a.x.dtype == DType::kF32 && w.k % 4 == 0 && a.x.stride % 4 == 0 &&
                     a.x_batch_stride % 4 == 0 && reinterpret_cast<std::uintptr_t>(a.x.data) % 16 == 0;
-  constexpr int kMost = 4;
-  const bool many = a.x.rows >= 64;
-  const auto columns = kWarps * (wide && many ? kMost : 1);
-  const dim3 grid(blocks_for(w.n, columns), blocks_for(a.x.rows, kRows), static_cast<unsigned>(w.batch));
-  if (wide) return launch(stream(s), "linear", many ? wide_kernel<kMost> : wide_kernel<1>, grid, 32 * kWarps, 0, task);
-  launch(stream(s), "linear", linear_kernel, grid, 32 * kWarps, 0, task);
+  const auto grid = [&](int columns) { return dim3(blocks_for(w.n, columns), blocks_for(a.x.rows, kRows), static_cast<unsigned>(w.batch)); };
+  if (!wide) return launch(stream(s), "linear", linear_kernel, grid(kWarps), 32 * kWarps, 0, task);
+  if (a.x.rows <= kFewRows) launch(stream(s), "linear", few_kernel, grid(2), 32 * kWarps, 0, task);
+  else launch(stream(s), "linear", many_kernel, grid(4 * kWarps), 32 * kWarps, 0, task);
 }
 
 void grouped_mlp_simple(const ops::GroupedMlp::Args& a, braid::Stream& s) {
