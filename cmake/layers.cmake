@@ -9,6 +9,7 @@ set(BRAID_LAYERS
   "net|base metrics|Sockets on an event loop: HTTP/1.1 server and client, server-sent events."
   "text|base|Tokenizer, incremental detokenizer, chat templates, grammars: bytes to token ids and back."
   "protocol|base text|OpenAI messages as plain structs with parse and print."
+  "parse|base|What a model writes, read as it comes: reasoning, content and tool calls of each format."
   "prefix|base|The identity of a token block (chained hash, block size, salt)."
   "tensor|base|DType, Shape, TensorView, Buffer, and the abstract Device and Stream."
   "ops|tensor|One header per operation: Args, contract, kernel list type, selection, the slow reference."
@@ -24,5 +25,5 @@ set(BRAID_LAYERS
   "sample|ops protocol|Logits to tokens: penalties, temperature, top-k/p, seeds, logprobs, grammar masks."
   "engine|model kv sample text prefix metrics config fabric|Request, Sequence, Scheduler, Batch, Runner and the step loop."
   "serve|engine protocol net text metrics config|The HTTP face: parse, admit, submit, stream, cancel."
-  "app|serve engine model moe fabric weights backend/cpu backend/cuda transport/shm transport/ucx net config metrics text|main, one file per subcommand, and the only place where parts are listed and wired."
+  "app|serve parse engine model moe fabric weights backend/cpu backend/cuda transport/shm transport/ucx net config metrics text|main, one file per subcommand, and the only place where parts are listed and wired."
 )

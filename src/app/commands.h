@@ -28,6 +28,7 @@ bool is_help(const std::string& word);
 int serve(Words words);
 int rank(Words words);
 int render(Words words);
+int parse(Words words);
 int kernels(Words words);
 int config(Words words);
 int bench(Words words);

@@ -21,6 +21,7 @@ constexpr Command kCommands[] = {
     {"metrics", "every metric of /metrics and what it means", metrics},
     {"doctor", "check this machine and a model folder", doctor},
     {"render", "render chat templates: JSON lines in, JSON lines out", render},
+    {"parse", "split outputs of models into content, reasoning and tool calls: JSON lines in, JSON lines out", parse},
     {"rank", "", rank},  // started by serve
 };
 

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parse/reasoning.h"
+
+#include <utility>
+
+#include "parse/json_text.h"
+
+namespace braid::parse {
+
+const std::vector<ReasoningFormat>& reasoning_formats() {
+  static const std::vector<ReasoningFormat> formats = {
+      {.name = "deepseek_r1", .open = "<think>", .close = "</think>", .call_begin = "", .keeps_later_opens = true},
+      {.name = "deepseek_v3", .open = "<think>", .close = "</think>", .call_begin = "", .keeps_later_opens = true, .asked_for = true},
+      {.name = "deepseek_v4", .open = "<think>", .close = "</think>", .call_begin = ""},
+      {.name = "qwen3", .open = "<think>", .close = "</think>", .call_begin = "<tool_call>"},
+      {.name = "kimi_k2", .open = "<think>", .close = "</think>", .call_begin = "<|tool_calls_section_begin|>"},
+      {.name = "glm45", .open = "<think>", .close = "</think>", .call_begin = ""},
+      {.name = "glm47", .open = "<think>", .close = "</think>", .call_begin = ""},
+      {.name = "mistral", .open = "[THINK]", .close = "[/THINK]", .call_begin = "", .presumed = false, .by_prompt = false},
+  };
+  return formats;
+}
+
+ReasoningSplitter::ReasoningSplitter(const ReasoningFormat& format, const Request& request, bool may_call,
+                                     std::vector<std::string_view> call_starts)
+    : format_(format), call_starts_(std::move(call_starts)) {
+  const std::string_view prompt = trimmed(request.prompt);
+  const bool closed = prompt.ends_with(format.close) || !request.thinking.value_or(true);
+  if (closed) state_ = State::kContent;
+  else if (format.by_prompt && prompt.ends_with(format.open)) state_ = State::kReasoning;
+  else if (format.asked_for && !request.thinking.value_or(false)) state_ = State::kContent;
+  else if (!format.presumed) state_ = State::kBefore;
+  else state_ = may_call ? State::kUndecided : State::kReasoning;
+}
+
+std::string ReasoningSplitter::push(std::string_view text, Sink& sink) {
+  in_.push(text);
+  return read(sink);
+}
+
+std::string ReasoningSplitter::finish(bool cut, Sink& sink) {
+  in_.end(cut);
+  return read(sink);
+}
+
+std::string ReasoningSplitter::read(Sink& sink) {
+  std::string content;
+  bool more = true;
+  while (more) {
+    switch (state_) {
+      case State::kUndecided: more = undecided(sink, content); break;
+      case State::kBefore: more = before(content); break;
+      case State::kReasoning: more = reasoning(sink, content); break;
+      case State::kContent:
+        content += in_.rest();
+        in_.consume(in_.rest().size());
+        more = false;
+    }
+  }
+  return content;
+}
+
+bool ReasoningSplitter::undecided(Sink& sink, std::string& content) {
+  std::vector<std::string_view> markers = {format_.open, format_.close};
+  markers.insert(markers.end(), call_starts_.begin(), call_starts_.end());
+  const auto found = in_.whole_until(markers);
+  if (found.marker < 0 || found.marker > 1) content += found.before;
+  else sink.reasoning(found.before);
+  if (found.marker < 0) return false;
+  opened_ = found.marker == 0;
+  state_ = opened_ ? State::kReasoning : State::kContent;
+  if (found.marker > 1) content += markers[static_cast<std::size_t>(found.marker)];
+  return true;
+}
+
+bool ReasoningSplitter::before(std::string& content) {
+  const auto found = in_.until({format_.open, format_.close});
+  content += found.before;
+  if (found.marker == 0) state_ = State::kReasoning;
+  return found.marker >= 0;
+}
+
+bool ReasoningSplitter::reasoning(Sink& sink, std::string& content) {
+  std::vector<std::string_view> markers = {format_.close, format_.open};
+  if (!format_.call_begin.empty()) markers.push_back(format_.call_begin);
+  const auto found = in_.until(markers);
+  sink.reasoning(found.before);
+  if (found.marker < 0) return false;
+  if (found.marker == 1) {
+    if (opened_ && format_.keeps_later_opens) sink.reasoning(format_.open);
+    opened_ = true;
+    return true;
+  }
+  state_ = State::kContent;
+  if (found.marker == 2) content += format_.call_begin;
+  return true;
+}
+
+}  // namespace braid::parse

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace braid::parse {
+
+// The parameter types that the tools of a request declare.
+class ToolTypes {
+ public:
+  ToolTypes() = default;
+  // `tools`: the request's JSON list; anything else gives no tools.
+  explicit ToolTypes(std::string_view tools);
+
+  bool has(std::string_view tool) const { return types_.find(tool) != types_.end(); }
+
+  // The JSON value that `text` is as this parameter: by its declared type, and a string where it has
+  // none or the text does not fit.
+  std::string value(std::string_view tool, std::string_view parameter, std::string_view text) const;
+
+ private:
+  using Parameters = std::map<std::string, std::set<std::string>, std::less<>>;
+  std::map<std::string, Parameters, std::less<>> types_;
+};
+
+// What of a request decides how its output is read.
+struct Request {
+  enum class Tools { kOffered, kDeclined, kAbsent };  // kDeclined: "tool_choice": "none"
+
+  std::string prompt;  // its end tells whether reasoning is already open or closed
+  Tools tools = Tools::kOffered;
+  ToolTypes types;
+  bool parallel_calls = true;     // false: calls after the first are dropped
+  bool include_reasoning = true;  // false: reasoning is dropped
+  std::optional<bool> thinking;   // what the template was told
+  std::string call_id_prefix = "call_";  // of calls to which the model gives no id
+};
+
+}  // namespace braid::parse
