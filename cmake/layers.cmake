@@ -24,6 +24,6 @@ set(BRAID_LAYERS
   "model|moe kv ops weights|Model configuration, attention and decoder blocks, one file per model family."
   "sample|ops protocol|Logits to tokens: penalties, temperature, top-k/p, seeds, logprobs, grammar masks."
   "engine|model kv sample text prefix metrics config fabric|Request, Sequence, Scheduler, Batch, Runner and the step loop."
-  "serve|engine protocol net text metrics config|The HTTP face: parse, admit, submit, stream, cancel."
+  "serve|engine protocol parse net text metrics config|The HTTP face: parse, admit, submit, stream, cancel."
   "app|serve parse engine model moe fabric weights backend/cpu backend/cuda transport/shm transport/ucx net config metrics text|main, one file per subcommand, and the only place where parts are listed and wired."
 )

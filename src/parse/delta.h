@@ -23,4 +23,7 @@ struct Delta {
   bool empty() const { return content.empty() && reasoning.empty() && calls.empty(); }
 };
 
+// Adds what came after `delta`.
+void append(Delta& delta, Delta&& later);
+
 }  // namespace braid::parse

@@ -21,7 +21,6 @@ bool is_false(const Json& value) { return value.is_boolean() && !value.get<bool>
 Request request_of(const Json& line) {
   Request request;
   const Json& given = field(line, "request");
-  const Json& kwargs = field(line, "chat_template_kwargs");
   if (field(line, "prompt").is_string()) request.prompt = line["prompt"].get<std::string>();
   const bool replaced = given.is_object() && given.contains("tools");
   request.types = ToolTypes((replaced ? given["tools"] : field(line, "tools")).dump());
@@ -29,9 +28,7 @@ Request request_of(const Json& line) {
   if (replaced && given["tools"].empty()) request.tools = Request::Tools::kAbsent;
   request.parallel_calls = !is_false(field(given, "parallel_tool_calls"));
   request.include_reasoning = !is_false(field(given, "include_reasoning"));
-  for (const char* name : {"enable_thinking", "thinking"}) {
-    if (field(kwargs, name).is_boolean()) request.thinking = kwargs[name].get<bool>();
-  }
+  request.thinking = asks_for_thinking(field(line, "chat_template_kwargs").dump());
   return request;
 }
 

@@ -95,6 +95,12 @@ Status check_names(const ParserNames& names) {
   return check(reasoning_formats(), kHarmonyReasoning, names.reasoning, "reasoning-parser");
 }
 
+bool reads_special_tokens(const ParserNames& names, const Request& request) {
+  if (names.tools == kHarmonyTools || names.reasoning == kHarmonyReasoning || names.reasoning == "mistral") return true;
+  const ToolFormatKind* tools = named(tool_formats(), names.tools);
+  return tools != nullptr && (request.tools == Request::Tools::kOffered || tools->off == ToolFormatKind::Off::kHidden);
+}
+
 Result<std::unique_ptr<OutputParser>> make_parser(const ParserNames& names, Request request) {
   RETURN_IF_ERROR(check_names(names));
   const bool harmony_tools = names.tools == kHarmonyTools;

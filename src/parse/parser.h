@@ -29,6 +29,8 @@ struct ParserNames {
   std::string reasoning;
 };
 Status check_names(const ParserNames& names);
+// Whether the parsers look for markers that may be special tokens, which the text must then have.
+bool reads_special_tokens(const ParserNames& names, const Request& request);
 Result<std::unique_ptr<OutputParser>> make_parser(const ParserNames& names, Request request);
 
 }  // namespace braid::parse

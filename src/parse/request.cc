@@ -65,4 +65,13 @@ std::string ToolTypes::value(std::string_view tool, std::string_view parameter, 
   return json_or_quoted(text);
 }
 
+std::optional<bool> asks_for_thinking(std::string_view template_kwargs) {
+  const Json kwargs = Json::parse(template_kwargs.begin(), template_kwargs.end(), nullptr, false);
+  std::optional<bool> thinking;
+  for (const char* name : {"enable_thinking", "thinking"}) {
+    if (kwargs.is_object() && kwargs.contains(name) && kwargs[name].is_boolean()) thinking = kwargs[name].get<bool>();
+  }
+  return thinking;
+}
+
 }  // namespace braid::parse

@@ -27,6 +27,9 @@ class ToolTypes {
   std::map<std::string, Parameters, std::less<>> types_;
 };
 
+// Whether a chat template was told to let the model think, by its JSON arguments.
+std::optional<bool> asks_for_thinking(std::string_view template_kwargs);
+
 // What of a request decides how its output is read.
 struct Request {
   enum class Tools { kOffered, kDeclined, kAbsent };  // kDeclined: "tool_choice": "none"

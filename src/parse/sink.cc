@@ -49,6 +49,15 @@ void Sink::finish() {
   space_.clear();
 }
 
+void append(Delta& delta, Delta&& later) {
+  delta.content += later.content;
+  delta.reasoning += later.reasoning;
+  for (CallDelta& call : later.calls) {
+    if (!delta.calls.empty() && delta.calls.back().index == call.index) delta.calls.back().arguments += call.arguments;
+    else delta.calls.push_back(std::move(call));
+  }
+}
+
 Delta Sink::take() { return std::exchange(delta_, {}); }
 
 }  // namespace braid::parse

@@ -219,6 +219,9 @@ Status read_conversation(const Fields& f, ChatRequest& c, bool join_parts) {
   prepare_messages(messages, join_parts);
   c.messages = messages.dump(-1, ' ', false, Json::error_handler_t::replace);
   f.read_json("tools", c.tools);
+  if (const Json* choice = f.find("tool_choice")) c.declines_tools = *choice == "none";
+  f.read("parallel_tool_calls", c.parallel_tool_calls);
+  f.read("include_reasoning", c.include_reasoning);
   f.read_json("documents", c.documents);
   read_template_kwargs(f, c);
   f.read("chat_template", c.chat_template);

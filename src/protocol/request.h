@@ -48,6 +48,9 @@ struct ChatRequest : CommonRequest {
   bool add_generation_prompt = true;
   bool continue_final_message = false;
   bool return_prompt_text = false;
+  bool declines_tools = false;  // "tool_choice": "none"
+  bool parallel_tool_calls = true;
+  bool include_reasoning = true;
   std::string last_role;  // and content of the last message, for echo
   std::string last_content;
 };

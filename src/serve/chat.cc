@@ -2,6 +2,7 @@
 // POST /v1/chat/completions and its render.
 #include <optional>
 
+#include "parse/parser.h"
 #include "protocol/json_text.h"
 #include "serve/generation.h"
 #include "serve/logprobs_json.h"
@@ -21,7 +22,9 @@ struct ChatAnswer {
 
 class ChatFormat final : public Format {
  public:
-  explicit ChatFormat(ChatAnswer answer) : answer_(std::move(answer)) {}
+  // `parsers`: one per choice, or none where answers are not parsed.
+  ChatFormat(ChatAnswer answer, std::vector<std::unique_ptr<parse::OutputParser>> parsers)
+      : answer_(std::move(answer)), parsers_(std::move(parsers)), has_calls_(parsers_.size()) {}
 
   std::string id_prefix() const override { return "chatcmpl-"; }
 
@@ -38,11 +41,18 @@ class ChatFormat final : public Format {
   }
 
   std::string stream_piece(const Generation& g, const Choice& c, const Piece& piece) override {
-    std::string event = choice_start(g, c) + ",\"delta\":{\"content\":";
-    append_json_string(event, piece.text);
+    std::string event = choice_start(g, c) + ",\"delta\":{";
+    if (parsers_.empty()) {
+      event += "\"content\":";
+      append_json_string(event, piece.text);
+    } else {
+      const parse::Delta news = parsed(c, piece.text);
+      if (news.empty() && !c.done() && !g.request().sampling.logprobs && !g.request().return_token_ids) return {};
+      event += delta_fields(news);
+    }
     event += "},\"logprobs\":";
     event += g.request().sampling.logprobs ? chat_logprobs(g, piece.logprobs) : "null";
-    event += ",\"finish_reason\":" + finish_json(c);
+    event += ",\"finish_reason\":" + finish(c);
     if (c.done()) event += ",\"stop_reason\":" + stop_reason_json(c);
     if (g.request().return_token_ids) event += ",\"token_ids\":" + id_list(piece.tokens);
     return event + "}]" + stream_end(g, c);
@@ -67,17 +77,66 @@ class ChatFormat final : public Format {
     return choice_start(g, c) + ",\"delta\":{" + fields + "},\"logprobs\":null,\"finish_reason\":null}]";
   }
 
-  std::string choice_json(const Generation& g, const Choice& c) const {
+  parse::Delta parsed(const Choice& c, std::string_view text) {
+    auto& parser = *parsers_[static_cast<std::size_t>(c.index)];
+    parse::Delta delta = parser.push(text);
+    if (c.done()) parse::append(delta, parser.finish(c.finish == protocol::FinishReason::kLength));
+    if (!delta.calls.empty()) has_calls_[static_cast<std::size_t>(c.index)] = true;
+    return delta;
+  }
+
+  std::string finish(const Choice& c) const {
+    const bool calls = !has_calls_.empty() && has_calls_[static_cast<std::size_t>(c.index)];
+    return calls && c.finish == protocol::FinishReason::kStop ? "\"tool_calls\"" : finish_json(c);
+  }
+
+  static std::string call_json(const parse::CallDelta& call, bool whole) {
+    std::string json = whole ? "{" : "{\"index\":" + std::to_string(call.index) + ",";
+    if (!call.name.empty()) json += "\"id\":" + json_string(call.id) + ",\"type\":\"function\",";
+    json += "\"function\":{";
+    if (!call.name.empty()) json += "\"name\":" + json_string(call.name) + ",";
+    return json + "\"arguments\":" + json_string(call.arguments) + "}}";
+  }
+
+  static std::string calls_json(const parse::Delta& delta, bool whole) {
+    std::string json = "[";
+    for (const auto& call : delta.calls) json += (json.size() > 1 ? "," : "") + call_json(call, whole);
+    return json + "]";
+  }
+
+  static std::string delta_fields(const parse::Delta& delta) {
+    std::string fields;
+    const auto add = [&](const char* name, const std::string& value) { fields += (fields.empty() ? "\"" : ",\"") + std::string(name) + "\":" + value; };
+    if (!delta.reasoning.empty()) add("reasoning", json_string(delta.reasoning));
+    if (!delta.content.empty()) add("content", json_string(delta.content));
+    if (!delta.calls.empty()) add("tool_calls", calls_json(delta, false));
+    return fields;
+  }
+
+  std::string message_fields(const Choice& c) {
+    parse::Delta answer;
+    if (parsers_.empty()) answer.content = c.text;
+    else answer = parsed(c, c.text);
+    const bool silent = answer_.echo.empty() && answer.content.empty() && !parsers_.empty();
+    return ",\"content\":" + (silent ? "null" : json_string(answer_.echo + answer.content)) +
+           ",\"refusal\":null,\"annotations\":null,\"audio\":null,\"function_call\":null,\"reasoning\":" +
+           (answer.reasoning.empty() ? "null" : json_string(answer.reasoning)) +
+           (answer.calls.empty() ? "" : ",\"tool_calls\":" + calls_json(answer, true));
+  }
+
+  std::string choice_json(const Generation& g, const Choice& c) {
+    const std::string message = message_fields(c);  // finish() goes by its calls
     return "{\"index\":" + std::to_string(c.index) + ",\"message\":{\"role\":" + json_string(answer_.role) +
-           ",\"content\":" + json_string(answer_.echo + c.text) +
-           ",\"refusal\":null,\"annotations\":null,\"audio\":null,\"function_call\":null,\"reasoning\":null},\"logprobs\":" +
+           message + "},\"logprobs\":" +
            (g.request().sampling.logprobs ? chat_logprobs(g, c.logprobs) : "null") +
-           ",\"finish_reason\":" + finish_json(c) + ",\"stop_reason\":" + stop_reason_json(c) +
+           ",\"finish_reason\":" + finish(c) + ",\"stop_reason\":" + stop_reason_json(c) +
            ",\"token_ids\":" + (g.request().return_token_ids ? id_list(c.tokens) : "null") +
            ",\"routed_experts\":null,\"weight_versions\":null}";
   }
 
   ChatAnswer answer_;
+  std::vector<std::unique_ptr<parse::OutputParser>> parsers_;
+  std::vector<bool> has_calls_;
 };
 
 struct Rendered {
@@ -104,12 +163,41 @@ ChatAnswer answer_to(const Context& context, const Rendered& r) {
   return answer;
 }
 
+parse::Request parse_request(const protocol::ChatRequest& chat, const std::string& prompt) {
+  using Tools = parse::Request::Tools;
+  parse::Request request;
+  request.prompt = prompt;
+  request.types = parse::ToolTypes(chat.tools);
+  request.tools = chat.declines_tools ? Tools::kDeclined : chat.tools == "null" ? Tools::kAbsent : Tools::kOffered;
+  request.parallel_calls = chat.parallel_tool_calls;
+  request.include_reasoning = chat.include_reasoning;
+  request.thinking = parse::asks_for_thinking(chat.template_kwargs);
+  return request;
+}
+
+// One parser per choice, none where the server parses nothing. The request then keeps the tokens that are markers.
+Result<std::vector<std::unique_ptr<parse::OutputParser>>> parsers_for(Context& context, Rendered& r) {
+  std::vector<std::unique_ptr<parse::OutputParser>> parsers;
+  const parse::ParserNames names = parser_names(context.settings);
+  if (names.tools.empty() && names.reasoning.empty()) return parsers;
+  parse::Request request = parse_request(r.request, r.text);
+  if (parse::reads_special_tokens(names, request)) r.request.sampling.skip_special_tokens = false;
+  for (int i = 0; i < r.request.sampling.n; ++i) {
+    request.call_id_prefix = context.new_id("call_") + "_";
+    ASSIGN_OR_RETURN(auto parser, parse::make_parser(names, request));
+    parsers.push_back(std::move(parser));
+  }
+  return parsers;
+}
+
 }  // namespace
 
 void handle_chat(Context& context, net::Request&& request, Writer writer) {
   auto rendered = render(context, request);
   if (!rendered.ok()) return send_error(writer, rendered.error());
-  auto format = std::make_unique<ChatFormat>(answer_to(context, *rendered));
+  auto parsers = parsers_for(context, *rendered);
+  if (!parsers.ok()) return send_error(writer, parsers.error());
+  auto format = std::make_unique<ChatFormat>(answer_to(context, *rendered), std::move(*parsers));
   start_generation(context, request, std::move(rendered->request), std::move(rendered->prompts), std::move(format), std::move(writer));
 }
 

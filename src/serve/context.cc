@@ -6,6 +6,10 @@
 
 namespace braid::serve {
 
+parse::ParserNames parser_names(const Settings& settings) {
+  return {settings.enable_auto_tool_choice ? settings.tool_call_parser : "", settings.reasoning_parser};
+}
+
 std::string Context::new_id(const std::string& prefix) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::uint64_t z = next_id.fetch_add(1) * 0x9E3779B97F4A7C15u + static_cast<std::uint64_t>(started);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "net/http_server.h"
+#include "parse/parser.h"
 #include "protocol/error_json.h"
 #include "protocol/request.h"
 #include "serve/cors.h"
@@ -51,6 +52,8 @@ void send_text_queue_full(const Writer& writer);
 Result<std::vector<std::int32_t>> tokens_of(const Context& context, const protocol::Prompt& prompt,
                                             const protocol::CommonRequest& request);
 Result<std::string> render_chat(const Context& context, const protocol::ChatRequest& request);
+
+parse::ParserNames parser_names(const Settings& settings);
 
 // Handlers. Each answers its request, now or later; those that read a body run on the text queue's
 // thread if it is long, and on the I/O thread if not.

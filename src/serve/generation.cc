@@ -158,7 +158,8 @@ void Generation::receive(engine::TokenMessage&& message) {
   const Piece piece = advance(choice, message);
   if (choice.finish == FinishReason::kError) return fail(internal_error(choice.error));
   if (request_.stream && (choice.done() || !piece.text.empty() || (!piece.tokens.empty() && format_->needs_every_token(*this)))) {
-    writer_->write(format_->stream_piece(*this, choice, piece));
+    std::string event = format_->stream_piece(*this, choice, piece);
+    if (!event.empty()) writer_->write(std::move(event));
   }
   if (done_ == choices_.size()) finish();
 }

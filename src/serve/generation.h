@@ -49,7 +49,8 @@ struct Usage {
 class Generation;
 
 // How an endpoint writes its answer. Pieces are never those of a failed choice; they come whenever
-// a choice has new text or has ended, and with every token if needs_every_token().
+// a choice has new text or has ended, and with every token if needs_every_token(). An empty event is
+// not sent.
 class Format {
  public:
   virtual ~Format() = default;

@@ -217,6 +217,10 @@ class HttpFace final : public Server {
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::start(Parts parts, const Settings& settings) {
+  RETURN_IF_ERROR(parse::check_names({settings.tool_call_parser, settings.reasoning_parser}));
+  if (settings.enable_auto_tool_choice && settings.tool_call_parser.empty()) {
+    return invalid_argument("--enable-auto-tool-choice needs --tool-call-parser: name the model's format", "tool-call-parser");
+  }
   auto face = std::make_unique<HttpFace>();
   RETURN_IF_ERROR(face->open(std::move(parts), settings));
   return std::unique_ptr<Server>(std::move(face));

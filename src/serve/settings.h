@@ -16,6 +16,9 @@ struct Settings {
   std::optional<std::string> chat_template;
   std::string chat_template_content_format = "auto";
   std::string response_role = "assistant";
+  bool enable_auto_tool_choice = false;
+  std::string tool_call_parser;
+  std::string reasoning_parser;
   bool return_tokens_as_token_ids = false;
   bool enable_force_include_usage = false;
   bool enable_prompt_tokens_details = false;
@@ -48,6 +51,10 @@ struct Settings {
     v.field("chat-template-content-format", self.chat_template_content_format,
             {.help = "How the template sees message contents", .choices = {"auto", "string", "openai"}});
     v.field("response-role", self.response_role, {.help = "Role of generated messages"});
+    v.field("enable-auto-tool-choice", self.enable_auto_tool_choice,
+            {.help = "Tool calls are looked for in answers of chats, in the format of tool-call-parser"});
+    v.field("tool-call-parser", self.tool_call_parser, {.help = "Format of the model's tool calls"});
+    v.field("reasoning-parser", self.reasoning_parser, {.help = "Format of the model's reasoning; unset: it is content"});
     v.field("return-tokens-as-token-ids", self.return_tokens_as_token_ids,
             {.help = "Write tokens in logprobs as token_id:N"});
     v.field("enable-force-include-usage", self.enable_force_include_usage, {.help = "Streams always end with usage"});
