@@ -2,6 +2,7 @@
 # make build   installs what is missing, builds build/release/braid
 # make serve   builds, then serves the default model (MODEL=..., PORT=..., ARGS="--flag ...")
 # make test    builds, then runs every test
+# make test-many   builds, then lets 32 ranks (RANKS=...) start, serve and survive on this machine
 # make cuda    installs the CUDA compiler, builds build/cuda/braid with the CUDA backend
 # make test-gpu    builds that, then runs its tests on this machine's GPU
 # make reference   builds, then rewrites docs/reference
@@ -10,15 +11,17 @@ MODEL ?= models/lexicon-30m
 PORT ?= 8000
 HOST ?= 127.0.0.1
 ARGS ?=
+RANKS ?= 32
 JOBS ?= $(shell nproc)
 # Extra arguments for cmake, for example -DCMAKE_CXX_COMPILER=g++-13
 CMAKE_ARGS ?=
+RANKS ?= 32
 
 STAMPS := build/.stamps
 BRAID := build/release/braid
 CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_gemm_bench cuda_exchange_bench
 
-.PHONY: help build serve test cuda test-gpu reference clean
+.PHONY: help build serve test test-many cuda test-gpu reference clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -31,6 +34,9 @@ serve: build
 
 test: build $(STAMPS)/venv
 	@ctest --preset release -j $(JOBS)
+
+test-many: build $(STAMPS)/venv
+	@BRAID_TEST_RANKS=$(RANKS) build/venv/bin/python tests/e2e/many_ranks_test.py $(BRAID) $(MODEL)
 
 # Beside `build` only what CUDA needs is compiled again; the rest comes out of ccache.
 cuda: $(STAMPS)/packages $(STAMPS)/nvcc

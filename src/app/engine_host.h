@@ -10,6 +10,7 @@
 #include "app/load.h"
 #include "app/settings.h"
 #include "engine/engine.h"
+#include "serve/deployment.h"
 
 namespace braid::app {
 
@@ -18,6 +19,8 @@ class EngineHost {
   virtual ~EngineHost() = default;
   virtual engine::Engine& engine() = 0;
   virtual std::string metrics_text() = 0;
+  // Null: it is an engine in this process.
+  virtual serve::Deployment* deployment() { return nullptr; }
 };
 
 // By the settings; `words` are those of the command line, for the ranks' processes. Returns when

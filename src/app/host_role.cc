@@ -23,6 +23,10 @@ Status check_modes(const ParallelSettings& p) {
   if (several_servers && p.size < 2) {
     return invalid_argument("a server for a part of the ranks needs --data-parallel-size 2 or more, found " + std::to_string(p.size), "data-parallel-size");
   }
+  if (several_servers && p.enable_elastic_ep) {
+    return invalid_argument("--enable-elastic-ep needs one server for all ranks; leave --data-parallel-rank, --data-parallel-hybrid-lb and "
+                            "--data-parallel-multi-port-external-lb out", "enable-elastic-ep");
+  }
   return Status::success();
 }
 
@@ -45,7 +49,7 @@ HostRole role_of(const ParallelSettings& p) {
   role.leads = !balances_locally(p) || own.contains(0);
   role.started = own;
   role.connected = role.leads ? all : own;
-  role.served = balances_locally(p) ? own : all;
+  role.serves_all = !balances_locally(p);
   return role;
 }
 

@@ -24,7 +24,8 @@ struct HostRole {
   bool leads = true;
   RankRange started;    // by this process
   RankRange connected;  // to this process
-  RankRange served;     // with requests, by this process
+  bool serves_all = true;  // hands requests to all ranks, else to those it has started
+  bool serves(int rank) const { return serves_all || started.contains(rank); }
 };
 
 HostRole role_of(const ParallelSettings& settings);

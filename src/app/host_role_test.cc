@@ -23,18 +23,20 @@ TEST(HostRole, TheLeaderServesAllRanksUnlessHostsBalanceTheirOwn) {
   EXPECT_TRUE(role.leads);
   EXPECT_EQ(role.started, (RankRange{0, 4}));
   EXPECT_EQ(role.connected, (RankRange{0, 8}));
-  EXPECT_EQ(role.served, (RankRange{0, 8}));
+  EXPECT_TRUE(role.serves(7));
   p.hybrid_lb = true;
   role = role_of(p);
   EXPECT_TRUE(role.leads);
   EXPECT_EQ(role.connected, (RankRange{0, 8}));
-  EXPECT_EQ(role.served, (RankRange{0, 4}));
+  EXPECT_TRUE(role.serves(3));
+  EXPECT_FALSE(role.serves(4));
   p.start_rank = 4;
   role = role_of(p);
   EXPECT_FALSE(role.leads);
   EXPECT_EQ(role.started, (RankRange{4, 4}));
   EXPECT_EQ(role.connected, (RankRange{4, 4}));
-  EXPECT_EQ(role.served, (RankRange{4, 4}));
+  EXPECT_FALSE(role.serves(3));
+  EXPECT_TRUE(role.serves(4));
 }
 
 TEST(HostRole, AServerOfOneRankStartsAndServesThatOne) {
@@ -44,12 +46,14 @@ TEST(HostRole, AServerOfOneRankStartsAndServesThatOne) {
   EXPECT_EQ(role_of(p).started, (RankRange{2, 1}));
   EXPECT_EQ(p.local_size(), 1);
   p.size_local = 3;  // two other servers share the host
-  EXPECT_EQ(role_of(p).served, (RankRange{2, 1}));
+  EXPECT_TRUE(role_of(p).serves(2));
+  EXPECT_FALSE(role_of(p).serves(0));
   EXPECT_EQ(p.local_size(), 3);
   p.rank = 0;
   EXPECT_TRUE(role_of(p).leads);
   EXPECT_EQ(role_of(p).connected, (RankRange{0, 3}));
-  EXPECT_EQ(role_of(p).served, (RankRange{0, 1}));
+  EXPECT_TRUE(role_of(p).serves(0));
+  EXPECT_FALSE(role_of(p).serves(2));
 }
 
 TEST(HostRole, SettingsThatDoNotGoTogetherAreRefusedWithASentence) {
@@ -65,6 +69,7 @@ TEST(HostRole, SettingsThatDoNotGoTogetherAreRefusedWithASentence) {
   EXPECT_THAT(refused([](auto& p) { p.rank = 1, p.hybrid_lb = true; }), HasSubstr("only one of"));
   EXPECT_THAT(refused([](auto& p) { p.external_lb = true; }), HasSubstr("needs --data-parallel-rank"));
   EXPECT_THAT(refused([](auto& p) { p.size = 1, p.hybrid_lb = true; }), HasSubstr("needs --data-parallel-size 2 or more"));
+  EXPECT_THAT(refused([](auto& p) { p.rank = 1, p.enable_elastic_ep = true; }), HasSubstr("one server for all ranks"));
   EXPECT_THAT(refused([](auto& p) { p.start_rank = 2, p.size_local = 3; }), HasSubstr("--data-parallel-size-local 3 from --data-parallel-start-rank 2 on does not fit"));
   EXPECT_THAT(refused([](auto& p) { p.start_rank = 4; }), HasSubstr("does not fit --data-parallel-size 4"));
   EXPECT_THAT(refused([](auto& p) { p.address = "0.0.0.0"; }), HasSubstr("would let every network in"));

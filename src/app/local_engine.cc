@@ -43,7 +43,7 @@ std::string served_name(const ServeSettings& settings) {
 
 Result<std::unique_ptr<EngineHost>> start_engine(const ServeSettings& settings, Words words,
                                                  const engine::Vocabulary& vocabulary) {
-  return settings.parallel.size > 1 ? start_ranks(settings, words) : start_local_engine(settings, vocabulary);
+  return settings.parallel.size > 1 || settings.parallel.enable_elastic_ep ? start_ranks(settings, words) : start_local_engine(settings, vocabulary);
 }
 
 Result<std::unique_ptr<EngineHost>> start_local_engine(const ServeSettings& settings, const engine::Vocabulary& vocabulary) {

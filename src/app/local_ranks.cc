@@ -2,6 +2,7 @@
 #include "app/local_ranks.h"
 
 #include <algorithm>
+#include <fstream>
 #include <thread>
 
 #include "base/log.h"
@@ -11,13 +12,26 @@ namespace {
 
 TimePoint now() { return std::chrono::steady_clock::now(); }
 
+// What a process has that it does not share; 0 when that cannot be read.
+std::int64_t private_bytes(pid_t pid) {
+  constexpr std::int64_t kKibi = 1024;
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  std::int64_t kib = 0, value = 0;
+  for (std::string name; status >> name;) {
+    if ((name == "RssAnon:" || name == "RssShmem:") && status >> value) kib += value;
+  }
+  return kib * kKibi;
+}
+
 }  // namespace
 
 Status LocalRanks::start(int rank) {
   Local& local = ranks_[rank];
   local.started = now();
   local.restart.reset();
-  ASSIGN_OR_RETURN(local.pid, processes_.start(rank, address_, words_));
+  std::vector<std::string> words = words_;
+  words.insert(words.end(), size_words_.begin(), size_words_.end());
+  ASSIGN_OR_RETURN(local.pid, processes_.start(rank, address_, words));
   return Status::success();
 }
 
@@ -48,6 +62,21 @@ void LocalRanks::look() {
 
 void LocalRanks::kill(int rank) {
   if (const auto found = ranks_.find(rank); found != ranks_.end() && found->second.pid > 0) processes_.kill(found->second.pid);
+}
+
+void LocalRanks::drop(int rank) {
+  kill(rank);
+  ranks_.erase(rank);
+}
+
+void LocalRanks::resize(int ranks) {
+  size_words_ = {"--data-parallel-size", std::to_string(ranks), "--data-parallel-size-local", std::to_string(ranks)};
+}
+
+std::int64_t LocalRanks::largest_bytes() const {
+  std::int64_t most = 0;
+  for (const auto& [rank, local] : ranks_) most = std::max(most, private_bytes(local.pid));
+  return most;
 }
 
 bool LocalRanks::any() const {

@@ -27,6 +27,12 @@ class LocalRanks {
   void look();
   // Ends the process of `rank`, if it has one; ended() will tell.
   void kill(int rank);
+  // The same for good: nobody hears of it any more.
+  void drop(int rank);
+  // Processes that start from now on are told of so many ranks, all on this host.
+  void resize(int ranks);
+  // Private memory of the largest process.
+  std::int64_t largest_bytes() const;
   // Waits for all to end; those that have not by `timeout` are killed.
   void wait(Duration timeout) { processes_.wait(timeout); }
   // A process runs, or will.
@@ -42,6 +48,7 @@ class LocalRanks {
   };
 
   const std::vector<std::string> words_;
+  std::vector<std::string> size_words_;  // behind those
   const RankAddress address_;
   RankProcesses processes_;
   std::map<int, Local> ranks_;

@@ -149,7 +149,7 @@ struct Rank {
     }
     std::unique_ptr<engine::Lockstep> lockstep;
     if (options.experts && loaded.model->config().moe.experts > 0) {
-      const auto regroup = [model = loaded.model.get(), group = experts, &balance, &p, first = true](fabric::Bootstrap& bootstrap) mutable -> Status {
+      const auto regroup = [model = loaded.model.get(), group = experts, &balance, &metrics, &p, first = true](fabric::Bootstrap& bootstrap) mutable -> Status {
         group.bootstrap = &bootstrap;
         ASSIGN_OR_RETURN(const auto firsts, bootstrap.all_gather(std::exchange(first, false) ? "first" : ""));
         if (std::count(firsts.begin(), firsts.end(), "first") == bootstrap.size()) {
@@ -157,6 +157,7 @@ struct Rank {
         }
         if (balance) balance->rebalancer().leave();
         RETURN_IF_ERROR(model->regroup(group));
+        metrics.group_ranks.set(bootstrap.size());
         return balance ? balance->rebalancer().join(bootstrap) : Status::success();
       };
       lockstep = std::make_unique<engine::Lockstep>(membership, *transport, experts.timeout, regroup);

@@ -20,7 +20,7 @@ bool RankMembers::has(int rank, std::uint64_t serial) const {
 
 void RankMembers::connect(int rank, std::unique_ptr<fabric::Connection> connection) {
   Member& m = members_.at(rank);
-  m = {.serial = ++serials_};
+  m = {.serial = ++serials_, .standing = m.standing};
   m.engine = engine::remote_engine(name_of_rank(rank), std::move(connection), silence_, RankExchange::events_of(exchange_, rank, m.serial));
   exchange_->connect(rank, m.engine);
 }
@@ -32,7 +32,7 @@ void RankMembers::ready(int rank, bool in_step) {
 }
 
 void RankMembers::serve(int rank) {
-  if (role_.served.contains(rank)) balanced_.add(rank, members_.at(rank).engine);
+  if (role_.serves(rank)) balanced_.add(rank, members_.at(rank).engine);
 }
 
 void RankMembers::serve_all() {
@@ -49,15 +49,15 @@ void RankMembers::lose(int rank, const std::string& reason) {
   exchange_->forget(rank);
   lost_.push_back(std::exchange(m.engine, nullptr));
   const bool was_ready = std::exchange(m.ready, false);
-  if (was_ready) announce();
-  if (was_ready && role_.served.contains(rank)) balanced_.lose(rank, name_of_rank(rank) + " is gone: " + reason);
+  if (was_ready && m.standing == Standing::kMember) announce();
+  if (was_ready && role_.serves(rank)) balanced_.lose(rank, name_of_rank(rank) + " is gone: " + reason);
 }
 
 void RankMembers::announce() {
   if (!role_.leads) return;
   std::vector<int> group;
   for (const auto& [rank, member] : members_) {
-    if (member.ready && member.in_step) group.push_back(rank);
+    if (member.ready && member.in_step && member.standing == Standing::kMember) group.push_back(rank);
   }
   if (!group.empty()) exchange_->leader().announce(group);
 }
@@ -71,6 +71,14 @@ void RankMembers::look() {
   for (const auto& [rank, member] : members_) {
     if (member.engine && member.ready && !member.engine->stats().healthy) member.engine->disconnect();
   }
+}
+
+std::vector<int> RankMembers::absent() const {
+  std::vector<int> ranks;
+  for (const auto& [rank, member] : members_) {
+    if (member.standing == Standing::kMember && !member.ready) ranks.push_back(rank);
+  }
+  return ranks;
 }
 
 std::string RankMembers::missing() const {

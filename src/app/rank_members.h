@@ -4,7 +4,8 @@
 //   absent -> loading (connected) -> ready -> serving (gets requests)
 //
 // A rank is ready for the leader when it has loaded its model, and for another process when it has
-// also formed its first group. Thread rules: one thread.
+// also formed its first group. A rank that joins or leaves is in no group that is announced.
+// Thread rules: one thread.
 #pragma once
 
 #include <map>
@@ -25,6 +26,8 @@ class RankMembers {
 
   bool knows(int rank) const { return members_.contains(rank); }
   bool connected(int rank) const { return members_.at(rank).engine != nullptr; }
+  bool is_ready(int rank) const { return members_.at(rank).ready; }
+  bool is_member(int rank) const { return members_.at(rank).standing == Standing::kMember; }
   // Of the connection that the rank has now.
   bool has(int rank, std::uint64_t serial) const;
 
@@ -38,7 +41,16 @@ class RankMembers {
   // Its connection is gone. A group without it is announced first, then its requests go on elsewhere.
   void lose(int rank, const std::string& reason);
 
-  // Tells who steps together from now on: all that are ready.
+  // A rank that may connect, in order to join.
+  void expect(int rank) { members_[rank] = {.standing = Standing::kJoining}; }
+  // It belongs to the deployment from now on.
+  void admit(int rank) { members_.at(rank).standing = Standing::kMember; }
+  // It leaves.
+  void let_go(int rank) { members_.at(rank).standing = Standing::kLeaving; }
+  // It has left.
+  void forget(int rank) { members_.erase(rank); }
+
+  // Tells who steps together from now on: all members that are ready.
   void announce();
   bool all_ready() const;
   // Breaks with ranks whose engine is dead, and forgets lost ones that nobody uses any more.
@@ -46,13 +58,17 @@ class RankMembers {
   // Whom the start waits for: "rank 2 to load"; empty: nobody.
   std::string missing() const;
   void serve_all();
+  // Members that take no requests now.
+  std::vector<int> absent() const;
 
  private:
+  enum class Standing { kMember, kJoining, kLeaving };
   struct Member {
     std::shared_ptr<engine::RemoteEngine> engine;  // null: absent
     std::uint64_t serial = 0;
     bool ready = false;
     bool in_step = false;
+    Standing standing = Standing::kMember;
   };
 
   const HostRole role_;

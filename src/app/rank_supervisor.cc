@@ -7,12 +7,16 @@
 #include <thread>
 
 #include "app/host_role.h"
+#include "app/load.h"
 #include "app/local_ranks.h"
 #include "app/rank_exchange.h"
 #include "app/rank_members.h"
+#include "app/rank_scaling.h"
 #include "app/ranks.h"
+#include "app/scale_check.h"
 #include "base/log.h"
 #include "base/thread_name.h"
+#include "engine/cache_size.h"
 #include "fabric/connection.h"
 
 namespace braid::app {
@@ -22,7 +26,6 @@ using engine::FrameType;
 
 constexpr Duration kLook = std::chrono::milliseconds(100);
 constexpr Duration kSayEvery = std::chrono::seconds(2);
-constexpr Duration kStartTime = std::chrono::minutes(60);
 constexpr Duration kFormTime = std::chrono::seconds(30);  // for the first group, from its first failure on
 constexpr Duration kExitTime = std::chrono::seconds(5);
 constexpr Duration kFormGrace = std::chrono::seconds(1);  // to hear of the loss that spoiled a group
@@ -35,12 +38,14 @@ class RankSupervisor::Work {
  public:
   Work(const ServeSettings& settings, Words words, engine::BalancedEngine& balanced)
       : settings_(settings), words_(words.begin(), words.end()), role_(role_of(settings.parallel)),
+        patience_(std::chrono::seconds(settings.parallel.rank_start_timeout_seconds)), balanced_(balanced),
         members_(role_, std::chrono::seconds(settings.parallel.rank_timeout_seconds), exchange_, balanced) {}
 
   ~Work() {
     stopping_ = true;
     acceptor_.reset();
     if (thread_.joinable()) thread_.join();
+    if (wish_) wish_->done(Error{ErrorCode::kUnavailable, "the server is shutting down", {}});
     const auto engines = exchange_->engines();
     for (const auto& [rank, engine] : engines) engine->exit();
     if (local_) local_->wait(kExitTime);
@@ -51,7 +56,7 @@ class RankSupervisor::Work {
     RETURN_IF_ERROR(start_processes());
     thread_ = std::thread([this] { run(); });
     std::unique_lock lock(mutex_);
-    const TimePoint deadline = now() + kStartTime;
+    const TimePoint deadline = now() + patience_;
     while (!started_) {
       if (changed_.wait_for(lock, kSayEvery, [&] { return started_.has_value(); })) break;
       log_info("waiting", {{"for", missing_}});
@@ -63,12 +68,36 @@ class RankSupervisor::Work {
   std::vector<std::string> metrics_texts() {
     std::vector<std::string> texts;
     for (const auto& [rank, engine] : exchange_->engines()) {
-      if (role_.served.contains(rank)) texts.push_back(engine->metrics_text());
+      const bool loaded = engine->max_model_len() > 0;
+      if (loaded && role_.serves(rank)) texts.push_back(engine->metrics_text());
     }
     return texts;
   }
 
+  serve::DeploymentState state() const {
+    std::lock_guard lock(mutex_);
+    return {state_.ranks, state_.missing, wish_.has_value()};
+  }
+
+  void scale(int ranks, Duration drain, std::function<void(const Status&)> done) {
+    {
+      std::lock_guard lock(mutex_);
+      if (!wish_) {
+        wish_ = {ranks, drain, std::move(done)};
+        return;
+      }
+    }
+    done(Error{ErrorCode::kUnavailable, "the number of ranks is changing already; try again when /is_scaling_elastic_ep says that it is done", {}});
+  }
+
  private:
+  // Another number of ranks that somebody asked for.
+  struct Wish {
+    int ranks = 0;
+    Duration drain{};
+    std::function<void(const Status&)> done;
+  };
+
   bool starting() const { return !started_.has_value(); }
 
   Status start_processes() {
@@ -82,6 +111,7 @@ class RankSupervisor::Work {
     log_info("starting ranks", {{"ranks", p.size}, {"local", role_.started.count}, {"first", role_.started.first},
                                 {"leader", p.address}, {"port", role_.leads ? port : p.rpc_port}});
     local_.emplace(words_, RankAddress{p.address, role_.leads ? port : p.rpc_port, role_.leads ? 0 : port, secret});
+    scaling_.emplace(RankScaling::Parts{members_, *local_, balanced_, exchange_->leader(), [this](int ranks) { resize(ranks); }, patience_});
     for (int i = 0; i < role_.started.count; ++i) RETURN_IF_ERROR(local_->start(role_.started.first + i));
     return Status::success();
   }
@@ -94,6 +124,8 @@ class RankSupervisor::Work {
       members_.look();
       look_at_group();
       if (starting()) look_at_start();
+      else look_at_scaling();
+      publish();
     }
   }
 
@@ -126,11 +158,12 @@ class RankSupervisor::Work {
   void ready(int rank, const engine::Ready& message) {
     if (!message.error.empty()) {
       if (starting()) return finish_start(internal_error(message.error).within(name_of_rank(rank)));
+      if (scaling_->concerns(rank)) return scaling_->failed(name_of_rank(rank) + ": " + message.error);
       log_warning("a rank could not start", {{"rank", rank}, {"reason", message.error}});
       return members_.disconnect(rank);
     }
     members_.ready(rank, message.in_step);
-    if (starting() && !members_.all_ready()) return;
+    if (starting() ? !members_.all_ready() : !members_.is_member(rank)) return;
     members_.announce();
     met_ = true;
     if (starting()) return;
@@ -140,7 +173,8 @@ class RankSupervisor::Work {
 
   void lose(int rank, const std::string& reason) {
     if (starting() && !met_) return fail_start(name_of_rank(rank) + " is gone while starting: " + reason);
-    log_error("rank lost", {{"rank", rank}, {"reason", reason}});
+    if (scaling_->concerns(rank)) scaling_->failed(name_of_rank(rank) + " is gone: " + reason);
+    else log_error("rank lost", {{"rank", rank}, {"reason", reason}});
     members_.lose(rank, reason);
     local_->kill(rank);
   }
@@ -148,7 +182,8 @@ class RankSupervisor::Work {
   void look_at_processes() {
     while (const auto ended = local_->ended()) {
       if (starting() && !met_) return fail_start(ended->text + " while starting; see its message above");
-      local_->restart(*ended);
+      if (scaling_->concerns(ended->rank)) scaling_->failed(ended->text);
+      else local_->restart(*ended);
     }
     local_->look();
   }
@@ -163,6 +198,7 @@ class RankSupervisor::Work {
       return;
     }
     if (now() - failed_since_ <= kFormGrace) return;
+    if (scaling_->forming()) return scaling_->failed(name_of_rank(rank) + ": " + reason);
     if (!starting()) return members_.disconnect(rank);
     first_failure_ = first_failure_.value_or(failed_since_);
     if (now() - *first_failure_ > kFormTime) return finish_start(internal_error(reason).within(name_of_rank(rank)));
@@ -175,6 +211,41 @@ class RankSupervisor::Work {
     if (missing.empty()) return finish_start(Status::success());
     std::lock_guard lock(mutex_);
     missing_ = missing;
+  }
+
+  void look_at_scaling() {
+    if (scaling_->running()) return scaling_->look();
+    std::unique_lock lock(mutex_);
+    if (!wish_) return;
+    const Wish wish = *wish_;
+    lock.unlock();
+    const auto config = model_config(settings_.model.model);
+    const ScaleFacts facts{local_->largest_bytes(), engine::available_memory()};
+    const Status possible = config.ok() ? check_scale(settings_, *config, wish.ranks, facts) : config.error();
+    if (!possible.ok()) return grant(possible);
+    scaling_->begin(settings_.parallel.size, wish.ranks, wish.drain, [this](const Status& status) { grant(status); });
+  }
+
+  // The wish is fulfilled, or cannot be.
+  void grant(const Status& status) {
+    publish();
+    std::unique_lock lock(mutex_);
+    const auto done = std::move(wish_->done);
+    wish_.reset();
+    lock.unlock();
+    done(status);
+  }
+
+  void resize(int ranks) {
+    settings_.parallel.size = ranks;
+    settings_.parallel.size_local = ranks;
+    local_->resize(ranks);
+  }
+
+  void publish() {
+    std::lock_guard lock(mutex_);
+    if (!scaling_->running()) state_.ranks = settings_.parallel.size;
+    state_.missing = members_.absent();
   }
 
   // By a process that has ended, if one has: that says more.
@@ -192,9 +263,11 @@ class RankSupervisor::Work {
     changed_.notify_all();
   }
 
-  const ServeSettings settings_;
+  ServeSettings settings_;  // of the supervising thread, once that runs
   const std::vector<std::string> words_;
   const HostRole role_;
+  const Duration patience_;
+  engine::BalancedEngine& balanced_;
   const std::shared_ptr<RankExchange> exchange_ = std::make_shared<RankExchange>();
   std::unique_ptr<RankAcceptor> acceptor_;
   std::atomic<bool> stopping_{false};
@@ -202,13 +275,16 @@ class RankSupervisor::Work {
   // Of the supervising thread:
   std::optional<LocalRanks> local_;
   RankMembers members_;
+  std::optional<RankScaling> scaling_;
   bool met_ = false;  // a first group was announced
   std::uint64_t failed_generation_ = 0;
   TimePoint failed_since_{};
   std::optional<TimePoint> first_failure_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
+  serve::DeploymentState state_;
+  std::optional<Wish> wish_;
   std::optional<Status> started_;
   std::string missing_;
 
@@ -220,5 +296,7 @@ RankSupervisor::RankSupervisor(const ServeSettings& settings, Words words, engin
 RankSupervisor::~RankSupervisor() = default;
 Status RankSupervisor::start() { return work_->start(); }
 std::vector<std::string> RankSupervisor::metrics_texts() { return work_->metrics_texts(); }
+serve::DeploymentState RankSupervisor::state() const { return work_->state(); }
+void RankSupervisor::scale(int ranks, Duration drain, std::function<void(const Status&)> done) { work_->scale(ranks, drain, std::move(done)); }
 
 }  // namespace braid::app

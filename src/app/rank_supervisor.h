@@ -17,21 +17,26 @@
 #include "app/commands.h"
 #include "app/settings.h"
 #include "engine/balanced_engine.h"
+#include "serve/deployment.h"
 
 namespace braid::app {
 
-class RankSupervisor {
+class RankSupervisor final : public serve::Deployment {
  public:
   // `balanced` outlives it, and is given every rank that this process serves.
   RankSupervisor(const ServeSettings& settings, Words words, engine::BalancedEngine& balanced);
   // Ends all ranks.
-  ~RankSupervisor();
+  ~RankSupervisor() override;
 
   // Starts the ranks and returns when all take requests. Says who is missing meanwhile. A group that
   // cannot be formed is tried again for a while.
   Status start();
   // Prometheus texts of the served ranks that are there.
   std::vector<std::string> metrics_texts();
+
+  serve::DeploymentState state() const override;
+  // Refuses what app/scale_check.h refuses; app/rank_scaling.h tells how the rest is done.
+  void scale(int ranks, Duration drain, std::function<void(const Status&)> done) override;
 
  private:
   class Work;

@@ -15,6 +15,7 @@ class Ranks final : public EngineHost {
   Ranks(const ServeSettings& settings, Words words) : supervisor_(settings, words, *balanced_) {}
   Status start() { return supervisor_.start(); }
   engine::Engine& engine() override { return *balanced_; }
+  serve::Deployment* deployment() override { return &supervisor_; }
   std::string metrics_text() override { return metrics::merge(supervisor_.metrics_texts()); }
 
  private:

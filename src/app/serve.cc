@@ -54,7 +54,8 @@ Status run(ServeSettings settings, Words words) {
   signal(SIGPIPE, SIG_IGN);
   RETURN_IF_ERROR(check_parallel(settings.parallel));
   RETURN_IF_ERROR(engine::check_speculation(settings.engine.speculation));
-  if (settings.engine.speculation.tokens() > 0 && settings.parallel.enable_expert_parallel && settings.parallel.size > 1) {
+  if (settings.engine.speculation.tokens() > 0 && settings.parallel.enable_expert_parallel &&
+      (settings.parallel.size > 1 || settings.parallel.enable_elastic_ep)) {
     return invalid_argument("--speculative-config does not go with --enable-expert-parallel yet; leave one of them out", "speculative-config");
   }
   ASSIGN_OR_RETURN(const model::Config config, model_config(settings.model.model));
@@ -77,6 +78,7 @@ Status run(ServeSettings settings, Words words) {
   parts.model_path = settings.model.model;
   parts.defaults = text.defaults;
   parts.eos_ids = text.vocabulary.eos_ids;
+  parts.deployment = host_of_engine->deployment();
   parts.metrics_text = [&host_of_engine] { return host_of_engine->metrics_text(); };
   ASSIGN_OR_RETURN(const auto server, serve::Server::start(std::move(parts), settings.serve));
   const std::string host = settings.serve.host == "0.0.0.0" ? "localhost" : settings.serve.host;

@@ -113,7 +113,9 @@ struct ParallelSettings {
   bool deterministic = false;
   int moe_buffer_tokens = 1024;
   int rank_timeout_seconds = 2;
+  int rank_start_timeout_seconds = 3600;
   int step_timeout_seconds = 60;
+  bool enable_elastic_ep = false;
 
   // Ranks that share this host, and so its processors and memory.
   int local_size() const { return size_local.value_or(rank ? 1 : size - start_rank); }
@@ -173,8 +175,13 @@ struct ParallelSettings {
     v.field("rank-timeout", self.rank_timeout_seconds,
             {.help = "A rank that gives no sign of life for so long is lost: its requests go on on the others", .unit = "seconds",
              .min = 1, .max = 86400});
+    v.field("rank-start-timeout", self.rank_start_timeout_seconds,
+            {.help = "Longest wait for ranks to start and to form a group, at the start and when some are added", .unit = "seconds",
+             .min = 1, .max = 86400});
     v.field("step-timeout", self.step_timeout_seconds,
             {.help = "Longest wait for another rank inside a step", .unit = "seconds", .min = 1, .max = 86400});
+    v.field("enable-elastic-ep", self.enable_elastic_ep,
+            {.help = "Run even a single rank as a process of its own, so that POST /scale_elastic_ep can add others"});
   }
 };
 

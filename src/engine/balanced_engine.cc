@@ -30,8 +30,10 @@ class Balanced final : public BalancedEngine {
     const auto r = static_cast<std::size_t>(rank);
     if (engines_.size() <= r) {
       engines_.resize(r + 1);
+      retired_.resize(r + 1);
       loads_.resize(r + 1);
     }
+    retired_[r] = false;
     const std::int32_t length = engine->max_model_len();
     max_model_len_ = max_model_len_ == 0 ? length : std::min(max_model_len_.load(), length);
     engines_[r] = std::move(engine);
@@ -46,9 +48,21 @@ class Balanced final : public BalancedEngine {
       for (const auto& [id, request] : requests_) {
         if (request->rank() == rank) orphans.push_back(request);
       }
-      for (const auto& request : orphans) request->displace();
+      const bool planned = retired_[static_cast<std::size_t>(rank)];
+      for (const auto& request : orphans) request->displace(planned);
+      forget_retired();
     }
     for (const auto& request : orphans) resume(*request, reason);
+  }
+
+  void retire(int rank) override {
+    std::lock_guard lock(mutex_);
+    if (static_cast<std::size_t>(rank) < retired_.size()) retired_[static_cast<std::size_t>(rank)] = true;
+  }
+
+  int requests(int rank) const override {
+    std::lock_guard lock(mutex_);
+    return static_cast<int>(std::count_if(requests_.begin(), requests_.end(), [&](const auto& entry) { return entry.second->rank() == rank; }));
   }
 
   Result<std::unique_ptr<Admitted>> admit(SubmitMessage message) override {
@@ -141,7 +155,7 @@ class Balanced final : public BalancedEngine {
         std::lock_guard lock(mutex_);
         const bool there = theirs.ok() && engines_[static_cast<std::size_t>(ticket.rank)] == ticket.engine;
         if (there && ticket.request->placed(*theirs)) return Status::success();
-        if (!there) ticket.request->displace();
+        if (!there) ticket.request->displace(false);
         if (there) break;
       }
       if (ticket.request->placements() >= kMostPlacements) return theirs.ok() ? internal_error("its ranks were lost again and again") : theirs.error();
@@ -196,25 +210,47 @@ class Balanced final : public BalancedEngine {
     return engines_.size();
   }
 
+  // Ranks at the end that were retired and are gone do not exist any more.
+  void forget_retired() {
+    std::lock_guard lock(loads_mutex_);
+    while (!engines_.empty() && !engines_.back() && retired_.back()) {
+      engines_.pop_back();
+      retired_.pop_back();
+    }
+    loads_.resize(engines_.size());
+  }
+
+  // The ranks that take new requests, by their numbers; null: it does not.
+  std::vector<std::shared_ptr<Engine>> takers() const {
+    std::lock_guard lock(mutex_);
+    auto engines = engines_;
+    for (std::size_t r = 0; r < engines.size(); ++r) {
+      if (retired_[r]) engines[r] = nullptr;
+    }
+    return engines;
+  }
+
   // -1: none can take it. The pinned one, if it is there.
   int pick(std::optional<int> pinned) {
-    if (const auto engine = pinned ? engine_of(*pinned) : nullptr; engine && engine->stats().healthy) return *pinned;
-    std::vector<std::shared_ptr<Engine>> engines;
-    {
-      std::lock_guard lock(mutex_);
-      engines = engines_;
+    const auto engines = takers();
+    if (pinned && static_cast<std::size_t>(*pinned) < engines.size()) {
+      const auto& engine = engines[static_cast<std::size_t>(*pinned)];
+      if (engine && engine->stats().healthy) return *pinned;
     }
     std::lock_guard lock(loads_mutex_);
+    std::vector<RankLoad> loads = loads_;
+    loads.resize(engines.size());
     for (std::size_t r = 0; r < engines.size(); ++r) {
       const Stats s = engines[r] ? engines[r]->stats() : Stats{.healthy = false};
-      loads_[r].healthy = s.healthy;
-      loads_[r].cache_use = s.blocks_total > 0 ? static_cast<double>(s.blocks_used) / s.blocks_total : 0;
+      loads[r].healthy = s.healthy;
+      loads[r].cache_use = s.blocks_total > 0 ? static_cast<double>(s.blocks_used) / s.blocks_total : 0;
     }
-    return choose_rank(loads_, next_++);
+    return choose_rank(loads, next_++);
   }
 
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<Engine>> engines_;  // by rank; null: lost
+  std::vector<bool> retired_;                     // by rank
   std::unordered_map<RequestId, std::shared_ptr<PlacedRequest>> requests_;  // unfinished
   std::mutex loads_mutex_;  // innermost
   std::vector<RankLoad> loads_;

@@ -36,6 +36,11 @@ class BalancedEngine : public Engine {
   // rank, behind the tokens that its subscriber has. One that no rank takes, or that lost several
   // ranks already, ends with kError and `reason`.
   virtual void lose(int rank, const std::string& reason) = 0;
+  // The rank gets no new requests; it will be lost on purpose, which is not counted against those it
+  // has then.
+  virtual void retire(int rank) = 0;
+  // Unfinished requests of a rank.
+  virtual int requests(int rank) const = 0;
 };
 
 std::unique_ptr<BalancedEngine> balanced_engine();

@@ -207,5 +207,32 @@ TEST_F(BalancedEngineTest, ARequestThatKillsEveryRankIsGivenUp) {
   EXPECT_EQ(a.messages.size() + b.messages.size(), 4u);
 }
 
+TEST_F(BalancedEngineTest, ARetiredRankKeepsItsRequestsAndGetsNoNewOnes) {
+  submit(1, 10, 1);
+  balanced->retire(1);
+  submit(1, 10, 1);
+  EXPECT_EQ(a.requests.size(), 1u);
+  EXPECT_EQ(balanced->requests(1), 1);
+  b.say(1, 10, protocol::FinishReason::kLength);
+  EXPECT_EQ(balanced->requests(1), 0);
+  EXPECT_EQ(heard->tokens, 10u);
+}
+
+TEST_F(BalancedEngineTest, ARankThatLeavesOnPurposeCountsNotAgainstItsRequestsAndExistsNoMore) {
+  submit(1, 10, 1);
+  for (int i = 0; i < 6; ++i) {
+    FakeEngine& leaving = i % 2 == 0 ? b : a;
+    balanced->retire(1 - i % 2);
+    balanced->lose(1 - i % 2, "it has left");
+    balanced->add(1 - i % 2, std::shared_ptr<Engine>(&leaving, [](Engine*) {}));
+  }
+  EXPECT_EQ(heard->error, "");
+  balanced->retire(1);
+  balanced->lose(1, "it has left");
+  SubmitMessage m;
+  m.rank = 1;
+  EXPECT_THAT(take(std::move(m)).error().message, HasSubstr("data_parallel_rank 1 does not exist; there is rank 0 only"));
+}
+
 }  // namespace
 }  // namespace braid::engine

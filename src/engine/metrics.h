@@ -31,6 +31,7 @@ struct Metrics {
   metrics::Gauge kv_cache_usage;
   metrics::Gauge kv_blocks_used;
   metrics::Gauge healthy;
+  metrics::Gauge group_ranks;
 
   metrics::Counter prompt_tokens;
   metrics::Family<metrics::Counter> prompt_tokens_by_source{{"source"}};
@@ -88,6 +89,7 @@ struct Metrics {
     v.metric("vllm:kv_cache_usage_perc", self.kv_cache_usage, "Share of cache blocks in use, 0 to 1");
     v.metric("braid:kv_blocks_used", self.kv_blocks_used, "Cache blocks held by live sequences");
     v.metric("vllm:engine_healthy", self.healthy, "1 while the engine can serve, 0 when it is dead");
+    v.metric("braid:group_ranks", self.group_ranks, "Ranks that this one steps together with, itself too; 0 when it steps alone");
     v.metric("vllm:prompt_tokens", self.prompt_tokens, "Prompt tokens processed");
     v.metric("vllm:prompt_tokens_by_source",
              self.prompt_tokens_by_source,

@@ -44,8 +44,9 @@ int PlacedRequest::rank() const {
   return running_ && !ended() ? rank_ : -1;
 }
 
-void PlacedRequest::displace() {
+void PlacedRequest::displace(bool planned) {
   std::lock_guard lock(mutex_);
+  if (planned) --placements_;
   running_ = false;
   charge_rest(-1);
   prompt_ = static_cast<std::int64_t>(message_.prompt.size());  // to be computed again

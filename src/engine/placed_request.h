@@ -29,9 +29,9 @@ class PlacedRequest final : public Subscriber, public std::enable_shared_from_th
   bool placed(RequestId theirs);
   // Where it runs; -1 while it is between ranks or when it has ended.
   int rank() const;
-  // Its rank is lost.
-  void displace();
-  // How many ranks it was given to.
+  // Its rank is lost; `planned`: on purpose.
+  void displace(bool planned);
+  // How many ranks it was given to, but for those that were lost on purpose.
   int placements() const;
 
   void on_tokens(std::vector<TokenMessage>&& messages) override;

@@ -16,6 +16,7 @@
 #include "serve/mailbox.h"
 #include "serve/server.h"
 #include "serve/text_queue.h"
+#include "serve/waiting_answers.h"
 
 namespace braid::serve {
 
@@ -29,6 +30,7 @@ struct Context {
   net::HttpServer* http = nullptr;
   TextQueue* text = nullptr;
   std::shared_ptr<Mailbox> mailbox;
+  const std::shared_ptr<WaitingAnswers> waiting = std::make_shared<WaitingAnswers>();
   std::atomic<bool> draining{false};
   InFlight in_flight;
   Cors cors;
@@ -65,5 +67,9 @@ void handle_completion_render(Context& context, net::Request&& request, Writer w
 void handle_tokenize(Context& context, net::Request&& request, Writer writer);
 void handle_detokenize(Context& context, net::Request&& request, Writer writer);
 void handle_models(Context& context, net::Request&& request, Writer writer);
+void handle_scale(Context& context, net::Request&& request, Writer writer);
+void handle_is_scaling(Context& context, net::Request&& request, Writer writer);
+// {"ranks": 4, "missing": [2], "scaling": false}
+std::string ranks_json(const DeploymentState& state);
 
 }  // namespace braid::serve

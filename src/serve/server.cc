@@ -38,7 +38,8 @@ void handle_health(Context& c, net::Request&&, Writer writer) {
 
 void handle_ready(Context& c, net::Request&& r, Writer writer) {
   if (c.draining) return send_error(writer, {ErrorCode::kUnavailable, "the server is draining", {}});
-  handle_health(c, std::move(r), std::move(writer));
+  if (!c.parts.deployment || !c.parts.engine->stats().healthy) return handle_health(c, std::move(r), std::move(writer));
+  send_json(writer, 200, ranks_json(c.parts.deployment->state()));
 }
 
 void handle_version(Context&, net::Request&&, Writer writer) {
@@ -60,6 +61,8 @@ constexpr Route kRoutes[] = {
     {"POST", "/tokenize", true, handle_tokenize},
     {"POST", "/detokenize", true, handle_detokenize},
     {"GET", "/v1/models", true, handle_models},
+    {"POST", "/scale_elastic_ep", true, handle_scale},
+    {"POST", "/is_scaling_elastic_ep", false, handle_is_scaling},
     {"GET", "/health", false, handle_health},
     {"GET", "/ping", false, handle_health},
     {"POST", "/ping", false, handle_health},
@@ -156,6 +159,7 @@ net::HttpServerOptions http_options(const Settings& settings) {
 class HttpFace final : public Server {
  public:
   ~HttpFace() override {
+    context_.waiting->close();
     if (http_) http_->shutdown(Duration::zero());  // nothing is handled from here on
   }
 
@@ -189,6 +193,7 @@ class HttpFace final : public Server {
     context_.draining = true;
     context_.in_flight.wait_for_none(timeout);
     context_.parts.engine->drain(left());
+    context_.waiting->close();
     http_->shutdown(std::max<Duration>(left(), kLastBytes));
   }
 

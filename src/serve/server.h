@@ -9,15 +9,17 @@
 
 #include "engine/engine.h"
 #include "protocol/request.h"
+#include "serve/deployment.h"
 #include "serve/settings.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace braid::serve {
 
-// What a server is made of. `engine` outlives it.
+// What a server is made of. `engine` and `deployment` outlive it.
 struct Parts {
   engine::Engine* engine = nullptr;
+  Deployment* deployment = nullptr;  // null: the engine computes in this process
   std::shared_ptr<const text::Tokenizer> tokenizer;         // null: token ids only
   std::shared_ptr<const text::ChatTemplate> chat_template;  // null: chat is refused
   std::string model_path;

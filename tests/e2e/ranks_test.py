@@ -153,9 +153,6 @@ class Ranks(unittest.TestCase):
             self.assertEqual(done.returncode, 2)
             self.assertIn(message, done.stderr)
 
-    def test_sixteen_ranks_on_few_processors(self):
-        self.check("--data-parallel-size", "16", "--enable-expert-parallel", "--kv-cache-memory-bytes", "16MiB")
-
     def test_every_rank_may_be_killed_and_comes_back_and_no_answer_changes(self):
         server = Server("--data-parallel-size", "4", "--enable-expert-parallel")
         self.addCleanup(server.process.kill)

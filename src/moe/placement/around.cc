@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <iterator>
 
+#include "base/check.h"
 #include "moe/placement/placement.h"
 
 namespace braid::moe {
@@ -11,7 +13,7 @@ class Around {
   Around(int experts, const std::vector<std::vector<std::int32_t>>& held, int redundant)
       : experts_(experts), ranks_(static_cast<int>(held.size())),
         capacity_(static_cast<std::size_t>((experts + redundant + ranks_ - 1) / ranks_)),
-        holders_(static_cast<std::size_t>(experts)), slots_(held.size()) {
+        holders_(static_cast<std::size_t>(experts)), slots_(held.size()), added_(held.size()) {
     for (std::size_t r = 0; r < held.size(); ++r) {
       for (const std::int32_t e : held[r]) {
         if (e >= 0 && e < experts && !holds(r, e)) take(r, e);
@@ -35,7 +37,10 @@ class Around {
 
   void add_missing() {
     for (std::int32_t e = 0; e < experts_; ++e) {
-      if (holders(e) == 0) take(freest(e), e);
+      if (holders(e) > 0) continue;
+      const std::size_t free = freest(e), r = free < slots_.size() ? free : make_room();
+      take(r, e);
+      ++added_[r];
     }
   }
 
@@ -79,11 +84,28 @@ class Around {
     return best;
   }
 
+  // Where all slots are full: a rank that now has a free one, because it gave up what others hold too.
+  // Ranks take turns, so that none has much more to load than others.
+  std::size_t make_room() {
+    const auto spare = [this](std::int32_t e) { return holders(e) > 1; };
+    std::size_t best = slots_.size();
+    for (std::size_t r = 0; r < slots_.size(); ++r) {
+      if (std::none_of(slots_[r].begin(), slots_[r].end(), spare)) continue;
+      if (best == slots_.size() || added_[r] < added_[best]) best = r;
+    }
+    CHECK(best < slots_.size(), "more experts than slots");
+    const auto given_up = std::find_if(slots_[best].rbegin(), slots_[best].rend(), spare);
+    --holders(*given_up);
+    slots_[best].erase(std::next(given_up).base());
+    return best;
+  }
+
   const int experts_;
   const int ranks_;
   const std::size_t capacity_;                    // slots of a rank
   std::vector<int> holders_;                      // by expert
   std::vector<std::vector<std::int32_t>> slots_;  // by rank
+  std::vector<int> added_;                        // experts to load, by rank
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
 #include <set>
 
 namespace braid::moe {
@@ -67,6 +68,31 @@ TEST(Placement, ANewcomerWithNothingGetsAnEqualShare) {
   const Placement p = Placement::around(6, {{0, 1, 2}, {3, 4, 5}, {}});
   EXPECT_EQ(p.slots_per_rank(), 2);
   EXPECT_THAT(p.experts_of(2), ElementsAre(2, 5));
+}
+
+TEST(Placement, NewcomersWithTheShareOfALargerGroupMakeRoomForWhatNobodyHoldsAnyMore) {
+  const Placement p = Placement::around(8, {{0, 1, 2, 3}, {4, 5, 6, 7}, {4, 5}, {6, 7}});
+  EXPECT_THAT(p.experts_of(0), ElementsAre(0, 1));
+  EXPECT_THAT(p.experts_of(1), ElementsAre(4, 2));
+  EXPECT_THAT(p.experts_of(2), ElementsAre(5, 3));
+  EXPECT_THAT(p.experts_of(3), ElementsAre(6, 7));
+}
+
+TEST(Placement, WhateverRanksHoldEveryExpertHasASlotAfterwards) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 2000; ++round) {
+    const int experts = 1 + static_cast<int>(random() % 20), ranks = 1 + static_cast<int>(random() % 9), redundant = static_cast<int>(random() % 4);
+    std::vector<std::vector<std::int32_t>> held(static_cast<std::size_t>(ranks));
+    for (auto& theirs : held) {
+      const std::uint32_t share = random() % 100;
+      for (std::int32_t e = 0; e < experts; ++e) {
+        if (random() % 100 < share) theirs.push_back(e);
+      }
+    }
+    const Placement p = Placement::around(experts, held, redundant);
+    EXPECT_EQ(p.slots_per_rank(), (experts + redundant + ranks - 1) / ranks);
+    for (std::int32_t e = 0; e < experts; ++e) EXPECT_FALSE(p.slots_of(e).empty()) << experts << " experts on " << ranks << " ranks";
+  }
 }
 
 TEST(Placement, ReplicasThatWereLostAreMadeAgainElsewhere) {
