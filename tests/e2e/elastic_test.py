@@ -116,9 +116,9 @@ class Elastic(unittest.TestCase):
         self.assertEqual(server.stop(), 0)
 
     def test_a_new_rank_that_does_not_come_undoes_the_change_after_its_deadline(self):
-        server = self.start("--data-parallel-size", "2", "--rank-start-timeout", "5")
+        server = self.start("--data-parallel-size", "2", "--rank-start-timeout", "20")
         status, body = self.grow_and_spoil(server, signal.SIGSTOP)
-        self.assertIn("waited 5 seconds for rank", body["error"]["message"])
+        self.assertIn("waited 20 seconds for rank", body["error"]["message"])
         self.check_nothing_changed(server, status, body)
         self.assertEqual(server.stop(), 0)
 
