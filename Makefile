@@ -3,6 +3,7 @@
 # make serve   builds, then serves the default model (MODEL=..., PORT=..., ARGS="--flag ...")
 # make test    builds, then runs every test
 # make test-many   builds, then lets 32 ranks (RANKS=...) start, serve and survive on this machine
+# make test-exactness   builds, then compares the text of every kind of group of ranks with that of one (long)
 # make cuda    installs the CUDA compiler, builds build/cuda/braid with the CUDA backend
 # make test-gpu    builds that, then runs its tests on this machine's GPU
 # make reference   builds, then rewrites docs/reference
@@ -21,7 +22,7 @@ STAMPS := build/.stamps
 BRAID := build/release/braid
 CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_gemm_bench cuda_exchange_bench
 
-.PHONY: help build serve test test-many cuda test-gpu reference clean
+.PHONY: help build serve test test-many test-exactness cuda test-gpu reference clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -37,6 +38,9 @@ test: build $(STAMPS)/venv
 
 test-many: build $(STAMPS)/venv
 	@BRAID_TEST_RANKS=$(RANKS) build/venv/bin/python tests/e2e/many_ranks_test.py $(BRAID) $(MODEL)
+
+test-exactness: build
+	@build/release/tests/ranks/exactness_test --gtest_filter='Every/*' --gtest_brief=1
 
 # Beside `build` only what CUDA needs is compiled again; the rest comes out of ccache.
 cuda: $(STAMPS)/packages $(STAMPS)/nvcc

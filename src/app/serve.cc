@@ -54,10 +54,6 @@ Status run(ServeSettings settings, Words words) {
   signal(SIGPIPE, SIG_IGN);
   RETURN_IF_ERROR(check_parallel(settings.parallel));
   RETURN_IF_ERROR(engine::check_speculation(settings.engine.speculation));
-  if (settings.engine.speculation.tokens() > 0 && settings.parallel.enable_expert_parallel &&
-      (settings.parallel.size > 1 || settings.parallel.enable_elastic_ep)) {
-    return invalid_argument("--speculative-config does not go with --enable-expert-parallel yet; leave one of them out", "speculative-config");
-  }
   ASSIGN_OR_RETURN(const model::Config config, model_config(settings.model.model));
   ASSIGN_OR_RETURN(const int length, model_length(settings.engine.scheduler.max_model_len, config));
   settings.engine.scheduler.max_model_len = length;

@@ -16,6 +16,7 @@
 #include "engine/cache_size.h"
 #include "engine/loop.h"
 #include "engine/speculation/make.h"
+#include "moe/placement/rebalance.h"
 
 namespace braid::engine {
 namespace {
@@ -109,11 +110,12 @@ class ThreadedEngine final : public Engine {
                  Lockstep* lockstep,
                  moe::Rebalancer* rebalancer)
       : lockstep_(lockstep),
+        rebalancer_(rebalancer),
         model_(std::move(model)),
         hasher_(algorithm_of(settings), settings.cache.prefix_caching_hash_seed),
         cache_(model_->cache_layout(), plan.blocks, settings.cache.block_size),
         admission_(plan.admission, std::move(vocabulary), &hasher_, &metrics, &clock),
-        speculation_(speculation_for(settings, {model_.get(), &cache_, plan.admission.max_model_len, &metrics, &clock})),
+        speculation_(speculation_for(settings, {model_.get(), &cache_, plan.admission.max_model_len, &metrics, &clock, lockstep != nullptr})),
         loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep, rebalancer, settings.overlap}),
         stats_(loop_.stats()),
         thread_([this] { run(); }) {}
@@ -127,6 +129,7 @@ class ThreadedEngine final : public Engine {
       lockstep_->wake();
     }
     thread_.join();
+    if (rebalancer_) rebalancer_->leave();  // its thread looks at the model's layers
   }
 
   Result<std::unique_ptr<Admitted>> admit(SubmitMessage message) override {
@@ -232,6 +235,7 @@ class ThreadedEngine final : public Engine {
   }
 
   Lockstep* const lockstep_;
+  moe::Rebalancer* const rebalancer_;
   std::unique_ptr<model::Model> model_;
   prefix::BlockHasher hasher_;
   kv::Cache cache_;

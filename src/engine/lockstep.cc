@@ -77,6 +77,9 @@ Result<Agreement> Lockstep::agree(const StepMessage& mine) {
     agreed.staged = std::min(agreed.staged, message.staged);
     if (message.maps != mine.maps) return maps_differ(messages_->rank(), mine.maps, r, message.maps);
     agreed.overlap = agreed.overlap && message.wants_overlap;
+    agreed.costs = agreed.costs || message.wants_costs;
+    agreed.most_sequences = std::max(agreed.most_sequences, message.sequences);
+    agreed.drafts = std::max(agreed.drafts, message.drafts);
   }
   return agreed;
 }

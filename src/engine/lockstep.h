@@ -23,6 +23,9 @@ struct StepMessage {
   std::uint64_t staged = 0;  // moe::Rebalancer::staged() and maps(); 0 without
   std::uint64_t maps = 0;
   bool wants_overlap = false;  // two micro-batches
+  bool wants_costs = false;    // it has not measured yet what passes cost
+  std::int32_t sequences = 0;
+  std::int32_t drafts = 0;     // that it would like to guess for each sequence
 };
 
 // What all of them agreed on.
@@ -31,6 +34,9 @@ struct Agreement {
   std::int64_t all_tokens = 0;
   std::uint64_t staged = 0;  // the least of all
   bool overlap = false;  // all ranks want it
+  bool costs = false;    // any rank wants them; all measure
+  std::int32_t most_sequences = 0;
+  std::int32_t drafts = 0;  // the most that any wants: so often a draft module runs on all
   bool anything() const { return all_tokens > 0; }
 };
 

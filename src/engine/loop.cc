@@ -79,7 +79,7 @@ bool Loop::step() {
   scheduler_.plan(plan_);
   if (trace_) trace_(plan_);
   note_plan(start);
-  int drafts = 0;
+  DraftPlan drafts;
   const auto computed = compute(drafts);
   if (!computed.ok()) {
     die(computed.error().message);
@@ -98,14 +98,14 @@ bool Loop::step() {
     commit(plan_.work[i], runner_.rows()[i], *logits, now);
   }
   emit();
-  const Status drafted = drafts > 0 ? speculation_->draft(plan_, runner_.rows(), drafts, scheduler_) : Status();
+  const Status drafted = draft(drafts);
   retired_.clear();
   if (!drafted.ok()) die(drafted.error().message);
   publish();
   return true;
 }
 
-Result<std::optional<Matrix<const float>>> Loop::compute(int& drafts) {
+Result<std::optional<Matrix<const float>>> Loop::compute(DraftPlan& drafts) {
   for (;;) {
     auto logits = compute_once(drafts);
     if (logits.ok() || !lockstep_) return logits;
@@ -113,10 +113,12 @@ Result<std::optional<Matrix<const float>>> Loop::compute(int& drafts) {
   }
 }
 
-Result<std::optional<Matrix<const float>>> Loop::compute_once(int& drafts) {
+Result<std::optional<Matrix<const float>>> Loop::compute_once(DraftPlan& drafts) {
   ASSIGN_OR_RETURN(const Agreement agreed, agree());
   if (!agreed.anything()) return std::optional<Matrix<const float>>();
-  drafts = speculation_ == nullptr ? 0 : speculation_->decide(plan_);
+  if (agreed.costs) RETURN_IF_ERROR(speculation_->measure(*lockstep_));
+  drafts = {agreed.drafts, lockstep_ ? agreed.most_tokens : 0, lockstep_ ? agreed.most_sequences : 0};
+  most_sequences_ = agreed.most_sequences;
   ASSIGN_OR_RETURN(const Matrix<const float> logits, runner_.run(plan_, agreed.most_tokens, agreed.overlap));
   if (agreed.overlap) metrics_->dbo_steps.add();
   metrics_->moe.observe(model_->traffic());
@@ -128,9 +130,28 @@ void Loop::regroup() {
   if (!formed.ok()) die(formed.error().message);
 }
 
+// Guesses at the tokens to come. They are lost with a rank that is lost meanwhile, and nothing else is.
+Status Loop::draft(const DraftPlan& drafts) {
+  if (drafts.tokens == 0) return Status::success();
+  const Status drafted = speculation_->draft(plan_, runner_.rows(), drafts, scheduler_);
+  return drafted.ok() || !lockstep_ ? drafted : lockstep_->recover(drafted.error());
+}
+
+// By the rank with the most sequences, as all wait for it.
+std::int32_t Loop::wanted_drafts() {
+  const auto sequences = static_cast<std::int32_t>(plan_.work.size());
+  if (speculation_ == nullptr || sequences == 0) return 0;
+  return speculation_->decide(static_cast<std::size_t>(std::max(sequences, most_sequences_)));
+}
+
 Result<Agreement> Loop::agree() {
-  if (!lockstep_) return Agreement{plan_.tokens, plan_.tokens};
-  StepMessage mine{.tokens = plan_.tokens, .wants_overlap = wants_overlap(overlap_, plan_)};
+  const auto sequences = static_cast<std::int32_t>(plan_.work.size());
+  if (!lockstep_) return Agreement{.most_tokens = plan_.tokens, .all_tokens = plan_.tokens, .drafts = wanted_drafts()};
+  StepMessage mine{.tokens = plan_.tokens,
+                   .wants_overlap = wants_overlap(overlap_, plan_),
+                   .wants_costs = speculation_ != nullptr && speculation_->unmeasured(),
+                   .sequences = sequences,
+                   .drafts = wanted_drafts()};
   if (!rebalancer_) return lockstep_->agree(mine);
   mine.staged = rebalancer_->staged();
   mine.maps = rebalancer_->maps();

@@ -72,9 +72,11 @@ class Loop {
   void expire(TimePoint now);
   // The plan's logits; nothing when no rank has anything to compute. A step that fails because a rank
   // is lost is done again with those that are left.
-  Result<std::optional<Matrix<const float>>> compute(int& drafts);
-  Result<std::optional<Matrix<const float>>> compute_once(int& drafts);
+  Result<std::optional<Matrix<const float>>> compute(DraftPlan& drafts);
+  Result<std::optional<Matrix<const float>>> compute_once(DraftPlan& drafts);
   Result<Agreement> agree();
+  std::int32_t wanted_drafts();
+  Status draft(const DraftPlan& drafts);
   void note_plan(TimePoint now);
   void note_admitted(Choice& choice, TimePoint now);
   void commit(const PlannedWork& work, const ItemRows& rows, Matrix<const float> logits, TimePoint now);
@@ -111,6 +113,7 @@ class Loop {
   Lockstep* const lockstep_;
   moe::Rebalancer* const rebalancer_;
   const OverlapSettings overlap_;
+  std::int32_t most_sequences_ = 0;  // of any rank in the last step
   sample::Scratch scratch_;
   StepPlan plan_;
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;

@@ -116,6 +116,27 @@ class Ranks(unittest.TestCase):
                                 "--dbo-prefill-token-threshold", "2")
         self.assertRegex(metrics, r'braid:dbo_steps_total{[^\n]*} [1-9]')
 
+    MTP = ["--speculative-config", '{"method": "mtp", "num_speculative_tokens": 2}']
+
+    def test_drafted_tokens_answer_as_none(self):
+        metrics, log = self.check("--data-parallel-size", "2", "--enable-expert-parallel", *self.MTP)
+        self.assertRegex("".join(log), r"speculative decoding +method=mtp .*tokens_by_sequences")
+        always = [*self.MTP, "--speculative-config.disable_by_batch_size", "100"]
+        eplb = ["--enable-eplb", "--eplb-config", '{"window_size": 8, "step_interval": 8, "num_redundant_experts": 4}']
+        metrics, _ = self.check("--data-parallel-size", "4", "--enable-expert-parallel", *always, *eplb, "--enable-dbo",
+                                "--dbo-decode-token-threshold", "2", "--dbo-prefill-token-threshold", "2")
+        self.assertRegex(metrics, r'vllm:spec_decode_num_accepted_tokens_total{[^\n]*} [1-9]')
+
+    def test_a_rank_is_lost_while_tokens_are_drafted(self):
+        server = Server("--data-parallel-size", "4", "--enable-expert-parallel", *self.MTP, "--speculative-config.disable_by_batch_size", "100")
+        self.addCleanup(server.process.kill)
+        for turn in range(2):
+            victim = children_of(server.process.pid)[turn]
+            self.assertEqual(answers_while(server, lambda: os.kill(victim, signal.SIGKILL)), self.expected)
+            wait_until(lambda: "".join(server.log).count("a rank is back") == turn + 1, "the rank came back")
+        self.assertEqual(answers(server), self.expected)
+        self.assertEqual(server.stop(), 0)
+
     def test_micro_batches_need_expert_parallelism(self):
         done = subprocess.run([BRAID, "serve", MODEL, "--enable-dbo"], capture_output=True, text=True, timeout=DEADLINE_S)
         self.assertEqual(done.returncode, 2)

@@ -2,45 +2,13 @@
 // The default model behind the whole engine, with and without speculation: the same answers.
 #include <gtest/gtest.h>
 
-#include <condition_variable>
-#include <map>
-#include <mutex>
-
 #include "backend/cpu/backend.h"
 #include "engine/engine.h"
+#include "engine/testing/listener.h"
 #include "weights/checkpoint.h"
 
 namespace braid {
 namespace {
-
-constexpr std::chrono::seconds kPatience(120);
-
-class Listener final : public engine::Subscriber {
- public:
-  void on_tokens(std::vector<engine::TokenMessage>&& messages) override {
-    std::lock_guard lock(mutex_);
-    for (const auto& m : messages) {
-      auto& tokens = tokens_[m.request];
-      tokens.insert(tokens.end(), m.tokens.begin(), m.tokens.end());
-      if (m.finish != protocol::FinishReason::kNone) ++ended_;
-    }
-    changed_.notify_all();
-  }
-  bool wait_for(std::size_t count) {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, kPatience, [&] { return ended_ >= count; });
-  }
-  std::map<engine::RequestId, std::vector<std::int32_t>> tokens() {
-    std::lock_guard lock(mutex_);
-    return tokens_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::map<engine::RequestId, std::vector<std::int32_t>> tokens_;
-  std::size_t ended_ = 0;
-};
 
 // Prompts of the chat template: "<begin><User>What is a ...?<Assistant>".
 const std::vector<std::vector<std::int32_t>> kPrompts = {
@@ -68,7 +36,7 @@ Answers answers(const engine::SpeculativeSettings& speculation) {
   EXPECT_TRUE(model.ok()) << model.error().message;
   engine::Metrics metrics;
   const SteadyClock clock;
-  const auto listener = std::make_shared<Listener>();
+  const auto listener = std::make_shared<engine::testing::Listener>();
   const auto engine = engine::start(std::move(model).value(), engine::Vocabulary{4096, {1}, nullptr, {}}, settings, metrics, clock);
   std::vector<engine::RequestId> ids;
   for (const bool sampled : {false, true}) {
@@ -85,8 +53,8 @@ Answers answers(const engine::SpeculativeSettings& speculation) {
   }
   EXPECT_TRUE(listener->wait_for(ids.size()));
   Answers result;
-  const auto heard = listener->tokens();
-  for (const auto id : ids) result.tokens.push_back(heard.at(id));
+  const auto heard = listener->answers();
+  for (const auto id : ids) result.tokens.push_back(heard.at(id).tokens);
   result.drafts = metrics.spec_decode_drafts.value();
   result.accepted = metrics.spec_decode_accepted_tokens.value();
   result.first_accepted = metrics.spec_decode_accepted_by_position.with({"0"}).value();

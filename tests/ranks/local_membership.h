@@ -32,7 +32,12 @@ class LocalMembership final : public Membership {
     if (closed_ || !next_) return Error{ErrorCode::kUnavailable, "no group was announced", {}};
     return std::exchange(next_, nullptr);
   }
-  void formed(const Status& status) override { formed_ += status.ok(); }
+  void formed(const Status& status) override {
+    formed_ += status.ok();
+    formed_.notify_all();
+  }
+  // Before it the bootstrap belongs to whoever forms the group.
+  void wait_for_group() const { formed_.wait(0); }
   void notify(std::function<void()> on_change) override {
     std::lock_guard lock(mutex_);
     on_change_ = std::move(on_change);

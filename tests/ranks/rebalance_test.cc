@@ -18,6 +18,7 @@
 #include "tests/ranks/faulty_transport.h"
 #include "tests/ranks/loaded_model.h"
 #include "tests/ranks/local_membership.h"
+#include "tests/ranks/rotated.h"
 #include "transport/shm/shm.h"
 #include "weights/checkpoint.h"
 
@@ -63,13 +64,6 @@ struct Decoding : LoadedModel {
     into.insert(into.end(), rows->data, rows->data + rows->rows * rows->cols);
   }
 };
-
-// All experts one slot on, so that nearly every weight moves between ranks now and then.
-Result<moe::Placement> rotated(const moe::Placement& held, std::span<const double>) {
-  std::vector<std::int32_t> slots;
-  for (std::int32_t s = 0; s < held.slots(); ++s) slots.push_back(held.expert_in((s + 1) % held.slots()));
-  return moe::Placement(held.experts(), held.ranks(), std::move(slots));
-}
 
 struct Counter final : moe::RebalanceObserver {
   void rearranged(int count, std::uint64_t bytes, Duration) override {
@@ -119,7 +113,7 @@ TEST_P(RebalancedModel, ComputesTheSameWhileExpertsMove) {
     engine::Lockstep lockstep(membership, *transport, kLong, [](fabric::Bootstrap&) { return Status::success(); });
     membership.announce(b);
     ASSERT_TRUE(lockstep.form().ok());
-    moe::RebalanceOptions options{.window = 4, .interval = 4, .background = c.background, .timeout = kLong, .policy = rotated};
+    moe::RebalanceOptions options{.window = 4, .interval = 4, .background = c.background, .timeout = kLong, .policy = testing::rotated};
     Counter counter;
     moe::Rebalancer rebalancer(*second, subject.model->mixtures(), options, counter);
     ASSERT_TRUE(rebalancer.join(b).ok());

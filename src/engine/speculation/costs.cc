@@ -78,11 +78,11 @@ double CostCurve::at(double rows) const {
 Result<Costs> measure_costs(model::Model& model, kv::Cache& cache, const CostLimits& limits, const Clock& clock) {
   Probe probe(model, cache, limits.context, clock);
   const TimePoint begin = clock.now();
-  const auto time_is_up = [&] { return clock.now() - begin > limits.time; };
   std::vector<CostCurve::Point> forward, draft;
-  for (int round = 0; round < kRounds && !(round > 0 && time_is_up()); ++round) {
+  bool spent = false;
+  for (int round = 0; round < kRounds && !spent; ++round) {
     std::size_t i = 0;
-    for (std::int32_t rows = 1; rows <= limits.rows; rows += std::max(1, rows / 2), ++i) {
+    for (std::int32_t rows = 1; rows <= limits.rows && !spent; rows += std::max(1, rows / 2), ++i) {
       ASSIGN_OR_RETURN(const auto seconds, probe.measure(rows));
       if (i == forward.size()) {
         forward.push_back({static_cast<double>(rows), seconds.first});
@@ -90,7 +90,10 @@ Result<Costs> measure_costs(model::Model& model, kv::Cache& cache, const CostLim
       }
       forward[i].seconds = std::min(forward[i].seconds, seconds.first);
       draft[i].seconds = std::min(draft[i].seconds, seconds.second);
-      if (time_is_up()) break;
+      spent = clock.now() - begin > limits.time;
+      if (limits.agree) {
+        ASSIGN_OR_RETURN(spent, limits.agree(spent));
+      }
     }
   }
   if (model.draft_module() == nullptr) draft.clear();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "base/clock.h"
@@ -39,6 +40,9 @@ struct CostLimits {
   std::int32_t rows = 1;     // most decode rows of a step
   std::int32_t context = 0;  // tokens that a row attends to
   Duration time{};           // when it is spent, larger steps are left to extrapolation
+  // Asked after every step whether the time is spent, with what the clock here says; ranks that share
+  // experts must all hear the same. Empty: what the clock says.
+  std::function<Result<bool>(bool spent)> agree = {};
 };
 
 // Times decode steps of `model`. Nothing is stored in the cache.

@@ -26,14 +26,22 @@ struct DraftWork {
   std::int32_t wanted = 0;  // most drafts; 0: the drafter may only take note of the step
 };
 
+// How a step ends that drafts. Ranks that share experts have agreed on it.
+struct DraftPlan {
+  int tokens = 0;  // for each sequence, at most; 0: nothing is drafted
+  // The largest number of any rank in this step, of tokens and of sequences; 0 when alone.
+  std::int64_t most_tokens = 0;
+  std::int64_t most_sequences = 0;
+};
+
 class Drafter {
  public:
   virtual ~Drafter() = default;
   // Appends to the `drafts` of each sequence, which are empty. REQUIRES: the cache has room for
-  // `wanted` tokens behind the last; no `wanted` is above `tokens`.
-  // `tokens` >= 1 was decided once for the step; a drafter that runs a model runs it exactly so often,
-  // with empty batches if need be: ranks that share experts must keep in step.
-  virtual Status draft(std::span<const DraftWork> work, int tokens) = 0;
+  // `wanted` tokens behind the last; no `wanted` is above plan.tokens, which is at least 1.
+  // A drafter that runs a model runs it exactly plan.tokens times, with empty batches if need be: ranks
+  // that share experts must keep in step. After an error sequences may have any number of drafts.
+  virtual Status draft(std::span<const DraftWork> work, const DraftPlan& plan) = 0;
 };
 
 }  // namespace braid::engine

@@ -13,6 +13,7 @@ namespace {
 constexpr int kLookup = 5;
 constexpr std::int32_t kContext = 256;
 constexpr Duration kMeasuringTime = std::chrono::milliseconds(1500);
+constexpr Duration kSharedMeasuringTime = std::chrono::milliseconds(500);  // in a step, and when a rank joins again
 
 struct Lookup {
   int shortest;
@@ -30,17 +31,29 @@ std::unique_ptr<Drafter> make_drafter(const SpeculativeSettings& s, const Specul
   return std::make_unique<NgramDrafter>(lookup.shortest, lookup.longest);
 }
 
-Result<Pace> make_pace(const Settings& settings, const SpeculationParts& parts) {
-  const int most = settings.speculation.tokens();
-  if (settings.speculation.disable_by_batch_size.has_value()) {
-    return Pace(most, static_cast<std::size_t>(*settings.speculation.disable_by_batch_size));
-  }
+CostLimits cost_limits(const Settings& settings, const SpeculationParts& parts) {
   CostLimits limits;
-  limits.rows = std::min(settings.scheduler.max_num_seqs * (1 + most), settings.scheduler.max_num_batched_tokens);
+  limits.rows = std::min(settings.scheduler.max_num_seqs * (1 + settings.speculation.tokens()), settings.scheduler.max_num_batched_tokens);
   limits.context = std::min(kContext, parts.max_model_len - 1);
-  limits.time = kMeasuringTime;
-  ASSIGN_OR_RETURN(Costs costs, measure_costs(*parts.model, *parts.cache, limits, *parts.clock));
-  return Pace(most, std::move(costs));
+  limits.time = parts.shared ? kSharedMeasuringTime : kMeasuringTime;
+  return limits;
+}
+
+// Goes on until the time of every rank is spent.
+CostLimits shared_limits(CostLimits limits, Lockstep& lockstep) {
+  limits.agree = [&lockstep](bool spent) -> Result<bool> {
+    ASSIGN_OR_RETURN(const Agreement agreed, lockstep.agree({.wants_costs = !spent}));
+    return !agreed.costs;
+  };
+  return limits;
+}
+
+void announce(const Settings& settings, const Pace& pace) {
+  const SpeculativeSettings& s = settings.speculation;
+  log_info("speculative decoding",
+           {{"method", *s.method},
+            {"num_speculative_tokens", s.tokens()},
+            {"tokens_by_sequences", pace.describe(static_cast<std::size_t>(settings.scheduler.max_num_seqs))}});
 }
 
 }  // namespace
@@ -64,12 +77,23 @@ Result<std::unique_ptr<Speculation>> make_speculation(const Settings& settings, 
   const SpeculativeSettings& s = settings.speculation;
   if (!s.enabled()) return std::unique_ptr<Speculation>();
   CHECK(!s.uses_draft_module() || parts.model->draft_module() != nullptr, "the model was built without its draft module");
-  ASSIGN_OR_RETURN(Pace pace, make_pace(settings, parts));
-  log_info("speculative decoding",
-           {{"method", *s.method},
-            {"num_speculative_tokens", s.tokens()},
-            {"tokens_by_sequences", pace.describe(static_cast<std::size_t>(settings.scheduler.max_num_seqs))}});
-  return std::make_unique<Speculation>(make_drafter(s, parts), std::move(pace), parts.max_model_len, parts.metrics);
+  const int most = s.tokens();
+  const bool fixed = s.disable_by_batch_size.has_value();
+  const CostLimits limits = cost_limits(settings, parts);
+  Pace pace(most, static_cast<std::size_t>(s.disable_by_batch_size.value_or(0)));
+  if (!fixed && !parts.shared) {
+    ASSIGN_OR_RETURN(Costs costs, measure_costs(*parts.model, *parts.cache, limits, *parts.clock));
+    pace.learn(std::move(costs));
+  }
+  if (fixed || !parts.shared) announce(settings, pace);
+  auto speculation = std::make_unique<Speculation>(make_drafter(s, parts), pace, parts.max_model_len, parts.metrics);
+  if (fixed || !parts.shared) return speculation;
+  speculation->measure_with([settings, parts, limits, most](Lockstep& lockstep) -> Result<Costs> {
+    ASSIGN_OR_RETURN(Costs costs, measure_costs(*parts.model, *parts.cache, shared_limits(limits, lockstep), *parts.clock));
+    announce(settings, Pace(most, costs));
+    return costs;
+  });
+  return speculation;
 }
 
 }  // namespace braid::engine

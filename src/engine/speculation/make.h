@@ -20,10 +20,12 @@ struct SpeculationParts {
   std::int32_t max_model_len = 0;
   Metrics* metrics = nullptr;
   const Clock* clock = nullptr;
+  bool shared = false;  // the model computes only together with other ranks
 };
 
-// Null when it is off. Measures the model's passes first, unless the settings fix the batch size, and
-// logs what follows from that. Everything in `parts` outlives the result.
+// Null when it is off. Measures the model's passes, unless the settings fix the batch size, and logs
+// what follows from that: first of all, or in the first step with the ranks that share the model.
+// Everything in `parts` outlives the result.
 Result<std::unique_ptr<Speculation>> make_speculation(const Settings& settings, const SpeculationParts& parts);
 
 }  // namespace braid::engine

@@ -7,9 +7,10 @@
 
 namespace braid::engine {
 
-Status MtpDrafter::draft(std::span<const DraftWork> work, int tokens) {
+Status MtpDrafter::draft(std::span<const DraftWork> work, const DraftPlan& plan) {
   follow(work);
-  for (int pass = 0; pass < tokens; ++pass) {
+  for (int pass = 0; pass < plan.tokens; ++pass) {
+    batch_.most_tokens = pass == 0 ? plan.most_tokens : plan.most_sequences;
     const auto from = pass == 0 ? model::DraftFrom::kForward : model::DraftFrom::kDraft;
     ASSIGN_OR_RETURN(const Matrix<const float> logits, module_->draft(batch_, sources_, from, *cache_));
     take(logits);

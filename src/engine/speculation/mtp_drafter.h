@@ -18,7 +18,7 @@ class MtpDrafter final : public Drafter {
   // Both outlive the drafter. The batch of the model's last forward() must be the step's.
   MtpDrafter(model::DraftModule* module, kv::Cache* cache) : module_(module), cache_(cache) {}
 
-  Status draft(std::span<const DraftWork> work, int tokens) override;
+  Status draft(std::span<const DraftWork> work, const DraftPlan& plan) override;
 
  private:
   void follow(std::span<const DraftWork> work);

@@ -5,7 +5,7 @@
 
 namespace braid::engine {
 
-Status NgramDrafter::draft(std::span<const DraftWork> work, int /*tokens*/) {
+Status NgramDrafter::draft(std::span<const DraftWork> work, const DraftPlan&) {
   for (const DraftWork& item : work) {
     if (item.wanted == 0) continue;
     const auto found = follow(item.sequence->tokens, item.wanted);

@@ -14,7 +14,7 @@ class NgramDrafter final : public Drafter {
   // The longest match of `shortest` to `longest` tokens counts, the latest among equals.
   NgramDrafter(int shortest, int longest) : shortest_(shortest), longest_(longest) {}
 
-  Status draft(std::span<const DraftWork> work, int tokens) override;
+  Status draft(std::span<const DraftWork> work, const DraftPlan& plan) override;
 
   // At most `count` tokens that follow the match; none without one.
   std::span<const std::int32_t> follow(std::span<const std::int32_t> tokens, int count) const;

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/speculation/costs.h"
@@ -21,6 +22,7 @@ class Pace {
   Pace(int most, Costs costs) : Pace(most, std::move(costs), 0) {}
 
   int most() const { return most_; }
+  void learn(Costs costs) { costs_ = std::move(costs); }
   // For a step of so many sequences.
   int tokens(std::size_t sequences) const;
   // The same, and what was not tried for long comes to be tried again.

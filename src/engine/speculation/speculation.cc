@@ -13,22 +13,29 @@ Speculation::Speculation(std::unique_ptr<Drafter> drafter, Pace pace, std::int32
   }
 }
 
-int Speculation::decide(const StepPlan& plan) {
-  const int tokens = pace_.decide(plan.work.size());
+int Speculation::decide(std::size_t sequences) {
+  const int tokens = pace_.decide(sequences);
   metrics_->spec_decode_tokens.set(tokens);
   return tokens;
 }
 
-Status Speculation::draft(const StepPlan& plan, std::span<const ItemRows> rows, int tokens, Scheduler& scheduler) {
+Status Speculation::measure(Lockstep& lockstep) {
+  ASSIGN_OR_RETURN(Costs costs, measure_(lockstep));
+  pace_.learn(std::move(costs));
+  measured_ = true;
+  return {};
+}
+
+Status Speculation::draft(const StepPlan& step, std::span<const ItemRows> rows, const DraftPlan& plan, Scheduler& scheduler) {
   work_.clear();
-  for (std::size_t i = 0; i < plan.work.size(); ++i) {
-    auto& choice = *static_cast<Choice*>(plan.work[i].sequence);
+  for (std::size_t i = 0; i < step.work.size(); ++i) {
+    auto& choice = *static_cast<Choice*>(step.work[i].sequence);
     if (choice.state != Sequence::State::kRunning) continue;
-    std::int32_t wanted = choice.decoding() ? room_for(choice, tokens) : 0;
+    std::int32_t wanted = choice.decoding() ? room_for(choice, plan.tokens) : 0;
     if (wanted > 0 && !scheduler.reserve(choice, choice.length() + wanted)) wanted = 0;
-    work_.push_back({&choice, plan.work[i].first, rows[i], wanted});
+    work_.push_back({&choice, step.work[i].first, rows[i], wanted});
   }
-  return drafter_->draft(work_, tokens);
+  return drafter_->draft(work_, plan);
 }
 
 // A draft is of use only if another token can follow it.

@@ -4,9 +4,12 @@
 // Thread rules: the engine thread.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "engine/lockstep.h"
 #include "engine/metrics.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
@@ -19,14 +22,20 @@ class Speculation {
  public:
   // `metrics` outlives it.
   Speculation(std::unique_ptr<Drafter> drafter, Pace pace, std::int32_t max_model_len, Metrics* metrics);
+  // The same, whose pace learns later what passes cost: `measure` times them, together with the ranks
+  // that share experts.
+  using Measure = std::function<Result<Costs>(Lockstep&)>;
+  void measure_with(Measure measure) { measure_ = std::move(measure); }
 
   int most() const { return pace_.most(); }
+  // What passes cost is to be measured, when the ranks agree to.
+  bool unmeasured() const { return measure_ && !measured_; }
+  Status measure(Lockstep& lockstep);
 
-  // Drafted tokens per sequence at the end of the step, which is also how often a draft module runs:
-  // the one place where that is decided.
-  int decide(const StepPlan& plan);
-  // After the plan was run and committed. `tokens` as decided, at least 1.
-  Status draft(const StepPlan& plan, std::span<const ItemRows> rows, int tokens, Scheduler& scheduler);
+  // Tokens to draft for each of so many sequences at the end of the step.
+  int decide(std::size_t sequences);
+  // After the plan was run and committed. plan.tokens is at least 1.
+  Status draft(const StepPlan& step, std::span<const ItemRows> rows, const DraftPlan& plan, Scheduler& scheduler);
   // Of a sequence's `offered` drafts the first `accepted` came true.
   void observe(int offered, int accepted);
 
@@ -39,6 +48,8 @@ class Speculation {
   Metrics* metrics_;
   std::vector<metrics::Counter*> accepted_at_;  // by position
   std::vector<DraftWork> work_;
+  Measure measure_;
+  bool measured_ = false;
 };
 
 }  // namespace braid::engine

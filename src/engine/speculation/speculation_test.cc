@@ -29,7 +29,7 @@ using testing::prompt_of;
 class RandomDrafter final : public Drafter {
  public:
   explicit RandomDrafter(int vocabulary) : vocabulary_(vocabulary) {}
-  Status draft(std::span<const DraftWork> work, int) override {
+  Status draft(std::span<const DraftWork> work, const DraftPlan&) override {
     for (const DraftWork& item : work) {
       const auto count = item.wanted == 0 ? 0 : static_cast<int>(random_() % static_cast<unsigned>(item.wanted + 1));
       for (int i = 0; i < count; ++i) {
@@ -227,7 +227,7 @@ TEST(Speculation, rests_in_large_batches_and_for_sequences_that_it_did_not_follo
 
 class FailingDrafter final : public Drafter {
  public:
-  Status draft(std::span<const DraftWork>, int) override { return internal_error("planted failure"); }
+  Status draft(std::span<const DraftWork>, const DraftPlan&) override { return internal_error("planted failure"); }
 };
 
 TEST(Speculation, a_drafter_that_fails_ends_every_request_with_the_reason) {
