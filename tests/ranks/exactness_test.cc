@@ -126,13 +126,15 @@ const std::vector<Listener::Answer>& expected() {
   return answers;
 }
 
+constexpr int kMostWaves = 200;
+
 struct Moves final : moe::RebalanceObserver {
   void rearranged(int layers, std::uint64_t, Duration) override { count += layers; }
   void stopped(const Error& error) override { ADD_FAILURE() << error.message; }
   std::atomic<int> count{0};
 };
 
-// Every prompt twice, one wave after the other.
+// Every prompt twice, one wave after the other, and again until experts have moved on every rank.
 void run_rank(const Case& c, fabric::Bootstrap& b) {
   const auto transport = transport::shm::transport({.spin = Duration::zero()});
   const auto second = transport::shm::transport({.spin = Duration::zero()});
@@ -151,14 +153,17 @@ void run_rank(const Case& c, fabric::Bootstrap& b) {
   node.start(c, std::move(model), &lockstep, c.moves ? &rebalancer : nullptr);
   membership.wait_for_group();
   std::vector<std::size_t> mine;
-  for (int wave = 0; wave < 2; ++wave) {
+  bool moved = !c.moves;
+  for (int wave = 0; wave < 2 || (!moved && wave < kMostWaves); ++wave) {
     for (std::size_t i = 0; i < prompts().size(); ++i) {
       if (i % static_cast<std::size_t>(c.ranks) != static_cast<std::size_t>(b.rank())) continue;
       mine.push_back(i);
       node.submit(prompts()[i]);
     }
     node.answers();
-    ASSERT_TRUE(b.all_gather("end of a wave").ok());
+    const auto ends = b.all_gather(moves.count > 0 ? "moved" : "");
+    ASSERT_TRUE(ends.ok()) << ends.error().message;
+    moved = !c.moves || std::ranges::all_of(*ends, [](const std::string& end) { return end == "moved"; });
   }
   const auto heard = node.answers();
   for (std::size_t i = 0; i < mine.size(); ++i) {
