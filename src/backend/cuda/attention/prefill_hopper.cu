@@ -35,21 +35,6 @@ struct Map {
   static constexpr int kBytes = kQueryBytes + 2 * kStageBytes;
 };
 
-struct Task {
-  ops::AttentionShape shape;
-  Activations q, out;
-  ops::Rows k, v;
-  int block_size, count;
-  const ops::AttentionPrefill::Sequence* sequences;
-  float* state;
-  bool first_segment, last_segment;
-};
-
-__device__ inline std::uint32_t both_bf16(float low, float high) {
-  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const std::uint32_t*>(&both);
-}
-
 // Starts the copies of `count` rows of kRows into panels from `to` on, zeros behind them and behind dim.
 template <int kRows, int kPanels, class RowAt>
 __device__ inline void load_rows(char* to, int dim, int count, const void* any, const RowAt& row_at) {
@@ -67,7 +52,7 @@ __device__ inline void load_rows(char* to, int dim, int count, const void* any, 
 
 template <int kQk>
 struct Block {
-  const Task& t;
+  const PrefillTask& t;
   char* shared;
   ops::AttentionPrefill::Sequence s;
   int head, kv_head, group;
@@ -78,7 +63,7 @@ struct Block {
   float o[kV / 2] = {};
   float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};  // sums of this lane's keys alone
 
-  __device__ Block(const Task& task, char* memory, const QueryTile& tile, int h)
+  __device__ Block(const PrefillTask& task, char* memory, const QueryTile& tile, int h)
       : t(task), shared(memory), s(task.sequences[tile.sequence]), head(h),
         kv_head(h / (task.shape.heads / task.shape.kv_heads)), group(threadIdx.x / 128) {
     const std::int64_t mine = tile.first + threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
@@ -159,7 +144,7 @@ struct Block {
     const std::uint32_t values = ptx::shared_address(stage_at(stage)) + Map<kQk>::kKeyBytes;
     std::uint32_t p[kKeys / 16][4];
 #pragma unroll
-    for (int i = 0; i < kKeys / 4; ++i) p[i / 4][i % 4] = both_bf16(weights[2 * i], weights[2 * i + 1]);
+    for (int i = 0; i < kKeys / 4; ++i) p[i / 4][i % 4] = pack_bf16(weights[2 * i], weights[2 * i + 1]);
 #pragma unroll
     for (float& x : o) ptx::wgmma_pin(x);
     ptx::wgmma_fence();
@@ -220,13 +205,13 @@ struct Block {
     total_sums();
     each_pair([&](int half, int column, float& a, float& b) {
       auto* to = static_cast<__nv_bfloat16*>(row_of(t.out, row + 8 * half)) + head * t.shape.v_dim + column;
-      *reinterpret_cast<std::uint32_t*>(to) = both_bf16(a / sum[half], b / sum[half]);
+      *reinterpret_cast<std::uint32_t*>(to) = pack_bf16(a / sum[half], b / sum[half]);
     });
   }
 };
 
 template <int kQk>
-__global__ void __launch_bounds__(kThreads, 1) prefill_kernel(const __grid_constant__ Task t) {
+__global__ void __launch_bounds__(kThreads, 1) prefill_kernel(const __grid_constant__ PrefillTask t) {
   extern __shared__ __align__(1024) char shared[];
   const QueryTile tile = find_query_tile(t.sequences, t.count, kQueries, static_cast<int>(gridDim.y - 1 - blockIdx.y));
   if (tile.sequence < 0) return;
@@ -254,7 +239,7 @@ __global__ void __launch_bounds__(kThreads, 1) prefill_kernel(const __grid_const
 }
 
 template <int kQk>
-void run(const ops::AttentionPrefill::Args& a, const Task& task, Stream& s) {
+void run(const ops::AttentionPrefill::Args& a, const PrefillTask& task, Stream& s) {
   launch(s, "attention_prefill", prefill_kernel<kQk>, dim3(static_cast<unsigned>(a.shape.heads), query_tiles(a, kQueries)), kThreads,
          Map<kQk>::kBytes, task);
 }
@@ -262,8 +247,7 @@ void run(const ops::AttentionPrefill::Args& a, const Task& task, Stream& s) {
 }  // namespace
 
 void prefill_hopper(const ops::AttentionPrefill::Args& a, braid::Stream& s) {
-  const Task task{a.shape, a.q, a.out, a.k, a.v, a.block_size, static_cast<int>(a.sequences.size()),
-                  a.sequences.device, a.state, a.first_segment, a.last_segment};
+  const PrefillTask task = prefill_task(a);
   if (a.shape.qk_dim <= 128) run<128>(a, task, stream(s));
   else run<192>(a, task, stream(s));
 }

@@ -16,19 +16,9 @@ constexpr int kQueries = 64;
 constexpr int kThreads = 128;
 constexpr float kLog2e = 1.4426950408889634f;
 
-struct Task {
-  ops::AttentionShape shape;
-  Activations q, out;
-  ops::Rows k, v;
-  int block_size, count;
-  const ops::AttentionPrefill::Sequence* sequences;
-  float* state;
-  bool first_segment, last_segment;
-};
-
 template <int kQk, int kV>
 struct Block {
-  const Task& t;
+  const PrefillTask& t;
   char* shared;
   ops::AttentionPrefill::Sequence s;
   int head, kv_head;
@@ -41,7 +31,7 @@ struct Block {
 
   __device__ int stage_bytes() const { return tile_bytes(t.shape.qk_dim) + tile_bytes(t.shape.v_dim); }
 
-  __device__ Block(const Task& task, char* memory, const QueryTile& tile)
+  __device__ Block(const PrefillTask& task, char* memory, const QueryTile& tile)
       : t(task), shared(memory), s(task.sequences[tile.sequence]), head(blockIdx.y),
         kv_head(head / (task.shape.heads / task.shape.kv_heads)) {
     const std::int64_t mine = tile.first + threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
@@ -171,7 +161,7 @@ struct Block {
 };
 
 template <int kQk, int kV>
-__global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant__ Task t) {
+__global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant__ PrefillTask t) {
   extern __shared__ __align__(128) char shared[];
   const QueryTile tile = find_query_tile(t.sequences, t.count, kQueries, static_cast<int>(blockIdx.x));
   if (tile.sequence < 0) return;
@@ -198,7 +188,7 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant
 }
 
 template <int kQk, int kV>
-void run(const ops::AttentionPrefill::Args& a, const Task& task, Stream& s) {
+void run(const ops::AttentionPrefill::Args& a, const PrefillTask& task, Stream& s) {
   const std::size_t shared = 2 * static_cast<std::size_t>(tile_bytes(a.shape.qk_dim) + tile_bytes(a.shape.v_dim));
   launch(s, "attention_prefill", prefill_kernel<kQk, kV>, dim3(query_tiles(a, kQueries), static_cast<unsigned>(a.shape.heads)),
          kThreads, shared, task);
@@ -213,8 +203,7 @@ std::string prefill_mma_support(const ops::AttentionPrefill::Problem& p, const C
 }
 
 void prefill_mma(const ops::AttentionPrefill::Args& a, braid::Stream& s) {
-  const Task task{a.shape, a.q, a.out, a.k, a.v, a.block_size, static_cast<int>(a.sequences.size()),
-                  a.sequences.device, a.state, a.first_segment, a.last_segment};
+  const PrefillTask task = prefill_task(a);
   if (a.shape.qk_dim <= 128 && a.shape.v_dim <= 128) run<128, 128>(a, task, stream(s));
   else if (a.shape.qk_dim <= 192 && a.shape.v_dim <= 128) run<192, 128>(a, task, stream(s));
   else run<256, 256>(a, task, stream(s));

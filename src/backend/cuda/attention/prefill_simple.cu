@@ -17,16 +17,6 @@ constexpr int kKeys = ops::AttentionPrefill::kKeyBlock;
 constexpr int kMostV = kMostSimpleV;
 constexpr int kColumns = kMostV / 32;
 
-struct Task {
-  ops::AttentionShape shape;
-  Activations q, out;
-  ops::Rows k, v;
-  int block_size, count;
-  const ops::AttentionPrefill::Sequence* sequences;
-  float* state;
-  bool first_segment, last_segment;
-};
-
 struct Softmax {
   float max = -INFINITY, sum = 0;
   float out[kColumns] = {};
@@ -49,7 +39,7 @@ __device__ inline void suspend(const Softmax& x, float* state, int v) {
   if (threadIdx.x % 32 == 0) state[v] = x.max, state[v + 1] = x.sum;
 }
 
-__global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant__ Task t) {
+__global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant__ PrefillTask t) {
   extern __shared__ float shared[];
   __shared__ std::int64_t key_rows[kKeys];
   const int qk = t.shape.qk_dim, v = t.shape.v_dim, stride = qk + 1;
@@ -119,8 +109,7 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant
 }  // namespace
 
 void prefill_simple(const ops::AttentionPrefill::Args& a, braid::Stream& s) {
-  const Task task{a.shape, a.q, a.out, a.k, a.v, a.block_size, static_cast<int>(a.sequences.size()),
-                  a.sequences.device, a.state, a.first_segment, a.last_segment};
+  const PrefillTask task = prefill_task(a);
   const int qk = a.shape.qk_dim;
   const std::size_t shared = static_cast<std::size_t>(kKeys * (qk + 1) + kQueries * (qk + kKeys)) * sizeof(float);
   launch(stream(s), "attention_prefill", prefill_kernel, dim3(query_tiles(a, kQueries), static_cast<unsigned>(a.shape.heads)),

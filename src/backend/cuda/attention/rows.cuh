@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where keys and values of a position lie, and which sequence a tile of queries belongs to.
+// Where keys and values of a position lie, which sequence a tile of queries belongs to, and what every
+// prefill kernel is given.
 #pragma once
 
 #include "backend/cuda/rows/element.cuh"
@@ -21,6 +22,11 @@ __device__ inline const void* head_row(const ops::Rows& rows, std::int64_t row, 
   return static_cast<const char*>(rows.base) + (row * rows.row_stride + kv_head * rows.head_stride) * (rows.dtype == DType::kBF16 ? 2 : 4);
 }
 
+__device__ inline std::uint32_t pack_bf16(float low, float high) {
+  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const std::uint32_t*>(&both);
+}
+
 struct QueryTile {
   int sequence = -1;  // -1: there is no such tile
   std::int64_t first = 0;  // query of the sequence
@@ -40,6 +46,22 @@ inline unsigned query_tiles(const ops::AttentionPrefill::Args& a, int size) {
   unsigned tiles = 0;
   for (const auto& s : a.sequences) tiles += blocks_for(s.rows, size);
   return tiles;
+}
+
+// The arguments of attention_prefill as a kernel takes them.
+struct PrefillTask {
+  ops::AttentionShape shape;
+  Activations q, out;
+  ops::Rows k, v;
+  int block_size, count;
+  const ops::AttentionPrefill::Sequence* sequences;
+  float* state;
+  bool first_segment, last_segment;
+};
+
+inline PrefillTask prefill_task(const ops::AttentionPrefill::Args& a) {
+  return {a.shape, a.q, a.out, a.k, a.v, a.block_size, static_cast<int>(a.sequences.size()),
+          a.sequences.device, a.state, a.first_segment, a.last_segment};
 }
 
 }  // namespace braid::cuda

@@ -34,11 +34,6 @@ __device__ inline void load_tile(char* tile, int dim, int count, const RowOf& ro
   }
 }
 
-__device__ inline std::uint32_t pack_bf16(float low, float high) {
-  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const std::uint32_t*>(&both);
-}
-
 // o[n] [16 rows, 8 columns] += p [16, 16 keys from `key` on] * values, for the column tiles of [column, end),
 // kColumns at most. p is the A fragment.
 template <int kColumns>
