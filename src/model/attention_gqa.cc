@@ -13,6 +13,18 @@ namespace {
 // Scores are exponents of two: q's norm weights carry the softmax scale and log2(e).
 constexpr float kScale = std::numbers::ln2_v<float>;
 
+ops::AttentionShape shape_of(const Config& c, int layer) {
+  ops::AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.head_dim, kScale};
+  if (c.span_of(layer) == LayerSpan::kWindow) shape.window = c.sliding_window;
+  if (c.span_of(layer) == LayerSpan::kChunk) shape.chunk = c.attention_chunk;
+  return shape;
+}
+
+std::string text_of(const ops::AttentionShape& s) {
+  const std::string heads = std::to_string(s.heads) + "/" + std::to_string(s.kv_heads) + " heads of " + std::to_string(s.qk_dim);
+  return heads + (s.window > 0 ? ", window " + std::to_string(s.window) : "") + (s.chunk > 0 ? ", chunks of " + std::to_string(s.chunk) : "");
+}
+
 }  // namespace
 
 GqaAttention::Workspace::Workspace(const Builder& b) : stream(b.stream()) {
@@ -36,9 +48,9 @@ void GqaAttention::Workspace::plan(const Batch& batch, StepMaker& maker) {
   sequences = maker.staging().put(std::span<const ops::AttentionPrefill::Sequence>(chunks));
 }
 
-GqaAttention::GqaAttention(Builder& b, const std::string& prefix)
-    : heads_(b.config().heads), kv_heads_(b.config().kv_heads), dim_(b.config().head_dim), eps_(b.config().rms_eps),
-      activations_(b.activations()) {
+GqaAttention::GqaAttention(Builder& b, const std::string& prefix, int layer)
+    : heads_(b.config().heads), kv_heads_(b.config().kv_heads), dim_(b.config().head_dim), shape_(shape_of(b.config(), layer)),
+      eps_(b.config().rms_eps), activations_(b.activations()) {
   const int hidden = b.config().hidden;
   qkv_ = b.linear({{prefix + ".q_proj.weight", heads_ * dim_, hidden},
                    {prefix + ".k_proj.weight", kv_heads_ * dim_, hidden},
@@ -47,11 +59,10 @@ GqaAttention::GqaAttention(Builder& b, const std::string& prefix)
   const float softmax_scale = 1.0f / std::sqrt(static_cast<float>(dim_));
   q_norm_ = b.vector(prefix + ".q_norm.weight", dim_, softmax_scale * std::numbers::log2e_v<float>);
   k_norm_ = b.vector(prefix + ".k_norm.weight", dim_);
-  const ops::AttentionShape shape{heads_, kv_heads_, dim_, dim_, kScale};
-  const std::string text = std::to_string(heads_) + "/" + std::to_string(kv_heads_) + " heads of " + std::to_string(dim_);
+  const std::string text = text_of(shape_);
   prepare_ = b.choose(b.lists().gqa_prepare, {activations_, activations_}, text);
-  prefill_ = b.choose(b.lists().attention_prefill, {activations_, activations_, shape}, text);
-  decode_ = b.choose(b.lists().attention_decode, {activations_, activations_, shape}, text);
+  prefill_ = b.choose(b.lists().attention_prefill, {activations_, activations_, shape_}, text);
+  decode_ = b.choose(b.lists().attention_decode, {activations_, activations_, shape_}, text);
 }
 
 ops::Rows GqaAttention::keys(const Activations& cached) const {
@@ -68,18 +79,17 @@ void GqaAttention::forward(const Step& step, const Activations& x, Matrix<float>
   const Activations cached = cache.layer(layer);
   const Activations q{w.q.data(), activations_, tokens, width, width};
   const Activations out{w.out.data(), activations_, tokens, width, width};
-  const ops::AttentionShape shape{heads_, kv_heads_, dim_, dim_, kScale};
   qkv_.run(x, {w.qkv.data(), DType::kF32, tokens, all, all}, stream);
   prepare_->run({{w.qkv.as<float>(), tokens, all}, heads_, kv_heads_, dim_, q_norm_.as<float>(), k_norm_.as<float>(),
                  eps_, rope.table(), step.positions.device, step.slots.device, q, cached}, stream);
   const std::int64_t first = step.prefill_rows, rows = step.decode_rows();
   if (first > 0) {
-    prefill_->run({shape, q.slice_rows(0, first), keys(cached), values(cached), step.block_size, w.sequences,
+    prefill_->run({shape_, q.slice_rows(0, first), keys(cached), values(cached), step.block_size, w.sequences,
                    out.slice_rows(0, first), w.state.as<float>(), true, true}, stream);
   }
   if (rows > 0) {
-    fit_decode(w.decode_scratch, shape, step.decode, stream);
-    decode_->run({shape, q.slice_rows(first, rows), keys(cached), values(cached), step.block_size, step.decode,
+    fit_decode(w.decode_scratch, shape_, step.decode, stream);
+    decode_->run({shape_, q.slice_rows(first, rows), keys(cached), values(cached), step.block_size, step.decode,
                   out.slice_rows(first, rows), w.decode_scratch.data()}, stream);
   }
   o_.run(out, {hidden.data, DType::kF32, hidden.rows, hidden.cols, hidden.stride}, stream, true);

@@ -29,7 +29,8 @@ class GqaAttention {
     Mirror<ops::AttentionPrefill::Sequence> sequences;
   };
 
-  GqaAttention(Builder& builder, const std::string& prefix);
+  // Layer `layer` of the configuration.
+  GqaAttention(Builder& builder, const std::string& prefix, int layer);
 
   static std::int64_t cache_row(const Config& config) {
     return std::int64_t{2} * config.kv_heads * config.head_dim;
@@ -44,6 +45,7 @@ class GqaAttention {
   ops::Rows values(const Activations& cached) const;
 
   int heads_, kv_heads_, dim_;
+  ops::AttentionShape shape_;
   float eps_;
   DType activations_;
   LinearLayer qkv_, o_;

@@ -52,7 +52,7 @@ class MlaAttention {
     Buffer decode_scratch;
   };
 
-  MlaAttention(Builder& builder, const std::string& prefix);
+  MlaAttention(Builder& builder, const std::string& prefix, int layer);
 
   static std::int64_t cache_row(const Config& config) { return config.kv_lora + config.rope_dim; }
 

@@ -89,6 +89,30 @@ void read_rotation(Reader& r, Config& c) {
   if (s.error()) r.fail(s.error()->message);
 }
 
+LayerSpan span_named(const std::string& type, Reader& r) {
+  if (type == "sliding_attention") return LayerSpan::kWindow;
+  if (type == "chunked_attention") return LayerSpan::kChunk;
+  if (type != "full_attention") {
+    r.fail("layer_types: '" + type + "' is not supported (full_attention, sliding_attention and chunked_attention are)");
+  }
+  return LayerSpan::kFull;
+}
+
+void read_spans(Reader& r, Config& c) {
+  const auto types = r.json().find("layer_types");
+  if (types == r.json().end() || types->is_null()) return;
+  if (!types->is_array() || types->size() < static_cast<std::size_t>(c.layers)) {
+    return r.fail("layer_types: expected an entry for each of " + std::to_string(c.layers) + " layers, found " + types->dump());
+  }
+  for (int layer = 0; layer < c.layers; ++layer) {
+    const auto& type = (*types)[static_cast<std::size_t>(layer)];
+    c.spans.push_back(span_named(type.is_string() ? type.get<std::string>() : type.dump(), r));
+  }
+  const auto any = [&](LayerSpan span) { return std::find(c.spans.begin(), c.spans.end(), span) != c.spans.end(); };
+  if (any(LayerSpan::kWindow)) c.sliding_window = r.positive("sliding_window");
+  if (any(LayerSpan::kChunk)) c.attention_chunk = r.positive("attention_chunk_size");
+}
+
 void read_quantization(Reader& r, Config& c) {
   const auto found = r.json().find("quantization_config");
   if (found == r.json().end() || found->is_null()) return;
@@ -120,6 +144,7 @@ void read_common(Reader& r, Config& c) {
       if (id.is_number_integer()) c.eos_ids.push_back(id.get<std::int32_t>());
     }
   }
+  read_spans(r, c);
   read_rotation(r, c);
   read_quantization(r, c);
 }
@@ -189,6 +214,7 @@ void check(Reader& r, Config& c) {
   bool dense = false;
   for (int layer = 0; layer < c.layers; ++layer) dense |= !c.is_moe(layer);
   if (dense && c.inter <= 0) r.fail("intermediate_size is missing");
+  if (c.kv_lora > 0 && (c.sliding_window > 0 || c.attention_chunk > 0)) r.fail("layer_types: latent attention has full_attention only");
   if (c.kv_lora > 0 && c.rope_dim % 2 != 0) r.fail("qk_rope_head_dim must be even");
 }
 
@@ -198,6 +224,11 @@ bool Config::is_moe(int layer) const {
   if (moe.experts == 0 || layer < moe.first_dense) return false;
   if (std::find(moe.dense_layers.begin(), moe.dense_layers.end(), layer) != moe.dense_layers.end()) return false;
   return kv_lora > 0 ? layer % moe.step == 0 : (layer + 1) % moe.step == 0;
+}
+
+LayerSpan Config::span_of(int layer) const {
+  const auto at = static_cast<std::size_t>(layer);
+  return at < spans.size() ? spans[at] : LayerSpan::kFull;
 }
 
 Result<Config> parse_config(const std::string& text, const std::string& path) {

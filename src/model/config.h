@@ -23,6 +23,13 @@ struct RopeScaling {
   bool yarn() const { return factor != 1; }
 };
 
+// Which keys the queries of a layer see ("layer_types"); ops/attention.h has the exact words.
+enum class LayerSpan {
+  kFull,    // all up to their own
+  kWindow,  // the last sliding_window
+  kChunk,   // those of the own chunk of attention_chunk_size
+};
+
 struct MoeConfig {
   int experts = 0;
   int shared_experts = 0;
@@ -50,6 +57,9 @@ struct Config {
   int rope_dim = 0;
   int v_dim = 0;
   float rms_eps = 1e-6f;
+  std::vector<LayerSpan> spans;  // of each layer; empty: all full
+  int sliding_window = 0;
+  int attention_chunk = 0;
   double rope_theta = 10000;
   RopeScaling rope_scaling;
   std::int64_t max_positions = 0;
@@ -61,6 +71,8 @@ struct Config {
   MoeConfig moe;
 
   bool is_moe(int layer) const;
+  // Those of a draft module, behind the layers, are full.
+  LayerSpan span_of(int layer) const;
 };
 
 // Errors: bad JSON, an architecture that Braid does not have (named, with those it has).

@@ -64,6 +64,29 @@ TEST(Config, ReadsRotationsFromEitherOfTheirPublishedPlaces) {
   EXPECT_EQ(c->rope_scaling.original_positions, 64);
 }
 
+TEST(Config, ReadsWhichKeysEachLayerSees) {
+  const auto with_types = [](const std::string& types) {
+    return parse_config(R"({"architectures": ["Qwen3ForCausalLM"], "vocab_size": 8, "hidden_size": 8, "num_hidden_layers": 2,
+                            "num_attention_heads": 2, "intermediate_size": 8, "max_position_embeddings": 64, "rope_theta": 10000,
+                            "layer_types": )" + types + "}", "config.json");
+  };
+  const auto c = with_types(R"(["sliding_attention", "full_attention"], "sliding_window": 128)");
+  ASSERT_TRUE(c.ok()) << c.error().message;
+  EXPECT_EQ(c->span_of(0), LayerSpan::kWindow);
+  EXPECT_EQ(c->span_of(1), LayerSpan::kFull);
+  EXPECT_EQ(c->sliding_window, 128);
+  const std::vector<std::pair<const char*, const char*>> wrong = {
+      {R"(["sliding_attention", "full_attention"])", "sliding_window is missing"},
+      {R"(["full_attention", "chunked_attention"])", "attention_chunk_size is missing"},
+      {R"(["full_attention", "linear_attention"])", "'linear_attention' is not supported"},
+      {R"(["full_attention"])", "each of 2 layers"}};
+  for (const auto& [types, message] : wrong) {
+    const auto bad = with_types(types);
+    ASSERT_FALSE(bad.ok()) << types;
+    EXPECT_NE(bad.error().message.find(message), std::string::npos) << bad.error().message;
+  }
+}
+
 TEST(Config, SaysWhetherTheCheckpointIsMeantForFp8Activations) {
   EXPECT_TRUE(parse_config(lexicon(), "config.json")->f8_activations);
   const std::string scheme = "\"activation_scheme\": ";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One layer of a decoder: attention and a feed-forward half, each after a norm and added to the
 // residual stream. An Attention has
-//   Workspace(builder) with plan(batch, step maker), constructor(builder, prefix),
+//   Workspace(builder) with plan(batch, step maker), constructor(builder, prefix, layer),
 //   cache_row(config): elements that a token leaves in a layer's cache, and
 //   forward(step, x, hidden, cache, layer, rope, workspace, stream): hidden += attention(x).
 #pragma once
@@ -50,7 +50,7 @@ class DecoderLayer {
   DecoderLayer(Builder& b, const Decoder& decoder, int index)
       : index_(index),
         norm_(b.vector(prefix(index) + ".input_layernorm.weight", b.config().hidden)),
-        attention_(b, prefix(index) + ".self_attn"),
+        attention_(b, prefix(index) + ".self_attn", index),
         feed_forward_(decoder.feed_forward(b, prefix(index), index)) {}
 
   static std::string prefix(int index) { return "model.layers." + std::to_string(index); }

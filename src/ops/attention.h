@@ -2,12 +2,16 @@
 // Attention over rows of keys and values that lie in pages (the KV cache) or contiguously.
 // Scores, softmax and the output are accumulated in float32.
 //
+// A query sees the keys from AttentionShape::first_key() to its own. Sinks, where a model has them,
+// are one logit a head that joins the denominator of the softmax and has no value.
+//
 // Batch-invariant: a query row's result depends only on that row, its keys and its position; not on
 // other rows, on how a prompt was cut into chunks, or on the number of workers. To that end keys are
 // visited in blocks that begin at multiples of 64 (prefill) or 256 (decode splits) of the absolute
 // position.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 
 #include "ops/kernel.h"
@@ -31,9 +35,20 @@ struct AttentionShape {
   int qk_dim = 0;
   int v_dim = 0;
   float scale = 1.0f;
+  int window = 0;      // > 0: of the keys a query sees the last so many, its own included
+  int chunk = 0;       // > 0: positions are cut into chunks of so many, and a query sees keys of its own
+  bool sinks = false;  // the call brings a logit for each head
+
+  // The first key that the query at `position` sees.
+  std::int64_t first_key(std::int64_t position) const {
+    const std::int64_t of_window = window > 0 ? position + 1 - window : 0;
+    const std::int64_t of_chunk = chunk > 0 ? position - position % chunk : 0;
+    return std::max<std::int64_t>({0, of_window, of_chunk});
+  }
+  bool sees_all() const { return window == 0 && chunk == 0; }
 };
 
-// One query row with all keys [0, context) of its sequence. Absorbed MLA: kv_heads 1, v the first
+// One query row, at position context - 1 of its sequence, with the keys that it sees. Absorbed MLA: kv_heads 1, v the first
 // v_dim elements of the same rows as k. Multi-token decode = several rows of one sequence.
 struct AttentionDecode {
   static constexpr const char* kName = "attention_decode";
@@ -44,7 +59,7 @@ struct AttentionDecode {
   };
   struct Row {
     const std::int32_t* table = nullptr;
-    std::int32_t context = 0;  // keys visible, >= 1
+    std::int32_t context = 0;  // keys up to its own, >= 1
   };
   struct Args {
     AttentionShape shape;
@@ -55,6 +70,7 @@ struct AttentionDecode {
     Mirror<Row> rows;  // tables where kernels read them
     Activations out;  // [rows, heads * v_dim], dtype of q
     std::byte* scratch = nullptr;  // >= scratch_bytes()
+    const float* sinks = nullptr;  // [heads]; null without shape.sinks
   };
   static constexpr int kSplit = 256;
   // For contexts of at most `longest` keys, as a power of two: it seldom changes from step to step.
@@ -68,8 +84,8 @@ struct AttentionDecode {
   using Prepare = std::nullptr_t;
 };
 
-// A chunk of queries of each sequence against a segment of its keys, causal: query at position p
-// sees keys <= p. The running softmax (max, sum, unnormalised output) lives in `state` between
+// A chunk of queries of each sequence against a segment of its keys, of which each sees those that
+// AttentionShape says. The running softmax (max, sum, unnormalised output) lives in `state` between
 // segments, so that a long context can be visited piece by piece. Segments begin at multiples of 64.
 struct AttentionPrefill {
   static constexpr const char* kName = "attention_prefill";
@@ -98,6 +114,7 @@ struct AttentionPrefill {
     float* state = nullptr;  // [rows, heads, v_dim + 2] floats: output, max, sum
     bool first_segment = true;
     bool last_segment = true;
+    const float* sinks = nullptr;  // [heads]; null without shape.sinks
   };
   static constexpr int kKeyBlock = 64;
   static std::size_t state_bytes(const AttentionShape& s, std::int64_t rows) {

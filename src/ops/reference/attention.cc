@@ -18,6 +18,14 @@ struct Softmax {
   float sum = 0;
   std::vector<float> out;
 
+  // A sink is the first key that is seen, one without a value.
+  void start(const float* sinks, int head, int v_dim) {
+    out.assign(static_cast<std::size_t>(v_dim), 0.0f);
+    if (!sinks) return;
+    max = sinks[head];
+    sum = 1;
+  }
+
   // Takes in one block of scored keys; value(j, i) is element i of key j's value.
   template <class Value>
   void add(const std::vector<float>& scores, const Value& value) {
@@ -81,12 +89,12 @@ void decode(const AttentionDecode::Args& a, Stream&) {
       const Head v{&a.v, kv_head};
       std::vector<std::int64_t> keys;
       std::vector<float> scores;
-      for (std::int64_t p = 0; p < a.rows[r].context; ++p) {
+      for (std::int64_t p = s.first_key(a.rows[r].context - 1); p < a.rows[r].context; ++p) {
         keys.push_back(paged(a.rows[r].table, a.block_size, p));
         scores.push_back(score(s, a.q, row, h, k, keys.back()));
       }
       Softmax softmax;
-      softmax.out.resize(static_cast<std::size_t>(s.v_dim));
+      softmax.start(a.sinks, h, s.v_dim);
       softmax.add(scores, [&](std::size_t j, std::size_t i) {
         return v.at(keys[j], static_cast<std::int64_t>(i));
       });
@@ -106,10 +114,11 @@ void visit(const AttentionPrefill::Args& a,
   const Head k{&a.k, kv_head};
   const Head v{&a.v, kv_head};
   const std::int64_t end = std::min(q.key_end, q.position + i + 1);
+  const std::int64_t begin = std::max(q.key_first, s.first_key(q.position + i));
   const auto key_row = [&](std::int64_t p) {
     return q.table ? paged(q.table, a.block_size, p) : q.key_row + p - q.key_first;
   };
-  for (std::int64_t first = q.key_first; first < end;) {
+  for (std::int64_t first = begin; first < end;) {
     const std::int64_t next = first / AttentionPrefill::kKeyBlock * AttentionPrefill::kKeyBlock +
                               AttentionPrefill::kKeyBlock;
     std::vector<float> scores;
@@ -131,7 +140,7 @@ void prefill(const AttentionPrefill::Args& a, Stream&) {
         const std::int64_t row = q.first_row + i;
         float* state = a.state ? a.state + (row * s.heads + h) * (s.v_dim + 2) : nullptr;
         Softmax softmax;
-        softmax.out.resize(static_cast<std::size_t>(s.v_dim));
+        softmax.start(a.sinks, h, s.v_dim);
         if (!a.first_segment) {
           softmax.out.assign(state, state + s.v_dim);
           softmax.max = state[s.v_dim];

@@ -107,6 +107,56 @@ TEST(AttentionPrefill, ChunksEqualTheWholeBitForBit) {
   EXPECT_EQ(out, expected);
 }
 
+// With equal scores, a query's result is the mean of the values that it sees; here a key's value is its position.
+struct Mean {
+  const char* name;
+  int window, chunk;
+  bool sinks;
+  std::int64_t first;  // that the query at position 149 sees
+};
+constexpr Mean kMeans[] = {{"all", 0, 0, false, 0},       {"window", 20, 0, false, 130},      {"wide window", 200, 0, false, 0},
+                           {"chunk", 0, 100, false, 100}, {"begun chunk", 0, 149, false, 149}, {"both", 20, 140, false, 140},
+                           {"sink", 0, 0, true, 0},       {"window and sink", 20, 0, true, 130}};
+
+TEST(Attention, AQuerySeesItsWindowItsChunkAndTheSink) {
+  NoStream stream;
+  constexpr std::int64_t kKeys = 150;
+  std::vector<float> q(kKeys), k(kKeys), v(kKeys), out(kKeys), last(1), state(kKeys * 3);
+  std::vector<std::int32_t> table(kKeys);
+  for (std::int64_t i = 0; i < kKeys; ++i) v[i] = static_cast<float>(table[i] = static_cast<std::int32_t>(i));
+  const float sink = std::log(10.0f);  // weighs as much as ten keys
+  for (const Mean& mean : kMeans) {
+    const AttentionShape shape{1, 1, 1, 1, 1.0f, mean.window, mean.chunk, mean.sinks};
+    AttentionPrefill::Args prefill;
+    prefill.shape = shape;
+    prefill.q = f32(q, kKeys, 1);
+    prefill.k = {k.data(), DType::kF32, 1, 1};
+    prefill.v = {v.data(), DType::kF32, 1, 1};
+    prefill.out = f32(out, kKeys, 1);
+    prefill.state = state.data();
+    prefill.sinks = mean.sinks ? &sink : nullptr;
+    const AttentionPrefill::Sequence all[] = {{0, kKeys, 0, 0, kKeys}};
+    prefill.sequences = all;
+    kAttentionPrefill.run(prefill, stream);
+    AttentionDecode::Args decode;
+    decode.shape = shape;
+    decode.q = f32(q, 1, 1);
+    decode.k = prefill.k;
+    decode.v = prefill.v;
+    decode.block_size = 1;
+    const AttentionDecode::Row rows[] = {{table.data(), kKeys}};
+    decode.rows = rows;
+    decode.out = f32(last, 1, 1);
+    decode.sinks = prefill.sinks;
+    kAttentionDecode.run(decode, stream);
+    double sum = 0, weight = mean.sinks ? 10 : 0;
+    for (std::int64_t p = mean.first; p < kKeys; ++p, ++weight) sum += static_cast<double>(p);
+    EXPECT_NEAR(out[kKeys - 1], sum / weight, 1e-3) << mean.name;
+    EXPECT_NEAR(last[0], sum / weight, 1e-3) << mean.name;
+    EXPECT_NEAR(out[0], 0, 1e-6) << mean.name;
+  }
+}
+
 TEST(AttentionDecode, EqualsTheLastRowOfAPrefill) {
   NoStream stream;
   Prompt prompt(100);

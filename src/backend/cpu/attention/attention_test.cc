@@ -22,6 +22,21 @@ const AttentionShape kGqa{12, 2, 40, 40, 0.15f};
 const AttentionShape kOdd{6, 2, 7, 5, 0.4f};
 const AttentionShape kExpanded{4, 4, 192, 128, 0.072f};
 const AttentionShape kExpandedOdd{3, 3, 40, 24, 0.16f};
+const AttentionShape kWindow{12, 2, 40, 40, 0.15f, 48};
+const AttentionShape kWideWindow{4, 1, 24, 16, 0.2f, 300};
+const AttentionShape kChunks{6, 3, 32, 32, 0.18f, 0, 96};
+const AttentionShape kSinks{6, 2, 20, 20, 0.2f, 0, 0, true};
+const AttentionShape kWindowAndSinks{8, 1, 64, 64, 0.12f, 20, 0, true};
+
+// From a sink that hardly weighs to one that outweighs all keys.
+std::vector<float> sinks_of(const AttentionShape& s) {
+  std::vector<float> sinks;
+  for (int h = 0; s.sinks && h < s.heads; ++h) sinks.push_back(static_cast<float>(3 * h - 5));
+  return sinks;
+}
+const float* given(const std::vector<float>& sinks) {
+  return sinks.empty() ? nullptr : sinks.data();
+}
 
 float tolerance(DType dtype) {
   return dtype == DType::kBF16 ? 0.02f : 2e-5f;
@@ -84,6 +99,7 @@ struct Decode {
   Paged paged;
   TestRows q;
   std::vector<AttentionDecode::Row> rows;
+  std::vector<float> sinks;
 
   Decode(const AttentionShape& s,
          DType dtype,
@@ -91,7 +107,8 @@ struct Decode {
          bool absorbed,
          const std::vector<int>& contexts)
       : paged(s, dtype, block, absorbed, contexts),
-        q(dtype, static_cast<std::int64_t>(contexts.size()), s.heads * s.qk_dim) {
+        q(dtype, static_cast<std::int64_t>(contexts.size()), s.heads * s.qk_dim),
+        sinks(sinks_of(s)) {
     q.fill(2, 2);
     for (std::size_t i = 0; i < contexts.size(); ++i) {
       rows.push_back({paged.tables[i].data(), contexts[i]});
@@ -117,6 +134,7 @@ struct Decode {
     for (const auto& row : a.rows) longest = std::max<std::int64_t>(longest, row.context);
     Buffer scratch(AttentionDecode::scratch_bytes(s, count, longest));
     a.scratch = scratch.data();
+    a.sinks = given(sinks);
     kernel.run(a, stream);
     return out;
   }
@@ -129,7 +147,9 @@ struct DecodeCase {
   AttentionShape shape;
   bool absorbed;
 };
-const DecodeCase kDecodeCases[] = {{kMla, true}, {kMany, true}, {kGqa, false}, {kOdd, false}};
+const DecodeCase kDecodeCases[] = {
+    {kMla, true},     {kMany, true},         {kGqa, false},    {kOdd, false},  {kWindow, false},
+    {kWideWindow, false}, {kChunks, false}, {kSinks, false}, {kWindowAndSinks, false}};
 
 TEST(CpuAttentionDecode, AgreesWithTheReference) {
   const auto stream = make_stream({.threads = 2});
@@ -189,13 +209,15 @@ struct Prefill {
   TestRows q;
   TestRows out;
   Buffer state;
+  std::vector<float> sinks;
 
   Prefill(const AttentionShape& s, DType dtype, int block, const std::vector<int>& n)
       : paged(s, dtype, block, false, n),
         lengths(n),
         q(dtype, std::accumulate(n.begin(), n.end(), 0), s.heads * s.qk_dim),
         out(dtype, q.view.rows, s.heads * s.v_dim),
-        state(AttentionPrefill::state_bytes(s, q.view.rows)) {
+        state(AttentionPrefill::state_bytes(s, q.view.rows)),
+        sinks(sinks_of(s)) {
     q.fill(3, 2);
   }
 
@@ -208,6 +230,7 @@ struct Prefill {
     a.block_size = paged.block;
     a.out = out.view;
     a.state = state.as<float>();
+    a.sinks = given(sinks);
     return a;
   }
   std::int64_t first_row(std::size_t i) const {
@@ -226,7 +249,8 @@ struct Prefill {
   }
 };
 
-const AttentionShape kPrefillShapes[] = {kExpanded, kExpandedOdd, kGqa, kOdd};
+const AttentionShape kPrefillShapes[] = {kExpanded, kExpandedOdd, kGqa, kOdd, kWindow, kWideWindow,
+                                         kChunks, kSinks, kWindowAndSinks};
 
 TEST(CpuAttentionPrefill, AgreesWithTheReference) {
   const auto stream = make_stream({.threads = 2});
@@ -301,32 +325,37 @@ TEST(CpuAttentionPrefill, SegmentsOfContiguousKeysEqualTheWholeBitForBit) {
   }
 }
 
-TEST(CpuAttention, APrefillsLastRowIsADecode) {
+void check_last_row(const AttentionShape& shape) {
   const auto stream = make_stream({.threads = 2});
   for (DType dtype : {DType::kF32, DType::kBF16}) {
-    Prefill prefill(kGqa, dtype, 16, {300});
+    Prefill prefill(shape, dtype, 16, {300});
     const auto capabilities = stream->capabilities();
     const auto best = ops::select<AttentionPrefill>(
-        kernels().attention_prefill, {dtype, dtype, kGqa}, capabilities);
+        kernels().attention_prefill, {dtype, dtype, shape}, capabilities);
     const auto decode = ops::select<AttentionDecode>(
-        kernels().attention_decode, {dtype, dtype, kGqa}, capabilities);
+        kernels().attention_decode, {dtype, dtype, shape}, capabilities);
     prefill.whole(*best->kernel, *stream);
     const AttentionDecode::Row rows[] = {{prefill.paged.tables[0].data(), 300}};
-    TestRows out(dtype, 1, kGqa.heads * kGqa.v_dim);
-    Buffer scratch(AttentionDecode::scratch_bytes(kGqa, 1, 300));
-    decode->kernel->run({kGqa,
+    TestRows out(dtype, 1, shape.heads * shape.v_dim);
+    Buffer scratch(AttentionDecode::scratch_bytes(shape, 1, 300));
+    decode->kernel->run({shape,
                          prefill.q.view.slice_rows(299, 1),
                          prefill.paged.k(),
                          prefill.paged.v(),
                          16,
                          rows,
                          out.view,
-                         scratch.data()},
+                         scratch.data(),
+                         given(prefill.sinks)},
                         *stream);
     for (std::int64_t c = 0; c < out.view.cols; ++c) {
       EXPECT_NEAR(out.at(0, c), prefill.out.at(299, c), tolerance(dtype));
     }
   }
+}
+
+TEST(CpuAttention, APrefillsLastRowIsADecode) {
+  for (const auto& shape : {kGqa, kWindow, kWideWindow, kChunks, kSinks, kWindowAndSinks}) check_last_row(shape);
 }
 
 }  // namespace

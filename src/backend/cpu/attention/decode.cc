@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decode attention: a task is one query row, one part of 256 keys and some of its heads. A row
-// with a single part writes its result at once; the others are merged after a second fork.
+// Decode attention: a task is one query row, one part of 256 positions and some of its heads; parts
+// without a key that the row sees are left out. A row with a single part writes its result at once;
+// the others are merged after a second fork.
 #include "backend/cpu/attention/attention.h"
 #include "backend/cpu/attention/decode_part.h"
 #include "backend/cpu/attention/key_rows.h"
@@ -14,9 +15,19 @@ namespace {
 using Args = ops::AttentionDecode::Args;
 static_assert(kPartKeys == ops::AttentionDecode::kSplit);
 
-std::int64_t parts_of(std::int64_t context) {
-  return (context + kPartKeys - 1) / kPartKeys;
-}
+// The keys that a row sees, and the parts in which they lie.
+struct Seen {
+  std::int64_t first;
+  std::int64_t end;
+
+  Seen(const Args& a, std::int64_t row)
+      : end(a.rows[static_cast<std::size_t>(row)].context) {
+    first = a.shape.first_key(end - 1);
+  }
+  std::int64_t keys() const { return end - first; }
+  std::int64_t first_part() const { return first / kPartKeys; }
+  std::int64_t parts() const { return (end + kPartKeys - 1) / kPartKeys - first_part(); }
+};
 
 struct Plan {
   std::int64_t parts = 0;   // of the row with most
@@ -27,10 +38,11 @@ struct Plan {
   Plan(const Args& a, int workers) {
     std::int64_t keys = 0;
     std::int64_t tasks = 0;
-    for (const auto& row : a.rows) {
-      parts = std::max(parts, parts_of(row.context));
-      tasks += parts_of(row.context);
-      keys += row.context;
+    for (std::size_t r = 0; r < a.rows.size(); ++r) {
+      const Seen seen(a, static_cast<std::int64_t>(r));
+      parts = std::max(parts, seen.parts());
+      tasks += seen.parts();
+      keys += seen.keys();
     }
     const int units = a.shape.kv_heads > 1 ? a.shape.kv_heads : a.shape.heads;
     if (tasks < 2 * workers) groups = std::min(units, workers);
@@ -52,15 +64,17 @@ template <const DecodeTier& T>
 void run_heads(const Args& a,
                const Plan& plan,
                std::int64_t row,
-               std::int64_t part,
+               std::int64_t part,  // counted from the first that the row sees
                int kv_head,
                int head,
                int heads,
                float* scratch) {
   const ops::AttentionShape& s = a.shape;
   const auto& r = a.rows[static_cast<std::size_t>(row)];
-  const std::int64_t first = part * kPartKeys;
-  const int keys = static_cast<int>(std::min<std::int64_t>(kPartKeys, r.context - first));
+  const Seen seen(a, row);
+  const std::int64_t begin = (seen.first_part() + part) * kPartKeys;
+  const std::int64_t first = std::max(begin, seen.first);
+  const int keys = static_cast<int>(std::min(begin + kPartKeys, seen.end) - first);
   const void* k[kPartKeys];
   const void* v[kPartKeys];
   KeyRows(a.k, kv_head, r.table, a.block_size).gather(first, keys, k);
@@ -78,8 +92,9 @@ void run_heads(const Args& a,
   d.qk_dim = s.qk_dim;
   d.v_dim = s.v_dim;
   d.scale = s.scale;
+  if (a.sinks && part == 0) d.sinks = a.sinks + head;
   d.partial_stride = plan.stride;
-  if (parts_of(r.context) > 1) d.partial = plan.partial(a, row, part) + head * plan.stride;
+  if (seen.parts() > 1) d.partial = plan.partial(a, row, part) + head * plan.stride;
   d.final =
       a.out.row(row) + static_cast<std::size_t>(head) * static_cast<std::size_t>(s.v_dim) * element;
   d.scratch = scratch;
@@ -92,7 +107,7 @@ void run_task(const Args& a, const Plan& plan, std::int64_t task, float* scratch
   const std::int64_t group = task % plan.groups;
   const std::int64_t part = task / plan.groups % plan.parts;
   const std::int64_t row = task / plan.groups / plan.parts;
-  if (part * kPartKeys >= a.rows[static_cast<std::size_t>(row)].context) return;
+  if (part >= Seen(a, row).parts()) return;
   const int units = a.shape.kv_heads > 1 ? a.shape.kv_heads : a.shape.heads;
   const int begin = static_cast<int>(units * group / plan.groups);
   const int end = static_cast<int>(units * (group + 1) / plan.groups);
@@ -108,7 +123,7 @@ void run_task(const Args& a, const Plan& plan, std::int64_t task, float* scratch
 
 template <const DecodeTier& T>
 void merge(const Args& a, const Plan& plan, std::int64_t row, int head) {
-  const std::int64_t parts = parts_of(a.rows[static_cast<std::size_t>(row)].context);
+  const std::int64_t parts = Seen(a, row).parts();
   if (parts < 2) return;
   const std::size_t at = static_cast<std::size_t>(head) * static_cast<std::size_t>(a.shape.v_dim);
   T.merge(plan.partial(a, row, 0) + head * plan.stride,

@@ -146,7 +146,8 @@ void heads_bf16(const DecodePart& d, int head) {
   scores<H>(d, head, s);
   float inverse[H];
   for (int h = 0; h < H; ++h) {
-    const HeadSoftmax softmax = softmax_part<Avx512>(s + h * kPartKeys, d.keys, d.scale);
+    const float* sink = d.sinks ? d.sinks + head + h : nullptr;
+    const HeadSoftmax softmax = softmax_part<Avx512>(s + h * kPartKeys, d.keys, d.scale, sink);
     narrow(s + h * kPartKeys, d.keys, p + h * kPartKeys);
     inverse[h] = 1.0f / softmax.sum;
     if (!d.partial) continue;

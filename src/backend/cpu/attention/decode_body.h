@@ -17,10 +17,10 @@ struct HeadSoftmax {
   float sum;
 };
 
-// s becomes exp(scale * s - max).
+// s becomes exp(scale * s - max). `sink` is null or one more logit of the softmax.
 template <class V>
-HeadSoftmax softmax_part(float* s, int keys, float scale) {
-  auto top = V::set1(-3.0e38f);
+HeadSoftmax softmax_part(float* s, int keys, float scale, const float* sink) {
+  auto top = V::set1(sink ? *sink : -3.0e38f);
   for (int j = 0; j < keys; j += V::kWidth) {
     const int m = part<V>(keys, j);
     const auto x = V::mul(load_row<V>(s, false, j, m), V::set1(scale));
@@ -35,7 +35,8 @@ HeadSoftmax softmax_part(float* s, int keys, float scale) {
     store_row<V>(s, false, j, m, p);
     sum = V::add(sum, V::first(p, m, V::zero()));
   }
-  return {max, V::sum(sum)};
+  const float total = V::sum(sum);
+  return {max, sink ? total + V::max(exp_of<V>(V::set1(*sink - max))) : total};
 }
 
 template <class V, int H>
@@ -90,7 +91,7 @@ void part_heads(const DecodePart& d, int head) {
   part_scores<V, H>(d, q, s);
   HeadSoftmax softmax[H];
   for (int h = 0; h < H; ++h) {
-    softmax[h] = softmax_part<V>(s + h * kPartKeys, d.keys, d.scale);
+    softmax[h] = softmax_part<V>(s + h * kPartKeys, d.keys, d.scale, d.sinks ? d.sinks + head + h : nullptr);
     if (!d.partial) continue;
     float* end = d.partial + (head + h) * d.partial_stride + d.v_dim;
     end[0] = softmax[h].max;

@@ -23,6 +23,7 @@ struct DecodePart {
   int qk_dim;
   int v_dim;
   float scale;
+  const float* sinks;  // [heads] logits that join the softmax of this part, or null
   float* partial;  // [heads, partial_stride], or null when final
   long partial_stride;
   void* final;     // [heads, v_dim]

@@ -4,7 +4,8 @@
 // into panels, then scores, softmax and weighted values for all its rows.
 //
 // Rows never mix, a row's blocks come in order, and keys it does not see weigh exactly zero, so a
-// row's result does not depend on which task or tile it falls into.
+// row's result does not depend on which task or tile it falls into. The keys that a later row sees
+// begin and end no earlier: those who see something of a block follow each other.
 #include "backend/cpu/attention/attention.h"
 #include "backend/cpu/attention/key_rows.h"
 #include "backend/cpu/attention/prefill_tile.h"
@@ -33,7 +34,8 @@ struct Work {
   int v_cols;  // columns of values, whole panels
   std::byte *q, *keys, *values, *weights;
   float *scores, *out, *max, *sum, *keep;
-  int* visible;
+  int* first;  // keys of the block at hand that a row sees: [first, end)
+  int* end;
 
   static std::size_t layout(const ops::AttentionShape& s, int pair, std::byte* base, Work& w) {
     w.units = (s.qk_dim + pair - 1) / pair;
@@ -56,7 +58,8 @@ struct Work {
     w.max = floats(kTaskRows);
     w.sum = floats(kTaskRows);
     w.keep = floats(kTaskRows);
-    w.visible = reinterpret_cast<int*>(take(4 * kTaskRows));
+    w.first = reinterpret_cast<int*>(take(4 * kTaskRows));
+    w.end = reinterpret_cast<int*>(take(4 * kTaskRows));
     return at;
   }
 };
@@ -114,7 +117,8 @@ class TaskRun {
     load();
     const Sequence& q = *task_.sequence;
     const std::int64_t end = std::min(q.key_end, position(task_.rows - 1) + 1);
-    for (std::int64_t first = q.key_first; first < end;) {
+    const std::int64_t seen = s_.first_key(position(0)) / kBlockKeys * kBlockKeys;
+    for (std::int64_t first = std::max(q.key_first, seen); first < end;) {
       const std::int64_t next = (first / kBlockKeys + 1) * kBlockKeys;
       visit(first, static_cast<int>(std::min(next, end) - first));
       first = next;
@@ -142,33 +146,50 @@ class TaskRun {
                  w_.q + static_cast<std::size_t>(i) * static_cast<std::size_t>(w_.units) * 4,
                  w_.units);
       std::fill(out(i), out(i) + w_.v_cols, 0.0f);
-      w_.max[i] = a_.first_segment ? kLowest : state(i)[s_.v_dim];
-      w_.sum[i] = a_.first_segment ? 0.0f : state(i)[s_.v_dim + 1];
-      if (!a_.first_segment) std::copy(state(i), state(i) + s_.v_dim, out(i));
+      if (a_.first_segment) {
+        start(i);
+        continue;
+      }
+      w_.max[i] = state(i)[s_.v_dim];
+      w_.sum[i] = state(i)[s_.v_dim + 1];
+      std::copy(state(i), state(i) + s_.v_dim, out(i));
     }
+  }
+
+  // A sink is the first key that is seen, one without a value.
+  void start(int i) {
+    w_.max[i] = a_.sinks ? a_.sinks[head(i)] / s_.scale : kLowest;
+    w_.sum[i] = a_.sinks ? 1.0f : 0.0f;
   }
 
   void visit(std::int64_t first, int count) {
     pack(first, count);
-    int seen = task_.rows;  // rows before it see nothing of this block
-    for (int i = task_.rows - 1; i >= 0; --i) {
-      const std::int64_t visible = position(i) + 1 - first;
-      w_.visible[i] = static_cast<int>(std::clamp<std::int64_t>(visible, 0, count));
-      if (w_.visible[i] > 0) seen = i;
+    int start = task_.rows;  // rows before it see nothing of this block
+    int stop = 0;            // nor do those from here on
+    for (int i = 0; i < task_.rows; ++i) {
+      const auto within = [&](std::int64_t key) {
+        return static_cast<int>(std::clamp<std::int64_t>(key - first, 0, count));
+      };
+      w_.first[i] = within(s_.first_key(position(i)));
+      w_.end[i] = within(position(i) + 1);
+      if (w_.end[i] <= w_.first[i]) continue;
+      start = std::min(start, i);
+      stop = i + 1;
     }
-    const int start = seen / kTileRows * kTileRows;
-    if (start >= task_.rows) return;
-    score(start);
+    if (start >= stop) return;
+    start = start / kTileRows * kTileRows;
+    score(start, stop);
     const TileSoftmax softmax{w_.scores + start * kBlockKeys,
-                              task_.rows - start,
-                              w_.visible + start,
+                              stop - start,
+                              w_.first + start,
+                              w_.end + start,
                               s_.scale,
                               w_.max + start,
                               w_.sum + start,
                               w_.keep + start,
                               w_.weights + start * (kBlockKeys / T.pair * 4)};
     T.softmax(softmax);
-    add_values(start);
+    add_values(start, stop);
   }
 
   void pack(std::int64_t first, int count) {
@@ -182,20 +203,21 @@ class TaskRun {
     T.pack_values(rows, count, a_.v.dtype == DType::kBF16, s_.v_dim, w_.values);
   }
 
-  // The most keys that any row of the tile sees; rows see ever more.
-  int tile_visible(int tile) const {
-    return w_.visible[std::min(tile + kTileRows, task_.rows) - 1];
+  // Where the keys end that rows of the tile see.
+  int tile_end(int tile, int stop) const {
+    return w_.end[std::min(tile + kTileRows, stop) - 1];
   }
 
-  void score(int start) {
+  // Of rows [start, stop).
+  void score(int start, int stop) {
     for (int panel = 0; panel * kPanel < kBlockKeys; ++panel) {
       int from = start;
-      while (from < task_.rows && tile_visible(from) <= panel * kPanel) from += kTileRows;
-      if (from >= task_.rows) return;
+      while (from < stop && tile_end(from, stop) <= panel * kPanel) from += kTileRows;
+      if (from >= stop) return;
       const auto unit = static_cast<std::size_t>(w_.units) * 4;
       T.multiply({w_.q + static_cast<std::size_t>(from) * unit,
                   w_.units,
-                  task_.rows - from,
+                  stop - from,
                   w_.units,
                   w_.keys + static_cast<std::size_t>(panel * kPanel) * unit,
                   w_.scores + from * kBlockKeys + panel * kPanel,
@@ -204,14 +226,14 @@ class TaskRun {
     }
   }
 
-  void add_values(int start) {
+  void add_values(int start, int stop) {
     const int units = kBlockKeys / T.pair;
-    for (int from = start; from < task_.rows;) {
-      const int depth = (tile_visible(from) + T.pair - 1) / T.pair;
+    for (int from = start; from < stop;) {
+      const int depth = (tile_end(from, stop) + T.pair - 1) / T.pair;
       int end = from;
-      while (end < task_.rows && (tile_visible(end) + T.pair - 1) / T.pair == depth)
+      while (end < stop && (tile_end(end, stop) + T.pair - 1) / T.pair == depth)
         end += kTileRows;
-      end = std::min(end, task_.rows);
+      end = std::min(end, stop);
       for (int column = 0; column < w_.v_cols; column += kPanel) {
         T.multiply({w_.weights + from * units * 4,
                     units,
@@ -257,7 +279,8 @@ void prefill(const Args& a, braid::Stream& s) {
   Stream& cpu = stream(s);
   double flops = 0;
   for (const Sequence& q : a.sequences) {
-    flops += static_cast<double>(q.rows * (q.key_end - q.key_first)) * a.shape.heads *
+    const std::int64_t first = std::max(q.key_first, a.shape.first_key(q.position));
+    flops += static_cast<double>(q.rows * std::max<std::int64_t>(0, q.key_end - first)) * a.shape.heads *
              (a.shape.qk_dim + a.shape.v_dim);
   }
   const int task_rows = choose_task_rows(a, cpu.workers());

@@ -74,26 +74,32 @@ void multiply(const TileProduct& t) {
   multiply_rest<U, M - 1>(t, row);
 }
 
-// The largest of the visible scores and of what came before.
+// Lanes of x, which are keys from i on, that lie in [first, end); `other` in the rest.
 template <class V>
-float new_max(const float* s, int visible, float max) {
+typename V::F seen(typename V::F x, int i, int first, int end, typename V::F other) {
+  if (end - i < V::kWidth) x = V::first(x, end - i, other);
+  return first > i ? V::first(other, first - i, x) : x;
+}
+
+// The largest of the scores that are seen and of what came before.
+template <class V>
+float new_max(const float* s, int first, int end, float max) {
   auto top = V::set1(max);
   for (int i = 0; i < kBlockKeys; i += V::kWidth) {
-    const auto x = V::load(s + i);
-    top = V::max(top, visible - i >= V::kWidth ? x : V::first(x, visible - i, top));
+    top = V::max(top, seen<V>(V::load(s + i), i, first, end, top));
   }
   return V::max(top);
 }
 
 // Weights 2^(base2 * (score - max)) of one row and their sum. kBf16: stored as bfloat16.
 template <class V, bool kBf16>
-float weigh(const float* s, int visible, float base2, float max, void* weights, long at) {
+float weigh(const float* s, int first, int end, float base2, float max, void* weights, long at) {
   const auto top = V::set1(max);
   const auto factor = V::set1(base2);
   auto sum = V::zero();
   for (int i = 0; i < kBlockKeys; i += V::kWidth) {
     auto p = exp2_below_zero<V>(V::mul(V::sub(V::load(s + i), top), factor));
-    if (visible - i < V::kWidth) p = V::first(p, visible - i, V::zero());
+    p = seen<V>(p, i, first, end, V::zero());
     sum = V::add(sum, p);
     store_row<V>(weights, kBf16, at + i, V::kWidth, p);
   }
@@ -107,14 +113,16 @@ void softmax(const TileSoftmax& t) {
     const int rows = part<V>(t.rows, row);
     float max[V::kWidth];
     for (int r = 0; r < rows; ++r) {
-      max[r] = new_max<V>(t.scores + (row + r) * kBlockKeys, t.visible[row + r], t.max[row + r]);
+      const int at = row + r;
+      max[r] = new_max<V>(t.scores + at * kBlockKeys, t.first[at], t.end[at], t.max[at]);
     }
     const auto fall =
         V::sub(load_row<V>(t.max, false, row, rows), load_row<V>(max, false, 0, rows));
     store_row<V>(t.keep, false, row, rows, exp2_below_zero<V>(V::mul(fall, V::set1(base2))));
     for (int r = row; r < row + rows; ++r) {
       const float sum = weigh<V, kBf16>(t.scores + r * kBlockKeys,
-                                        t.visible[r],
+                                        t.first[r],
+                                        t.end[r],
                                         base2,
                                         max[r - row],
                                         t.weights,

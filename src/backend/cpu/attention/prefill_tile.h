@@ -31,7 +31,8 @@ struct TileProduct {
 struct TileSoftmax {
   float* scores;  // [rows, kBlockKeys]
   int rows;
-  const int* visible;  // [rows] the first so many keys
+  const int* first;    // [rows] the keys that a row sees are [first, end), empty where end <= first
+  const int* end;
   float scale;
   float* max;
   float* sum;

@@ -4,13 +4,19 @@
 namespace braid::cuda {
 namespace {
 
-std::string any_decode(const ops::AttentionDecode::Problem&, const Capabilities&) { return {}; }
+std::string any_decode(const ops::AttentionDecode::Problem& p, const Capabilities&) { return plain_only(p.shape); }
 
 std::string any_prefill(const ops::AttentionPrefill::Problem& p, const Capabilities&) {
+  if (const std::string reason = plain_only(p.shape); !reason.empty()) return reason;
   return p.shape.v_dim > kMostSimpleV ? "values wider than 512" : "";
 }
 
 }  // namespace
+
+std::string plain_only(const ops::AttentionShape& s) {
+  if (!s.sees_all()) return "no windows or chunks of keys";
+  return s.sinks ? "no sinks" : "";
+}
 
 std::string prefill_hopper_support(const ops::AttentionPrefill::Problem& p, const Capabilities& caps) {
   if (!caps.has("sm_90a")) return "needs compute capability 9.0";

@@ -159,6 +159,7 @@ __global__ void __launch_bounds__(kThreads) split_kernel(const __grid_constant__
 }  // namespace
 
 std::string decode_mma_support(const ops::AttentionDecode::Problem& p, const Capabilities&) {
+  if (const std::string reason = plain_only(p.shape); !reason.empty()) return reason;
   if (p.q != DType::kBF16 || p.cache != DType::kBF16) return "multiplies bfloat16";
   if (p.shape.qk_dim % 8 != 0 || p.shape.v_dim % 8 != 0) return "needs heads of a multiple of 8 elements";
   return p.shape.v_dim > 512 || p.shape.qk_dim > 576 ? "keys wider than 576 or values wider than 512" : "";

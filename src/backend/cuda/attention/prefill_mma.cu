@@ -197,6 +197,7 @@ void run(const ops::AttentionPrefill::Args& a, const PrefillTask& task, Stream& 
 }  // namespace
 
 std::string prefill_mma_support(const ops::AttentionPrefill::Problem& p, const Capabilities&) {
+  if (const std::string reason = plain_only(p.shape); !reason.empty()) return reason;
   if (p.q != DType::kBF16 || p.cache != DType::kBF16) return "multiplies bfloat16";
   if (p.shape.qk_dim % 8 != 0 || p.shape.v_dim % 8 != 0) return "needs heads of a multiple of 8 elements";
   return p.shape.qk_dim > 256 || p.shape.v_dim > 256 ? "heads wider than 256" : "";
