@@ -169,10 +169,12 @@ class Balanced final : public BalancedEngine {
     Ticket ticket;
     ticket.request = request.shared_from_this();
     ticket.submitted = true;
-    if (request.placements() >= kMostPlacements) return request.fail(reason + "; the request was on " + std::to_string(kMostPlacements) + " ranks that were lost");
+    if (request.placements() >= kMostPlacements) {
+      return request.fail(internal_error(reason + "; the request was on " + std::to_string(kMostPlacements) + " ranks that were lost"));
+    }
     Status status = choose(ticket);
     if (status.ok()) status = start(ticket);
-    if (!status.ok()) request.fail(reason + ", and no other rank could go on: " + status.error().message);
+    if (!status.ok()) request.fail({ErrorCode::kUnavailable, reason + ", and no other rank could go on: " + status.error().message, {}});
   }
 
   void charge(int rank, std::int64_t prompt, std::int64_t generation) {

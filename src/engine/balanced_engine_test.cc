@@ -73,7 +73,7 @@ struct Heard final : Subscriber {
     for (const auto& m : messages) {
       ids.push_back(m.request);
       tokens += m.tokens.size();
-      if (m.finish == protocol::FinishReason::kError) error = m.error;
+      if (m.finish == protocol::FinishReason::kError) error = m.error.message;
     }
   }
   std::vector<RequestId> ids;

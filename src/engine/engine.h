@@ -59,7 +59,8 @@ class Engine {
   virtual Result<std::unique_ptr<Admitted>> admit(SubmitMessage message) = 0;
 
   // Hands an admitted request to the engine thread, and returns the id that messages will carry.
-  // Refuses with kResourceExhausted when too many wait, kUnavailable while draining or dead. Quick.
+  // Refuses with kResourceExhausted when too many wait, kUnavailable while draining or dead. Quick: an
+  // engine in another process takes what its rank may refuse, then by a message with kError.
   virtual Result<RequestId> submit(std::unique_ptr<Admitted> request) = 0;
 
   // Ends the request: its blocks are free within one step. Unknown or finished ids are ignored.

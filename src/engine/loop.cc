@@ -255,7 +255,7 @@ bool Loop::take_token(Choice& choice, std::span<const float> logits, TimePoint n
     message.finish = FinishReason::kLength;
   } else if (const std::int32_t token = choice.sampler.sample(logits, scratch_); token < 0) {
     message.finish = FinishReason::kError;
-    message.error = "no token can follow: all are forbidden, or no logit is finite";
+    message.error = internal_error("no token can follow: all are forbidden, or no logit is finite");
     metrics_->corrupted_requests.add();
   } else {
     append_token(choice, token, logits, message);
@@ -288,7 +288,7 @@ void Loop::append_token(Choice& choice,
   if (stop.reason == FinishReason::kStop) return;
   if (!choice.sampler.accept(token)) {
     message.finish = FinishReason::kError;
-    message.error = "the grammar refused a token that it had allowed";
+    message.error = internal_error("the grammar refused a token that it had allowed");
   } else if (choice.sampler.complete()) {
     message.finish = FinishReason::kStop;
   }
@@ -340,7 +340,7 @@ void Loop::end_with_message(Choice& choice, FinishReason reason, std::string err
   TokenMessage message = message_for(choice);
   message.prompt_logprobs.clear();
   message.finish = reason;
-  message.error = std::move(error);
+  message.error = internal_error(std::move(error));
   post(choice, std::move(message));
   end_choice(choice, reason);
 }

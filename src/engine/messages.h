@@ -34,7 +34,7 @@ struct TokenMessage {
   std::vector<std::optional<PositionLogprobs>> prompt_logprobs;  // once, in index 0's first message
   protocol::FinishReason finish = protocol::FinishReason::kNone;
   std::optional<std::int32_t> stop_token;  // the stop id that ended it, if one did (not eos)
-  std::string error;                       // with kError
+  Error error;                             // with kError, and with kAbort by the engine
   std::int32_t cached_tokens = 0;          // prompt tokens that the prefix cache held
 };
 

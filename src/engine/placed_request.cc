@@ -94,7 +94,7 @@ std::pair<int, RequestId> PlacedRequest::cancel(int index) {
   return where;
 }
 
-void PlacedRequest::fail(const std::string& error) {
+void PlacedRequest::fail(const Error& error) {
   std::vector<TokenMessage> last;
   {
     std::lock_guard lock(mutex_);

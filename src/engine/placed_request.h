@@ -38,7 +38,7 @@ class PlacedRequest final : public Subscriber, public std::enable_shared_from_th
   // A choice (-1: all) was cancelled. The rank and number to cancel there; rank -1: nowhere.
   std::pair<int, RequestId> cancel(int index);
   // Ends the open choices with an error.
-  void fail(const std::string& error);
+  void fail(const Error& error);
   // Takes what is left of its work off the books; nothing more is charged.
   void settle();
 

@@ -132,13 +132,15 @@ void Generation::open() {
   writer_->on_close([weak = weak_from_this()] {
     if (auto self = weak.lock()) self->cancel_all();
   });
-  if (request_.stream) {
-    net::Response head;
-    head.content_type = "text/event-stream; charset=utf-8";
-    head.headers = {{"Cache-Control", "no-cache"}};
-    head.body = format_->stream_start(*this);
-    writer_->begin(std::move(head));
-  }
+}
+
+void Generation::begin_stream() {
+  streaming_ = true;
+  net::Response head;
+  head.content_type = "text/event-stream; charset=utf-8";
+  head.headers = {{"Cache-Control", "no-cache"}};
+  head.body = format_->stream_start(*this);
+  writer_->begin(std::move(head));
 }
 
 Status Generation::submit() {
@@ -156,7 +158,8 @@ void Generation::receive(engine::TokenMessage&& message) {
   Choice& choice = choices_[static_cast<std::size_t>(prompt * request_.sampling.n + message.index)];
   if (choice.done()) return;
   const Piece piece = advance(choice, message);
-  if (choice.finish == FinishReason::kError) return fail(internal_error(choice.error));
+  if (choice.finish == FinishReason::kError) return fail(choice.error);
+  if (request_.stream && !streaming_) begin_stream();
   if (request_.stream && (choice.done() || !piece.text.empty() || (!piece.tokens.empty() && format_->needs_every_token(*this)))) {
     std::string event = format_->stream_piece(*this, choice, piece);
     if (!event.empty()) writer_->write(std::move(event));
@@ -166,7 +169,7 @@ void Generation::receive(engine::TokenMessage&& message) {
 
 void Generation::fail(const Error& error) {
   cancel_all();
-  if (!request_.stream) return send_error(writer_, error);
+  if (!streaming_) return send_error(writer_, error);
   writer_->write("data: " + protocol::error_body(error, protocol::status_of(error.code)) + "\n\ndata: [DONE]\n\n");
   writer_->end();
 }

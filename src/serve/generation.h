@@ -29,7 +29,7 @@ struct Choice {
   std::vector<std::optional<engine::PositionLogprobs>> prompt_logprobs;
   protocol::FinishReason finish = protocol::FinishReason::kNone;
   std::optional<std::int32_t> stop_token;
-  std::string error;
+  Error error;
   bool done() const { return finish != protocol::FinishReason::kNone; }
 };
 
@@ -103,6 +103,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   void open();
   Status submit();
   Piece advance(Choice& choice, engine::TokenMessage& message);
+  void begin_stream();
   void finish();
   void fail(const Error& error);
   void cancel_all();
@@ -121,6 +122,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   std::vector<Choice> choices_;
   Usage usage_;
   std::size_t done_ = 0;
+  bool streaming_ = false;  // the head of the stream is written
 };
 
 // Starts a generation for what `http` asked, once its headers are understood; answers with an error if

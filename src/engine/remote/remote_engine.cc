@@ -13,7 +13,6 @@
 namespace braid::engine {
 namespace {
 
-constexpr Duration kAnswerTime = std::chrono::seconds(30);
 constexpr Duration kPoll = std::chrono::hours(1);
 
 TimePoint now() { return std::chrono::steady_clock::now(); }
@@ -43,24 +42,10 @@ class Remote final : public RemoteEngine {
     {
       std::lock_guard lock(mutex_);
       if (!failure_.empty()) return Error{ErrorCode::kUnavailable, failure_, {}};
-      requests_[id] = {std::move(submit.message.subscriber), Unfinished(submit.message.params.n), std::nullopt};
+      requests_[id] = {std::move(submit.message.subscriber), Unfinished(submit.message.params.n)};
     }
     send(FrameType::kSubmit, to_bytes(submit));  // if that fails, the rank is lost as soon as listen() hears of it
-    std::unique_lock lock(mutex_);
-    const bool answered = changed_.wait_for(lock, kAnswerTime, [&] {
-      const auto found = requests_.find(id);
-      return found == requests_.end() || found->second.answer.has_value();
-    });
-    const auto found = requests_.find(id);
-    if (found == requests_.end()) return id;  // already ended
-    if (!answered) {
-      requests_.erase(found);
-      return Error{ErrorCode::kDeadlineExceeded, name_ + " did not take a request in time", {}};
-    }
-    const Answer answer = *found->second.answer;
-    if (answer.accepted) return id;
-    requests_.erase(found);
-    return Error{answer.code, answer.message, answer.param};
+    return id;
   }
 
   void cancel(RequestId request, int index) override {
@@ -113,7 +98,6 @@ class Remote final : public RemoteEngine {
   struct Pending {
     std::shared_ptr<Subscriber> subscriber;
     Unfinished unfinished;
-    std::optional<Answer> answer;
   };
 
   bool send(FrameType type, const std::string& payload) {
@@ -136,13 +120,6 @@ class Remote final : public RemoteEngine {
   bool handle(const fabric::Frame& frame) {
     switch (static_cast<FrameType>(frame.type)) {
       case FrameType::kTokens: return deliver(frame.payload);
-      case FrameType::kAnswer: {
-        Answer answer;
-        if (!from_bytes(frame.payload, answer)) return false;
-        std::lock_guard lock(mutex_);
-        if (const auto found = requests_.find(answer.request); found != requests_.end()) found->second.answer = std::move(answer);
-        break;
-      }
       case FrameType::kStats: {
         Stats stats;
         if (!from_bytes(frame.payload, stats)) return false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The serving process's end of a rank: an Engine whose work is done by another process.
-// Thread safety: every method from any thread. submit() waits for the rank, which admits the request
-// then; metrics_text() waits too.
+// Thread safety: every method from any thread. submit() does not wait for the rank, which admits the
+// request later: a refusal is a message with kError. metrics_text() waits.
 #pragma once
 
 #include <functional>

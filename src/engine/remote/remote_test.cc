@@ -29,6 +29,7 @@ TokenMessage sample_message() {
   m.logprobs = {{{5, -0.5f, 1}, {9, -1.5f, 2}}, {}};
   m.prompt_logprobs = {std::nullopt, PositionLogprobs{{1, -2.0f, 3}}};
   m.finish = FinishReason::kStop;
+  m.error = {ErrorCode::kResourceExhausted, "full", "n"};
   m.stop_token = 6;
   m.cached_tokens = 16;
   return m;
@@ -87,7 +88,7 @@ class Listener final : public Subscriber {
   }
   std::vector<std::int32_t> tokens;
   FinishReason finish = FinishReason::kNone;
-  std::string error;
+  Error error;
   int ends = 0;
 
  private:
@@ -156,11 +157,16 @@ TEST(RemoteEngine, AnswersAsTheEngineItself) {
   EXPECT_EQ(p.engine->stats().blocks_used, 0);
 }
 
-TEST(RemoteEngine, RefusalsArriveWithTheirReason) {
+TEST(RemoteEngine, RefusalsArriveAsMessagesWithTheirReason) {
   Pair p;
-  const auto refused = submit(*p.remote, p.message(std::make_shared<Listener>(), 10, 100000));
-  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
-  EXPECT_THAT(refused.error().message, HasSubstr("60000"));
+  auto listener = std::make_shared<Listener>();
+  SubmitMessage message = p.message(listener, 10, 100000);
+  message.params.n = 2;
+  ASSERT_TRUE(submit(*p.remote, std::move(message)).ok());
+  listener->wait_for_end(2);
+  EXPECT_EQ(listener->finish, FinishReason::kError);
+  EXPECT_EQ(listener->error.code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(listener->error.message, HasSubstr("60000"));
 }
 
 TEST(RemoteEngine, CancellingFreesTheBlocks) {
@@ -211,7 +217,7 @@ std::vector<std::int32_t> run_to_end(Engine& engine, SubmitMessage message, int 
   message.subscriber = listener;
   EXPECT_TRUE(submit(engine, std::move(message)).ok());
   listener->wait_for_end(choices);
-  EXPECT_EQ(listener->error, "");
+  EXPECT_EQ(listener->error.message, "");
   return listener->tokens;
 }
 

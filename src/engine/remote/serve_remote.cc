@@ -173,16 +173,25 @@ class Service {
     if (submit.nanoseconds_left) submit.message.deadline = std::chrono::steady_clock::now() + Duration(*submit.nanoseconds_left);
     submit.message.subscriber =
         std::make_shared<Forwarder>(outgoing_, numbers_, submit.request, submit.message.params.n);
+    const int choices = submit.message.params.n;
     numbers_->expect(submit.request);
     const auto id = take(std::move(submit.message));
-    Answer answer{submit.request, id.ok(), {}, {}, {}};
-    if (id.ok()) {
-      numbers_->note(submit.request, *id);
-    } else {
-      numbers_->forget(submit.request);
-      answer = {submit.request, false, id.error().code, id.error().message, id.error().param};
+    if (id.ok()) numbers_->note(submit.request, *id);
+    else refuse(submit.request, choices, id.error());
+    return Status::success();
+  }
+
+  void refuse(RequestId request, int choices, const Error& error) {
+    numbers_->forget(request);
+    std::vector<TokenMessage> messages(static_cast<std::size_t>(choices));
+    for (int i = 0; i < choices; ++i) {
+      TokenMessage& m = messages[static_cast<std::size_t>(i)];
+      m.request = request;
+      m.index = i;
+      m.finish = protocol::FinishReason::kError;
+      m.error = error;
     }
-    return send(FrameType::kAnswer, to_bytes(answer));
+    outgoing_->push(std::move(messages));
   }
 
   Result<RequestId> take(SubmitMessage message) {

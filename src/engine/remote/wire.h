@@ -3,8 +3,8 @@
 // (fabric/connection.h). The serving process numbers requests; the rank uses its numbers.
 //
 //   to the rank                              from the rank
-//   kSubmit   Submit                         kAnswer   Answer, once a submit
-//   kCancel   Cancel                         kTokens   list of TokenMessage
+//   kSubmit   Submit                         kTokens   list of TokenMessage; kError for what is refused
+//   kCancel   Cancel
 //   kMetrics  (empty)                        kMetrics  Prometheus text
 //   kDrain    milliseconds as int64          kDrained  (empty)
 //   kResetPrefixCache (empty)                kStats    Stats, when they change
@@ -24,7 +24,7 @@ namespace braid::engine {
 
 enum class FrameType : std::uint8_t {
   kSubmit = 1, kCancel, kMetrics, kDrain, kResetPrefixCache, kExit, kGathered, kGroup, kWelcome, kRefused,
-  kAnswer = 101, kTokens, kDrained, kStats, kReady, kGather, kFormed,
+  kTokens = 101, kDrained, kStats, kReady, kGather, kFormed,
 };
 
 // SubmitMessage without its subscriber; the deadline as what is left of it.
@@ -32,13 +32,6 @@ struct Submit {
   RequestId request = 0;
   SubmitMessage message;
   std::optional<std::int64_t> nanoseconds_left;
-};
-
-struct Answer {
-  RequestId request = 0;
-  bool accepted = true;
-  ErrorCode code = ErrorCode::kInternal;
-  std::string message, param;
 };
 
 struct CancelMessage {
@@ -117,11 +110,6 @@ void fields(Archive& a, Submit& v) {
 }
 
 template <class Archive>
-void fields(Archive& a, Answer& v) {
-  a.all(v.request, v.accepted, v.code, v.message, v.param);
-}
-
-template <class Archive>
 void fields(Archive& a, CancelMessage& v) {
   a.all(v.request, v.index);
 }
@@ -137,6 +125,15 @@ void fields(Archive& a, Stats& v) {
 }
 
 }  // namespace braid::engine
+
+namespace braid {
+
+template <class Archive>
+void fields(Archive& a, Error& v) {
+  a.all(v.code, v.message, v.param);
+}
+
+}  // namespace braid
 
 namespace braid::sample {
 

@@ -47,7 +47,7 @@ class Recorder final : public Subscriber {
       for (auto& l : m.prompt_logprobs) h.prompt_logprobs.push_back(std::move(l));
       h.finish = m.finish;
       h.stop_token = m.stop_token;
-      h.error = m.error;
+      h.error = m.error.message;
       h.cached_tokens = m.cached_tokens;
     }
   }
