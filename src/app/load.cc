@@ -7,9 +7,11 @@
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "model/simulated.h"
 #include "text/files.h"
 #include "weights/files.h"
 
@@ -53,6 +55,46 @@ class LoadingProgress {
 
 Result<std::unique_ptr<weights::Checkpoint>> open(const ModelSettings& settings) {
   return settings.load_format == "dummy" ? weights::dummy_checkpoint(settings.model) : weights::open_checkpoint(settings.model);
+}
+
+constexpr const char* kWords =
+    " the of and to in is that it for on are as with be at this have from or by one had not but what all were when we"
+    " there can an your which their if do will each how about up out them then she many some so these would other into"
+    " has more her two like him see time could no make than first been its who now people my made over did down only";
+
+// Tokens that a simulated model says.
+Result<std::vector<std::int32_t>> simulated_words(const ModelSettings& settings, const model::Config& config) {
+  ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(settings));
+  std::vector<std::int32_t> words = tokenizer ? tokenizer->encode(kWords, false) : std::vector<std::int32_t>();
+  for (std::int32_t id = 0; !tokenizer && id < config.vocab_size; ++id) words.push_back(id);
+  std::erase_if(words, [&](std::int32_t id) {
+    return id >= config.vocab_size || std::find(config.eos_ids.begin(), config.eos_ids.end(), id) != config.eos_ids.end();
+  });
+  if (words.empty()) return invalid_argument("none of the words of --backend simulated are tokens of " + settings.model, "backend");
+  return words;
+}
+
+Result<LoadedModel> simulated_model(const ModelSettings& settings, const model::Options& options) {
+  if (options.draft_module) {
+    return invalid_argument("a simulated model has no draft module; use --speculative-config.method ngram, or none", "speculative-config");
+  }
+  ASSIGN_OR_RETURN(model::Config config, model_config(settings.model));
+  model::SimulatedOptions simulated;
+  ASSIGN_OR_RETURN(simulated.costs.ttft_ms, model::Curve::parse(settings.simulated.ttft_ms, "simulated.ttft-ms"));
+  ASSIGN_OR_RETURN(simulated.costs.itl_ms, model::Curve::parse(settings.simulated.itl_ms, "simulated.itl-ms"));
+  ASSIGN_OR_RETURN(simulated.words, simulated_words(settings, config));
+  simulated.mean_output_tokens = settings.simulated.mean_output_tokens;
+  simulated.fail_at_step = settings.simulated.fail_at_step;
+  simulated.hang_at_step = settings.simulated.hang_at_step;
+  simulated.wait = [](Duration time) { std::this_thread::sleep_for(time); };
+  LoadedModel loaded;
+  ModelSettings one_thread = settings;
+  one_thread.device = "cpu";
+  one_thread.cpu_threads = 1;
+  ASSIGN_OR_RETURN(OpenDevice device, open_device(one_thread));
+  loaded.stream = std::move(device.stream);
+  loaded.model = model::make_simulated(std::move(config), std::move(simulated));
+  return loaded;
 }
 
 // The folder's generation_config.json, or an empty object.
@@ -101,6 +143,7 @@ Result<int> model_length(int setting, const model::Config& config) {
 Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress, int device_index) {
   const SteadyClock clock;
   const TimePoint begin = clock.now();
+  if (settings.backend == "simulated") return simulated_model(settings, options);
   options.compute = settings.dtype == "float32" ? DType::kF32 : DType::kBF16;
   options.int8_activations = settings.cpu_activations == "int8";
   LoadedModel loaded;

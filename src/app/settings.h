@@ -12,8 +12,30 @@
 
 namespace braid::app {
 
+// --backend simulated; see model/simulated.h.
+struct SimulatedSettings {
+  std::string ttft_ms = "1:8,1000:40,10000:400";
+  std::string itl_ms = "1:6,32:8,256:20";
+  int mean_output_tokens = 0;
+  std::int64_t fail_at_step = 0;
+  std::int64_t hang_at_step = 0;
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.field("ttft-ms", self.ttft_ms,
+            {.help = "Time to the first token of a prompt alone: points tokens:milliseconds, straight lines between"});
+    v.field("itl-ms", self.itl_ms, {.help = "Time of a decoding step: points sequences:milliseconds"});
+    v.field("mean-output-tokens", self.mean_output_tokens,
+            {.help = "Answers end by themselves after so many on average; 0: only at their limit", .unit = "tokens", .min = 0});
+    v.field("fail-at-step", self.fail_at_step, {.help = "The engine dies in this step; 0: never", .unit = "steps", .min = 0});
+    v.field("hang-at-step", self.hang_at_step, {.help = "No step ends from this one on; 0: never", .unit = "steps", .min = 0});
+  }
+};
+
 struct ModelSettings {
   std::string model;
+  std::string backend = "auto";
+  SimulatedSettings simulated;
   std::optional<std::string> tokenizer;
   std::string dtype = "auto";
   std::string load_format = "auto";
@@ -29,6 +51,11 @@ struct ModelSettings {
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
     v.field("model", self.model, {.help = "Hugging Face model folder on disk"});
+    v.field("backend", self.backend,
+            {.help = "simulated: no weights, steps only take their time, and answers are words without a meaning; for "
+                     "trying routers and clusters. The folder needs config.json and a tokenizer",
+             .choices = {"auto", "simulated"}});
+    v.section("simulated", self.simulated, "What simulated steps take, and how they fail");
     v.field("tokenizer", self.tokenizer, {.help = "Folder of tokenizer.json and tokenizer_config.json; unset: the model's"});
     v.field("dtype", self.dtype,
             {.help = "Arithmetic: bfloat16 (auto), or float32 for everything, weights too",

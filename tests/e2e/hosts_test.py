@@ -6,6 +6,7 @@ make namespaces they are two names on one loopback interface.
 """
 import os
 import re
+import signal
 import subprocess
 import sys
 import unittest
@@ -23,8 +24,8 @@ if INSIDE not in os.environ:
             os.execvpe(command[0], run, {**os.environ, INSIDE: "namespaces"})
     os.environ[INSIDE] = "loopback"
 
-from ranks_test import QUESTIONS, answers, ask, free_port  # noqa: E402
-from server import Server  # noqa: E402
+from ranks_test import QUESTIONS, answers, answers_while, ask, free_port  # noqa: E402
+from server import Server, children_of, wait_until  # noqa: E402
 
 SECRET = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
 
@@ -119,6 +120,15 @@ class TwoHosts(unittest.TestCase):
         self.assertEqual(ask(leader.client(), QUESTIONS[0]).choices[0].message.content, self.expected[0])
         warning = r'warning .*much slower than expected.*from=[01] to=[23] over="ucx tcp/\w+" gb_per_s=[0-9.e-]+ expected_gb_per_s=1e\+05'
         self.assertRegex("".join(leader.log), warning)
+        self.stop(leader, other)
+
+    def test_a_rank_of_the_other_host_is_killed_and_no_answer_changes(self):
+        leader, other = self.start("--rank-timeout", "20")
+        for turn in range(2):
+            victim = children_of(other.process.pid)[turn]
+            self.assertEqual(answers_while(leader, lambda: os.kill(victim, signal.SIGKILL)), self.expected)
+            wait_until(lambda: "".join(leader.log).count("a rank is back") == turn + 1, "the rank came back")
+        self.assertEqual(answers(leader), self.expected)
         self.stop(leader, other)
 
 

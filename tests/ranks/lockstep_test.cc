@@ -43,7 +43,7 @@ class Ended final : public Subscriber {
   explicit Ended(std::atomic<int>& left) : left_(left) {}
   void on_tokens(std::vector<TokenMessage>&& messages) override {
     for (const auto& m : messages) {
-      EXPECT_NE(m.finish, protocol::FinishReason::kError) << m.error;
+      EXPECT_NE(m.finish, protocol::FinishReason::kError) << m.error.message;
       if (m.finish != protocol::FinishReason::kNone && --left_ == 0) left_.notify_all();
     }
   }

@@ -25,7 +25,7 @@ class Listener final : public Subscriber {
   void on_tokens(std::vector<TokenMessage>&& messages) override {
     std::lock_guard lock(mutex_);
     for (const auto& m : messages) {
-      EXPECT_NE(m.finish, protocol::FinishReason::kError) << m.error;
+      EXPECT_NE(m.finish, protocol::FinishReason::kError) << m.error.message;
       Answer& answer = answers_[m.request];
       answer.tokens.insert(answer.tokens.end(), m.tokens.begin(), m.tokens.end());
       for (const auto& position : m.logprobs) answer.logprobs.push_back(position.front().logprob);
