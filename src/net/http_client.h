@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An HTTP/1.1 client: hundreds of concurrent requests and streams on one thread of its own, with
-// connections kept alive and reused.
+// A client of one HTTP/1.1 server: a pool (net/client_pool.h) with a loop of its own, callable from any
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "net/client_pool.h"
 #include "net/http_message.h"
 
 namespace braid::net {
@@ -32,19 +33,13 @@ struct ClientRequest {
   Duration timeout = std::chrono::seconds(600);  // until the last byte of the answer
 };
 
-// All callbacks run on the client's thread and must not block. After on_done nothing comes.
-struct ClientHandlers {
-  std::function<void(int status, const std::vector<Header>& headers)> on_head;
-  std::function<void(std::string_view data)> on_data;  // decoded body bytes as they come
-  std::function<void(Status status)> on_done;          // an Error: no (complete) answer
-};
-
 struct ClientResponse {
   int status = 0;
   std::vector<Header> headers;
   std::string body;
 };
 
+// Handlers run on the client's thread.
 // Thread safety: every method may be called from any thread; fetch not from a callback.
 class HttpClient {
  public:

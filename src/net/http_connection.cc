@@ -56,6 +56,9 @@ class Writer final : public ResponseWriter {
   void end() override {
     asio::dispatch(io_, [c = connection_, serial = serial_] { c->end(serial); });
   }
+  void abort() override { connection_->abort(serial_); }
+  std::size_t buffered() const override { return connection_->current(serial_) ? connection_->buffered() : 0; }
+  void on_drained(std::function<void()> callback) override { connection_->on_drained(serial_, std::move(callback)); }
   bool open() const override { return connection_->current(serial_); }
   void on_close(std::function<void()> callback) override {
     connection_->on_close(serial_, std::move(callback));
@@ -111,24 +114,28 @@ void Connection::read() {
   bool ahead = state_ == State::kAnswering || state_ == State::kStreaming;
   if (ahead && in_.size() - in_used_ > kMaxPipelined) return;
   reading_ = true;
-  socket_.async_read_some(asio::buffer(chunk_), [self = shared_from_this()](error_code ec, std::size_t n) {
+  socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](error_code ec) {
     self->reading_ = false;
-    self->on_read(ec, n);
+    self->on_readable(ec);
   });
 }
 
-void Connection::on_read(error_code ec, std::size_t n) {
+void Connection::on_read_error(error_code ec) {
+  bool idle = state_ == State::kReading || state_ == State::kLingering;
+  if (ec != asio::error::eof || !idle || buffered() == 0) return close();
+  state_ = State::kLingering;  // no more requests, but the answer still has to leave
+  half_closed_ = true;
+}
+
+void Connection::on_readable(error_code ec) {
   if (state_ == State::kClosed) return;
-  if (ec) {
-    bool idle = state_ == State::kReading || state_ == State::kLingering;
-    if (ec != asio::error::eof || !idle || buffered() == 0) return close();
-    state_ = State::kLingering;  // no more requests, but the answer still has to leave
-    half_closed_ = true;
-    return;
-  }
+  std::size_t n = 0;
+  if (!ec) n = socket_.read_some(asio::buffer(hub_.read_buffer), ec);
+  if (ec == asio::error::would_block) return read();
+  if (ec) return on_read_error(ec);
   if (state_ != State::kLingering) {
     bool first = in_.empty();
-    in_.append(chunk_.data(), n);
+    in_.append(hub_.read_buffer.data(), n);
     if (state_ == State::kReading) {
       if (first && !header_seen_) read_deadline_ = hub_.now() + hub_.options.header_timeout;
       parse();
@@ -287,12 +294,23 @@ void Connection::end(std::uint64_t serial) {
   finish_answer();
 }
 
+void Connection::abort(std::uint64_t serial) {
+  if (!current(serial)) return;
+  on_close_ = nullptr;
+  close();
+}
+
+void Connection::on_drained(std::uint64_t serial, std::function<void()> callback) {
+  if (current(serial)) on_drained_ = std::move(callback);
+}
+
 void Connection::on_close(std::uint64_t serial, std::function<void()> callback) {
   if (current(serial)) on_close_ = std::move(callback);
 }
 
 void Connection::finish_answer() {
   on_close_ = nullptr;
+  on_drained_ = nullptr;
   if (hub_.draining) keep_alive_ = false;
   if (keep_alive_) {
     state_ = State::kReading;
@@ -314,6 +332,7 @@ void Connection::flush() {
   frame_stream();
   if (!writing_.empty()) return;
   if (out_.empty()) {
+    if (auto callback = std::exchange(on_drained_, nullptr)) return callback();
     if (state_ == State::kLingering) return linger();
     if (state_ == State::kReading) {
       parse();
@@ -358,6 +377,7 @@ void Connection::close() {
   error_code ignored;
   socket_.close(ignored);
   hub_.remove(self);
+  on_drained_ = nullptr;
   if (auto callback = std::exchange(on_close_, nullptr)) callback();
 }
 

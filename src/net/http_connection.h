@@ -27,7 +27,8 @@ class Connection;
 struct Hub {
   HttpServerOptions options;
   Handler handler;
-  boost::asio::io_context io{1};
+  boost::asio::io_context& io;
+  std::array<char, 64u << 10> read_buffer{};  // of the one read that is in progress
   std::unordered_set<std::shared_ptr<Connection>> connections;
   std::vector<std::shared_ptr<Connection>> dirty;  // have output to send at the end of this task
   std::atomic<int> count{0};
@@ -62,7 +63,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void begin(std::uint64_t serial, Response&& head);
   void write(std::uint64_t serial, std::string_view data);
   void end(std::uint64_t serial);
+  void abort(std::uint64_t serial);
   void on_close(std::uint64_t serial, std::function<void()> callback);
+  void on_drained(std::uint64_t serial, std::function<void()> callback);
+  std::size_t buffered() const { return out_.size() + stream_.size() + writing_.size() - written_; }
 
  private:
   enum class State { kReading, kAnswering, kStreaming, kLingering, kClosed };
@@ -70,7 +74,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void new_parser();
   void read();
-  void on_read(boost::system::error_code ec, std::size_t n);
+  void on_readable(boost::system::error_code ec);
+  void on_read_error(boost::system::error_code ec);
   void parse();
   void parse_available();
   bool on_header();
@@ -79,7 +84,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void finish_answer();
   void frame_stream();
   void touch_write() { write_deadline_ = hub_.now() + hub_.options.write_timeout; }
-  std::size_t buffered() const { return out_.size() + stream_.size() + writing_.size() - written_; }
   void linger();
 
   Hub& hub_;
@@ -88,7 +92,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string peer_;
   State state_ = State::kReading;
   std::optional<Parser> parser_;
-  std::array<char, 16u << 10> chunk_;
   std::string in_;
   std::size_t in_used_ = 0;
   bool reading_ = false;
@@ -101,6 +104,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool half_closed_ = false;
   std::uint64_t serial_ = 0;
   std::function<void()> on_close_;
+  std::function<void()> on_drained_;
   std::string out_;     // framed, to be sent
   std::string stream_;  // stream data of this task, framed as one chunk at its end
   std::string writing_;

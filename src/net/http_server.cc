@@ -7,10 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <condition_variable>
 #include <mutex>
-#include <thread>
 
-#include "base/log.h"
-#include "base/thread_name.h"
 #include "net/http_connection.h"
 
 namespace braid::net {
@@ -22,17 +19,17 @@ using boost::system::error_code;
 
 class Server final : public HttpServer {
  public:
-  explicit Server(const HttpServerOptions& options, Handler handler) {
-    hub_.options = options;
-    hub_.handler = std::move(handler);
-  }
+  Server(const HttpServerOptions& options, Handler handler, std::shared_ptr<EventLoop> loop)
+      : loop_(loop ? std::move(loop) : std::make_shared<EventLoop>("braid-http")),
+        hub_{.options = options, .handler = std::move(handler), .io = loop_->io()} {}
 
+  // What the loop still holds of this server runs before the second piece of work.
   ~Server() override {
-    asio::post(hub_.io, [this] { close_all(); });
-    asio::post(hub_.io, [this] { hub_.io.stop(); });
-    if (thread_.joinable()) thread_.join();
-    hub_.dirty.clear();
-    hub_.connections.clear();
+    loop_->run_and_wait([this] { close_all(); });
+    loop_->run_and_wait([this] {
+      hub_.dirty.clear();
+      hub_.connections.clear();
+    });
   }
 
   Status open() {
@@ -49,15 +46,16 @@ class Server final : public HttpServer {
     if (!ec) acceptor_.listen(4096, ec);
     if (ec) return invalid_argument("can't listen on " + where + ": " + ec.message(), "port");
     port_ = acceptor_.local_endpoint(ec).port();
-    accept();
-    sweep();
-    thread_ = std::thread([this] { run(); });
+    loop_->post([this] {
+      accept();
+      sweep();
+    });
     return {};
   }
 
   int port() const override { return port_; }
   int connections() const override { return hub_.count.load(std::memory_order_relaxed); }
-  void post(std::function<void()> work) override { asio::dispatch(hub_.io, std::move(work)); }
+  void post(std::function<void()> work) override { loop_->dispatch(std::move(work)); }
 
   void shutdown(Duration timeout) override {
     auto done = std::make_shared<Signal>();
@@ -87,25 +85,13 @@ class Server final : public HttpServer {
     bool ready = false;
   };
 
-  void run() {
-    name_this_thread("braid-http");
-    for (;;) {
-      try {
-        hub_.io.run();
-        return;
-      } catch (const std::exception& e) {
-        log_error("request handling failed", {{"why", e.what()}});
-      }
-    }
-  }
-
   void accept() {
     acceptor_.async_accept([this](error_code ec, tcp::socket socket) {
       if (ec == asio::error::operation_aborted || !acceptor_.is_open()) return;
       if (ec) {  // out of descriptors: let some close first
         retry_.expires_after(std::chrono::milliseconds(50));
         retry_.async_wait([this](error_code stopped) {
-          if (!stopped) accept();
+          if (!stopped && !closed_) accept();
         });
         return;
       }
@@ -127,7 +113,7 @@ class Server final : public HttpServer {
     Duration period = std::clamp<Duration>(shortest / 4, std::chrono::milliseconds(5), std::chrono::seconds(1));
     sweeper_.expires_after(std::chrono::duration_cast<asio::steady_timer::duration>(period));
     sweeper_.async_wait([this](error_code ec) {
-      if (ec) return;
+      if (ec || closed_) return;
       TimePoint now = hub_.now();
       for (auto& connection : snapshot()) connection->check_deadline(now);
       sweep();
@@ -150,22 +136,27 @@ class Server final : public HttpServer {
   void close_all() {
     error_code ignored;
     acceptor_.close(ignored);
+    sweeper_.cancel();
+    retry_.cancel();
+    closed_ = true;
     for (auto& connection : snapshot()) connection->close();
   }
 
+  const std::shared_ptr<EventLoop> loop_;
   Hub hub_;
   tcp::acceptor acceptor_{hub_.io};
   asio::steady_timer sweeper_{hub_.io};
   asio::steady_timer retry_{hub_.io};
   int port_ = 0;
-  std::thread thread_;
+  bool closed_ = false;
 };
 
 }  // namespace
 
 Result<std::unique_ptr<HttpServer>> HttpServer::listen(const HttpServerOptions& options,
-                                                       Handler handler) {
-  auto server = std::make_unique<Server>(options, std::move(handler));
+                                                       Handler handler,
+                                                       std::shared_ptr<EventLoop> loop) {
+  auto server = std::make_unique<Server>(options, std::move(handler), std::move(loop));
   if (auto status = server->open(); !status.ok()) return status.error();
   return std::unique_ptr<HttpServer>(std::move(server));
 }

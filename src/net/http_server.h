@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An asynchronous HTTP/1.1 server on one I/O thread of its own: keep-alive, pipelining, chunked
+// An asynchronous HTTP/1.1 server on one I/O thread: keep-alive, pipelining, chunked
 // streams, limits on everything that a client can send, timeouts for slow and vanished clients.
 //
 //   request bytes -> Handler(Request, ResponseWriter)  [I/O thread]
@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "net/event_loop.h"
 #include "net/http_message.h"
 
 namespace braid::net {
@@ -35,6 +36,15 @@ class ResponseWriter {
   virtual void begin(Response head) = 0;
   virtual void write(std::string data) = 0;
   virtual void end() = 0;
+
+  // Closes the connection, so that the client sees that the answer is not whole. On the I/O thread,
+  // as the two below; on_close is not called.
+  virtual void abort() = 0;
+
+  // Bytes written that the kernel has not taken yet. A producer that can wait stops when they become
+  // many, and goes on when on_drained calls it, once, after all are gone.
+  virtual std::size_t buffered() const = 0;
+  virtual void on_drained(std::function<void()> callback) = 0;
 
   // False when the client is gone or the answer is complete.
   virtual bool open() const = 0;
@@ -65,9 +75,10 @@ struct HttpServerOptions {
 // from the I/O thread it runs `work` at once.
 class HttpServer {
  public:
-  // Binds, listens and starts the I/O thread.
+  // Binds, listens and serves on `loop`, which is the I/O thread; null: on one of its own.
   static Result<std::unique_ptr<HttpServer>> listen(const HttpServerOptions& options,
-                                                    Handler handler);
+                                                    Handler handler,
+                                                    std::shared_ptr<EventLoop> loop = nullptr);
   virtual ~HttpServer() = default;  // closes all connections at once
 
   virtual int port() const = 0;

@@ -27,6 +27,9 @@ class Reply final : public net::ResponseWriter {
   void begin(net::Response head) override { writer_->begin(with_headers(std::move(head))); }
   void write(std::string data) override { writer_->write(std::move(data)); }
   void end() override { writer_->end(); }
+  void abort() override { writer_->abort(); }
+  std::size_t buffered() const override { return writer_->buffered(); }
+  void on_drained(std::function<void()> callback) override { writer_->on_drained(std::move(callback)); }
   bool open() const override { return writer_->open(); }
   void on_close(std::function<void()> callback) override { writer_->on_close(std::move(callback)); }
 
