@@ -14,10 +14,17 @@ std::size_t size_of(DType dtype) {
     case DType::kF16: return 2;
     case DType::kF8E4M3:
     case DType::kI8:
-    case DType::kU8: return 1;
+    case DType::kU8:
+    case DType::kE8M0: return 1;
     case DType::kI64: return 8;
+    case DType::kF4E2M1: return 0;
   }
   return 0;
+}
+
+std::size_t bytes_of(DType dtype, std::int64_t elements) {
+  const auto count = static_cast<std::size_t>(elements);
+  return dtype == DType::kF4E2M1 ? (count + 1) / 2 : count * size_of(dtype);
 }
 
 std::string_view name_of(DType dtype) {
@@ -30,6 +37,8 @@ std::string_view name_of(DType dtype) {
     case DType::kU8: return "uint8";
     case DType::kI32: return "int32";
     case DType::kI64: return "int64";
+    case DType::kF4E2M1: return "float4_e2m1fn";
+    case DType::kE8M0: return "float8_e8m0fnu";
   }
   return "unknown";
 }
@@ -75,6 +84,13 @@ float f8e4m3_to_f32(std::uint8_t bits) {
   if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -9);
   return sign * std::ldexp(static_cast<float>(mantissa + 8), exponent - 10);
 }
+
+float f4e2m1_to_f32(std::uint8_t code) {
+  constexpr float kMagnitudes[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  return code & 8 ? -kMagnitudes[code & 7] : kMagnitudes[code & 7];
+}
+
+float e8m0_to_f32(std::uint8_t code) { return code == 255 ? NAN : std::ldexp(1.0f, code - 127); }
 
 std::uint8_t f32_to_f8e4m3(float value) {
   const std::uint8_t sign = std::signbit(value) ? 0x80 : 0;

@@ -35,6 +35,8 @@ float TensorView::at(std::int64_t i) const {
     case DType::kU8: return static_cast<const std::uint8_t*>(data)[i];
     case DType::kI32: return static_cast<float>(static_cast<const std::int32_t*>(data)[i]);
     case DType::kI64: return static_cast<float>(static_cast<const std::int64_t*>(data)[i]);
+    case DType::kF4E2M1: return f4e2m1_to_f32(static_cast<std::uint8_t>(static_cast<const std::uint8_t*>(data)[i / 2] >> (i % 2 * 4)));
+    case DType::kE8M0: return e8m0_to_f32(static_cast<const std::uint8_t*>(data)[i]);
   }
   return 0;
 }

@@ -27,7 +27,7 @@ struct TensorView {
   Shape shape;
 
   std::int64_t elements() const;
-  std::size_t bytes() const { return static_cast<std::size_t>(elements()) * size_of(dtype); }
+  std::size_t bytes() const { return bytes_of(dtype, elements()); }
   std::int64_t rows() const { return shape.empty() ? 1 : shape.front(); }
   std::int64_t cols() const { return shape.empty() ? 1 : elements() / rows(); }
   // Element i as float; slow, for loading and tests.

@@ -36,6 +36,24 @@ TEST(DType, BF16RoundsToNearestEven) {
   EXPECT_EQ(bf16_to_f32(f32_to_bf16(1.0f + 3.0f / 256)), 1.0f + 4.0f / 256);
 }
 
+TEST(TensorView, ReadsTwoFourBitCodesAByteTheLowOneFirst) {
+  const std::uint8_t bytes[] = {0x10, 0x32, 0x54, 0x76, 0xf9};
+  const TensorView view{bytes, DType::kF4E2M1, {2, 5}};
+  const float values[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.5f, -6};
+  for (std::int64_t i = 0; i < 10; ++i) EXPECT_EQ(view.at(i), values[i]);
+  EXPECT_EQ(view.bytes(), 5u);
+}
+
+TEST(TensorView, ReadsPowersOfTwo) {
+  const std::uint8_t bytes[] = {127, 128, 0, 254, 255};
+  const TensorView view{bytes, DType::kE8M0, {5}};
+  EXPECT_EQ(view.at(0), 1);
+  EXPECT_EQ(view.at(1), 2);
+  EXPECT_EQ(view.at(2), 0x1p-127f);
+  EXPECT_EQ(view.at(3), 0x1p127f);
+  EXPECT_TRUE(std::isnan(view.at(4)));
+}
+
 TEST(Buffer, IsZeroedAndAligned) {
   Buffer small(100), large(std::size_t{5} << 20);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(small.data()) % 64, 0u);

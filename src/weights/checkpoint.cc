@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "base/check.h"
 #include "weights/files.h"
 #include "weights/safetensors.h"
 
@@ -20,25 +21,34 @@ struct Located {
 
 // Tensors on loan: views into the files, or into copies where the file does not align elements.
 struct Loan {
-  std::vector<const Located*> parts;
+  struct Range {
+    const Located* tensor;
+    std::size_t begin, end;  // in the file
+  };
+  std::vector<Range> ranges;
   std::vector<Buffer> copies;
 
   ~Loan() {
-    for (const Located* part : parts) part->file->forget(part->entry.begin, part->entry.end);
+    for (const auto& [tensor, begin, end] : ranges) tensor->file->forget(begin, end);
   }
-  TensorView view(const Located& part) {
-    const Entry& e = part.entry;
-    const char* data = part.file->bytes().data() + e.begin;
-    parts.push_back(&part);
-    if (reinterpret_cast<std::uintptr_t>(data) % size_of(e.dtype) == 0) return {data, e.dtype, e.shape};
-    copies.emplace_back(e.end - e.begin);
-    std::memcpy(copies.back().data(), data, e.end - e.begin);
-    return {copies.back().data(), e.dtype, e.shape};
+  TensorView view(const Located& tensor) { return view(tensor, 0, {nullptr, tensor.entry.dtype, tensor.entry.shape}); }
+  // The index-th of the views like `part`, whose data does not matter, that the tensor's bytes make one after another.
+  TensorView view(const Located& tensor, std::int64_t index, TensorView part) {
+    const std::size_t bytes = part.bytes(), begin = tensor.entry.begin + static_cast<std::size_t>(index) * bytes;
+    const char* data = tensor.file->bytes().data() + begin;
+    ranges.push_back({&tensor, begin, begin + bytes});
+    part.data = data;
+    if (reinterpret_cast<std::uintptr_t>(data) % std::max<std::size_t>(1, size_of(part.dtype)) == 0) return part;
+    copies.emplace_back(bytes);
+    std::memcpy(copies.back().data(), data, bytes);
+    part.data = copies.back().data();
+    return part;
   }
 };
 
 constexpr DType kMatrixTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kF8E4M3};
 constexpr DType kVectorTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
+constexpr DType kByteTypes[] = {DType::kU8};
 
 class FileCheckpoint final : public Checkpoint {
  public:
@@ -74,6 +84,17 @@ class FileCheckpoint final : public Checkpoint {
     return stored;
   }
 
+  Result<Stored> stacked(const std::string& name, std::int64_t index, std::int64_t count, std::int64_t rows,
+                         std::int64_t cols) const override {
+    if (has(name + "_blocks")) return stacked_mxfp4(name, index, count, rows, cols);
+    ASSIGN_OR_RETURN(const Located* found, find(name, {count, rows, cols}, kVectorTypes));
+    auto loan = std::make_shared<Loan>();
+    Stored stored;
+    stored.values = loan->view(*found, index, {nullptr, found->entry.dtype, {rows, cols}});
+    stored.owner = std::move(loan);
+    return stored;
+  }
+
   Result<std::vector<float>> vector(const std::string& name, std::int64_t size) const override {
     ASSIGN_OR_RETURN(const Located* found, find(name, {size}, kVectorTypes));
     Loan loan;
@@ -101,6 +122,21 @@ class FileCheckpoint final : public Checkpoint {
   }
 
  private:
+  Result<Stored> stacked_mxfp4(const std::string& name, std::int64_t index, std::int64_t count, std::int64_t rows,
+                               std::int64_t cols) const {
+    constexpr std::int64_t kBlock = 32;
+    CHECK(cols % kBlock == 0, "MXFP4 with rows that are no multiple of 32");
+    ASSIGN_OR_RETURN(const Located* blocks, find(name + "_blocks", {count, rows, cols / kBlock, kBlock / 2}, kByteTypes));
+    ASSIGN_OR_RETURN(const Located* scales, find(name + "_scales", {count, rows, cols / kBlock}, kByteTypes));
+    auto loan = std::make_shared<Loan>();
+    Stored stored;
+    stored.values = loan->view(*blocks, index, {nullptr, DType::kF4E2M1, {rows, cols}});
+    stored.scales = loan->view(*scales, index, {nullptr, DType::kE8M0, {rows, cols / kBlock}});
+    stored.block = kBlock;
+    stored.owner = std::move(loan);
+    return stored;
+  }
+
   Result<const Located*> find(const std::string& name, const Shape& shape, std::span<const DType> types) const {
     const auto found = tensors_.find(name);
     if (found == tensors_.end()) {

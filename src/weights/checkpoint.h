@@ -15,7 +15,7 @@
 namespace braid::weights {
 
 // A matrix as stored. `scales` has data == nullptr unless values are kF8E4M3 with block scales
-// [ceil(rows / block), ceil(cols / block)]. Views stay valid while `owner` lives; when it goes,
+// [ceil(rows / block), ceil(cols / block)] or kF4E2M1 with kE8M0 scales [rows, cols / block]. Views stay valid while `owner` lives; when it goes,
 // the memory behind them is given back.
 struct Stored {
   TensorView values;
@@ -34,6 +34,10 @@ class Checkpoint {
   // Errors name file, tensor, expected and found shape or element type. A matrix may be kF32,
   // kBF16, kF16 or kF8E4M3, a vector the first three.
   virtual Result<Stored> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) const = 0;
+  // Matrix `index` of a tensor [count, rows, cols], which is kF32, kBF16, kF16 or, as two tensors
+  // `name`_blocks [count, rows, cols / 32, 16] and `name`_scales [count, rows, cols / 32], MXFP4.
+  virtual Result<Stored> stacked(const std::string& name, std::int64_t index, std::int64_t count, std::int64_t rows,
+                                 std::int64_t cols) const = 0;
   virtual Result<std::vector<float>> vector(const std::string& name, std::int64_t size) const = 0;
   virtual bool has(const std::string& name) const = 0;
   // An error naming a tensor that nobody asked for, but for those `expected_extra` accepts.
@@ -50,7 +54,8 @@ class Checkpoint {
 Result<std::unique_ptr<Checkpoint>> open_checkpoint(const std::string& folder);
 
 // Random weights of the shapes asked for (--load-format dummy): the same values for the same name.
-// With "quantization_config": fp8 in config.json, projections are FP8 with block scales.
+// With "quantization_config" in config.json, projections are FP8 with block scales (fp8) or stacks of
+// them MXFP4 (mxfp4).
 Result<std::unique_ptr<Checkpoint>> dummy_checkpoint(const std::string& folder);
 
 }  // namespace braid::weights

@@ -32,6 +32,14 @@ void fill_f8(std::byte* data, std::size_t count, std::uint64_t state) {
   }
 }
 
+// All codes, eight bytes a draw.
+void fill_f4(std::byte* data, std::size_t bytes, std::uint64_t state) {
+  for (std::size_t i = 0; i < bytes; i += 8) {
+    const std::uint64_t codes = next(state);
+    std::memcpy(data + i, &codes, std::min<std::size_t>(8, bytes - i));
+  }
+}
+
 void fill_bf16(std::uint16_t* data, std::size_t count, float scale, std::uint64_t state) {
   for (std::size_t i = 0; i < count; ++i) {
     const float uniform = static_cast<float>(static_cast<std::int64_t>(next(state)) >> 40) / 8388608.0f;
@@ -46,7 +54,7 @@ struct Owned {
 
 class DummyCheckpoint final : public Checkpoint {
  public:
-  DummyCheckpoint(std::string path, std::string config, bool fp8) : fp8_(fp8) {
+  DummyCheckpoint(std::string path, std::string config, const std::string& method) : fp8_(method == "fp8"), mxfp4_(method == "mxfp4") {
     path_ = std::move(path);
     config_json_ = std::move(config);
   }
@@ -72,6 +80,12 @@ class DummyCheckpoint final : public Checkpoint {
     return stored;
   }
 
+  Result<Stored> stacked(const std::string& name, std::int64_t index, std::int64_t, std::int64_t rows,
+                         std::int64_t cols) const override {
+    const std::string part = name + "." + std::to_string(index);
+    return mxfp4_ ? mxfp4(part, rows, cols) : matrix(part, rows, cols);
+  }
+
   Result<std::vector<float>> vector(const std::string& name, std::int64_t size) const override {
     const bool bias = name.find("bias") != std::string::npos;
     return std::vector<float>(static_cast<std::size_t>(size), bias ? 0.0f : 1.0f);
@@ -82,7 +96,25 @@ class DummyCheckpoint final : public Checkpoint {
   std::size_t total_bytes() const override { return 0; }
 
  private:
+  static Stored mxfp4(const std::string& name, std::int64_t rows, std::int64_t cols) {
+    constexpr std::int64_t kBlock = 32;
+    const std::int64_t blocks = rows * cols / kBlock;
+    auto owned = std::make_shared<Owned>();
+    owned->values = Buffer(static_cast<std::size_t>(blocks * kBlock / 2));
+    fill_f4(owned->values.data(), owned->values.size(), seed_of(name));
+    owned->scales = Buffer(static_cast<std::size_t>(blocks));
+    const int exponent = std::ilogb(1.0f / std::sqrt(static_cast<float>(cols))) - 1;
+    std::memset(owned->scales.data(), 127 + exponent, owned->scales.size());
+    Stored stored;
+    stored.values = {owned->values.data(), DType::kF4E2M1, {rows, cols}};
+    stored.scales = {owned->scales.data(), DType::kE8M0, {rows, cols / kBlock}};
+    stored.block = kBlock;
+    stored.owner = owned;
+    return stored;
+  }
+
   bool fp8_;
+  bool mxfp4_;
 };
 
 }  // namespace
@@ -92,15 +124,15 @@ Result<std::unique_ptr<Checkpoint>> dummy_checkpoint(const std::string& folder) 
   const auto json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object()) return invalid_argument(folder + "/config.json is not a JSON object");
   const auto found = json.find("quantization_config");
-  bool fp8 = false;
+  std::string name;
   if (found != json.end() && found->is_object() && found->contains("quant_method")) {
     const auto& method = (*found)["quant_method"];
     if (!method.is_string()) {
       return invalid_argument(folder + "/config.json: quantization_config.quant_method: expected text, found " + method.dump());
     }
-    fp8 = method.get<std::string>() == "fp8";
+    name = method.get<std::string>();
   }
-  return std::unique_ptr<Checkpoint>(std::make_unique<DummyCheckpoint>(folder, std::move(text), fp8));
+  return std::unique_ptr<Checkpoint>(std::make_unique<DummyCheckpoint>(folder, std::move(text), name));
 }
 
 }  // namespace braid::weights

@@ -77,6 +77,35 @@ TEST(Checkpoint, ReadsShardsWithoutAnIndex) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(Checkpoint, FindsTheMatricesOfAStack) {
+  const auto folder = std::filesystem::temp_directory_path() / ("braid-stack-" + std::to_string(getpid()));
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder / "config.json") << "{}";
+  std::string file = file_of(R"({"a":{"dtype":"BF16","shape":[2,1,2],"data_offsets":[0,8]},)"
+                             R"("b_blocks":{"dtype":"U8","shape":[3,2,1,16],"data_offsets":[8,104]},)"
+                             R"("b_scales":{"dtype":"U8","shape":[3,2,1],"data_offsets":[104,110]}})", 110);
+  const std::size_t data = file.size() - 110;
+  file[data + 4] = '\0', file[data + 5] = '\x40';  // 2, the first of a[1]
+  file[data + 8 + 2 * 32 + 16] = '\x70';          // 0 and 6, the first of row 1 of b[2]
+  file[data + 104 + 5] = '\x80';                  // times 2
+  std::ofstream(folder / "a.safetensors") << file;
+  const auto opened = open_checkpoint(folder.string());
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  const auto a = (*opened)->stacked("a", 1, 2, 1, 2);
+  ASSERT_TRUE(a.ok()) << a.error().message;
+  EXPECT_EQ(a->values.shape, (Shape{1, 2}));
+  EXPECT_EQ(a->values.at(0), 2);
+  const auto b = (*opened)->stacked("b", 2, 3, 2, 32);
+  ASSERT_TRUE(b.ok()) << b.error().message;
+  EXPECT_EQ(b->values.shape, (Shape{2, 32}));
+  EXPECT_EQ(b->values.at(32), 0);
+  EXPECT_EQ(b->values.at(33), 6);
+  EXPECT_EQ(b->scales.at(1), 2);
+  const auto wrong = (*opened)->stacked("b", 0, 3, 2, 64);
+  EXPECT_NE(wrong.error().message.find("b_blocks: expected shape [3, 2, 2, 16], found [3, 2, 1, 16]"), std::string::npos);
+  std::filesystem::remove_all(folder);
+}
+
 TEST(DummyCheckpoint, ReportsAQuantisationThatIsNoText) {
   const auto folder = std::filesystem::temp_directory_path() / ("braid-dummy-" + std::to_string(getpid()));
   std::filesystem::create_directories(folder);
