@@ -17,9 +17,9 @@ void copy(std::span<const std::byte> bytes, Buffer& into) {
 }  // namespace
 
 SlotRecord::SlotRecord(const ops::PackedMlp& w)
-    : header_{static_cast<std::int64_t>(w.format), w.hidden, w.inter, describe(w.gate_up), describe(w.down)},
+    : header_{static_cast<std::int64_t>(w.format), w.hidden, w.inter, w.glu, 0, w.bias.size(), describe(w.gate_up), describe(w.down)},
       pieces_{std::as_bytes(std::span(&header_, 1)), all_of(w.gate_up.data), all_of(w.gate_up.scales), all_of(w.down.data),
-              all_of(w.down.scales)} {}
+              all_of(w.down.scales), all_of(w.bias)} {}
 
 SlotRecord::Matrix SlotRecord::describe(const ops::PackedWeight& w) {
   return {static_cast<std::int64_t>(w.format), w.n, w.k, w.batch, w.data.size(), w.scales.size()};
@@ -48,7 +48,7 @@ Status SlotRecord::read(std::span<const std::byte> bytes, ops::PackedMlp& into) 
     std::memcpy(&header, bytes.data(), sizeof header);
     bytes = bytes.subspan(sizeof header);
     std::uint64_t left = bytes.size();
-    for (const std::uint64_t n : {header.gate_up.data, header.gate_up.scales, header.down.data, header.down.scales}) {
+    for (const std::uint64_t n : {header.gate_up.data, header.gate_up.scales, header.down.data, header.down.scales, header.bias}) {
       good = good && n <= left;
       if (good) left -= n;
     }
@@ -57,7 +57,8 @@ Status SlotRecord::read(std::span<const std::byte> bytes, ops::PackedMlp& into) 
   into.format = static_cast<ops::WeightFormat>(header.format);
   into.hidden = header.hidden;
   into.inter = header.inter;
-  fill(header.down, fill(header.gate_up, bytes, into.gate_up), into.down);
+  into.glu = header.glu;
+  copy(fill(header.down, fill(header.gate_up, bytes, into.gate_up), into.down).first(header.bias), into.bias);
   return Status::success();
 }
 

@@ -36,13 +36,16 @@ class SlotRecord {
   };
   struct Header {
     std::int64_t format, hidden, inter;
+    ops::Glu glu;
+    std::uint32_t unused;
+    std::uint64_t bias;
     Matrix gate_up, down;
   };
   static Matrix describe(const ops::PackedWeight& weight);
   static std::span<const std::byte> fill(const Matrix& matrix, std::span<const std::byte> bytes, ops::PackedWeight& into);
 
   Header header_;
-  std::array<std::span<const std::byte>, 5> pieces_;
+  std::array<std::span<const std::byte>, 6> pieces_;
 };
 
 }  // namespace braid::moe

@@ -23,7 +23,8 @@ std::vector<std::byte> bytes_of(const SlotRecord& record) {
 }
 
 TEST(SlotRecord, MakesTheSameWeightsElsewhereWhateverWasThere) {
-  const ops::PackedMlp source{ops::WeightFormat::kF8, 7, 9, weight(40, 8, 1), weight(24, 0, 2)};
+  const ops::PackedMlp source{ops::WeightFormat::kF8, 7, 9, weight(40, 8, 1), weight(24, 0, 2), {1.5f, 7, 1}, Buffer(12)};
+  source.bias.as<float>()[1] = 0.25f;
   const SlotRecord record(source);
   const auto bytes = bytes_of(record);
   EXPECT_EQ(bytes.size(), record.bytes());
@@ -32,6 +33,8 @@ TEST(SlotRecord, MakesTheSameWeightsElsewhereWhateverWasThere) {
     ASSERT_TRUE(SlotRecord::read(bytes, *into).ok());
     EXPECT_EQ(into->format, source.format);
     EXPECT_EQ(into->gate_up.n, 3);
+    EXPECT_EQ(into->glu, source.glu);
+    EXPECT_EQ(into->bias.as<float>()[1], 0.25f);
     EXPECT_EQ(bytes_of(SlotRecord(*into)), bytes);
   }
 }

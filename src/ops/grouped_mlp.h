@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // grouped_mlp: rows gathered per group through that group's gated MLP, in two phases:
-//   act = silu(x * gate^T) . (x * up^T)      out = act * down^T
+//   act = glu(x * gate^T + gate bias, x * up^T + up bias)      out = act * down^T + down bias
 // One group = the rows of one expert; a dense or shared MLP is a group with all rows. The output
 // keeps the grouped row order, one float32 row per (token, expert) pair; ops/routing.h sums them.
 // Batch-invariant as ops/linear.h.
 #pragma once
 
+#include <limits>
 #include <span>
 
 #include "ops/kernel.h"
@@ -13,14 +14,26 @@
 
 namespace braid::ops {
 
-// One expert's weights after prepare(); opaque to everybody but the kernel that made it.
+// What becomes of a gate g and an up u: (u + up_offset) * g * sigmoid(alpha * g), g having been limited
+// from above and u from both sides. As it stands, silu(g) * u.
+struct Glu {
+  float alpha = 1.0f;
+  float limit = std::numeric_limits<float>::infinity();
+  float up_offset = 0.0f;
+  bool operator==(const Glu&) const = default;
+};
+
+// One expert's weights after prepare(); opaque to everybody but the kernel that made it, except for
+// `bias`, which whoever called prepare() with a problem that has one puts there.
 struct PackedMlp {
   WeightFormat format = WeightFormat::kF32;
   std::int64_t hidden = 0;
   std::int64_t inter = 0;
   PackedWeight gate_up;
   PackedWeight down;
-  std::size_t bytes() const { return gate_up.bytes() + down.bytes(); }
+  Glu glu;
+  Buffer bias;  // float32 [inter of gate | inter of up | hidden of down], where kernels read it; or empty
+  std::size_t bytes() const { return gate_up.bytes() + down.bytes() + bias.size(); }
 };
 
 struct GroupedMlp {
@@ -32,6 +45,8 @@ struct GroupedMlp {
     std::int64_t hidden = 0;
     std::int64_t inter = 0;  // the largest of all groups
     bool f8_activations = false;  // as ops/linear.h, in both phases
+    Glu glu;
+    bool bias = false;
   };
 
   struct Args {

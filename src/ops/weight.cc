@@ -30,6 +30,7 @@ const char* name_of(WeightFormat format) {
     case WeightFormat::kBF16: return "bfloat16";
     case WeightFormat::kF8: return "fp8";
     case WeightFormat::kI8: return "int8";
+    case WeightFormat::kF4: return "mxfp4";
   }
   return "unknown";
 }

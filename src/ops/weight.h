@@ -4,7 +4,8 @@
 // Logical element (n, k) is output n, input k, n < rows, k < cols. Without `transposed` it is
 // stored element (row_offset + n, col_offset + k), with it (row_offset + k, col_offset + n).
 // Block-quantised FP8 (DeepSeek's format): stored element (r, c) is multiplied by
-// scales[r / block][c / block]; the last row and column of blocks may be smaller.
+// scales[r / block][c / block]; the last row and column of blocks may be smaller. MXFP4 (OCP): the
+// same with blocks of one row and 32 columns, scales being powers of two.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +15,10 @@
 namespace braid::ops {
 
 struct Weight {
-  TensorView values;  // [stored rows, stored cols]; kF32, kBF16, kF16 or kF8E4M3
-  TensorView scales;  // data == nullptr when there are none; kF32 or kBF16
-  int block = 128;
+  TensorView values;  // [stored rows, stored cols]; kF32, kBF16, kF16, kF8E4M3 or kF4E2M1
+  TensorView scales;  // data == nullptr when there are none; kF32, kBF16 or kE8M0
+  int block = 128;       // columns of a block of one scale
+  int block_rows = 128;  // and rows
   std::int64_t row_offset = 0;
   std::int64_t col_offset = 0;
   std::int64_t rows = 0;
@@ -25,7 +27,8 @@ struct Weight {
 
   Weight() = default;
   explicit Weight(TensorView v, TensorView s = {}, int b = 128)
-      : values(std::move(v)), scales(std::move(s)), block(b), rows(values.rows()), cols(values.cols()) {}
+      : values(std::move(v)), scales(std::move(s)), block(b), block_rows(values.dtype == DType::kF4E2M1 ? 1 : b),
+        rows(values.rows()), cols(values.cols()) {}
 
   bool scaled() const { return scales.data != nullptr; }
   std::int64_t stored(std::int64_t n, std::int64_t k) const {
@@ -36,7 +39,7 @@ struct Weight {
     if (!scaled()) return 1.0f;
     const std::int64_t r = row_offset + (transposed ? k : n);
     const std::int64_t c = col_offset + (transposed ? n : k);
-    return scales.at((r / block) * scales.cols() + c / block);
+    return scales.at((r / block_rows) * scales.cols() + c / block);
   }
   // Dequantised element; slow.
   float at(std::int64_t n, std::int64_t k) const { return values.at(stored(n, k)) * scale(n, k); }
@@ -52,6 +55,7 @@ enum class WeightFormat {
   kBF16,    // bfloat16
   kF8,      // e4m3 with a float32 scale per output and 128 inputs; exact
   kI8,      // int8 requantised per output and 128 inputs; opt-in, changes results
+  kF4,      // e2m1 with an e8m0 scale per output and 32 inputs; exact
 };
 const char* name_of(WeightFormat format);
 

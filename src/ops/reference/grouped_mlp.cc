@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 
 #include "ops/reference.h"
@@ -19,6 +20,7 @@ PackedMlp prepare(const Weight& gate,
   packed.format = p.format;
   packed.hidden = gate.cols;
   packed.inter = gate.rows;
+  packed.glu = p.glu;
   const Weight both[] = {gate, up};
   packed.gate_up = pack(both, p.format, 2 * gate.rows, gate.cols, 1);
   packed.down = pack({&down, 1}, p.format, down.rows, down.cols, 1);
@@ -31,15 +33,22 @@ float dot(const PackedWeight& w, std::int64_t n, const Values& x) {
   return sum;
 }
 
+float activate(const Glu& glu, float gate, float up) {
+  gate = std::min(gate, glu.limit);
+  up = std::clamp(up, -glu.limit, glu.limit);
+  return (up + glu.up_offset) * gate / (1.0f + std::exp(-glu.alpha * gate));
+}
+
 void one_row(const PackedMlp& mlp, Values x, float* out) {
   if (mlp.format == WeightFormat::kI8) through_int8(x);
   Values act(static_cast<std::size_t>(mlp.inter));
+  const auto bias = [&](std::int64_t i) { return mlp.bias.data() ? mlp.bias.as<float>()[i] : 0.0f; };
   for (std::int64_t i = 0; i < mlp.inter; ++i) {
-    const float gate = dot(mlp.gate_up, i, x);
-    act[i] = gate / (1.0f + std::exp(-gate)) * dot(mlp.gate_up, mlp.inter + i, x);
+    const std::int64_t up = mlp.inter + i;
+    act[i] = activate(mlp.glu, dot(mlp.gate_up, i, x) + bias(i), dot(mlp.gate_up, up, x) + bias(up));
   }
   if (mlp.format == WeightFormat::kI8) through_int8(act);
-  for (std::int64_t n = 0; n < mlp.hidden; ++n) out[n] = dot(mlp.down, n, act);
+  for (std::int64_t n = 0; n < mlp.hidden; ++n) out[n] = dot(mlp.down, n, act) + bias(2 * mlp.inter + n);
 }
 
 void grouped_mlp(const GroupedMlp::Args& a, Stream&) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "ops/reference/fixture.h"
@@ -108,6 +109,25 @@ TEST(GroupedMlp, GatesAndProjectsTheRowsOfEachGroup) {
   EXPECT_EQ(out[3], 0);
   EXPECT_NEAR(out[4], 10 * act, 1e-5);
   EXPECT_NEAR(out[5], 20 * act, 1e-5);
+}
+
+TEST(GroupedMlp, LimitsOffsetsAndAddsBiases) {
+  NoStream stream;
+  std::vector<float> gate = {1, 2}, up = {-1, 3}, down = {1, 2};
+  GroupedMlp::Problem problem{DType::kF32, WeightFormat::kF32, 1, 2};
+  problem.glu = {1.5f, 4, 1};
+  problem.bias = true;
+  auto mlp = kGroupedMlp.prepare(weight(gate, 2, 1), weight(up, 2, 1), weight(down, 1, 2), problem, stream);
+  const float biases[] = {0.5f, 0, -1, 0, 100};
+  mlp.bias = Buffer(sizeof(biases));
+  std::copy(std::begin(biases), std::end(biases), mlp.bias.as<float>());
+  std::vector<float> x = {2.5f}, out(1);
+  const PackedMlp* groups[] = {&mlp};
+  const std::int32_t offsets[] = {0, 1};
+  kGroupedMlp.run({f32(x, 1, 1), groups, offsets, nullptr, {out.data(), 1, 1}, nullptr}, stream);
+  const auto opened = [](double g) { return g / (1 + std::exp(-1.5 * g)); };
+  // gates 3 and 5, of which 4 remains; ups -3.5 and 7.5, of which 4 remains
+  EXPECT_NEAR(out[0], opened(3) * -2.5 + 2 * opened(4) * 5 + 100, 1e-4);
 }
 
 }  // namespace

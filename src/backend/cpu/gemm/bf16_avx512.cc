@@ -11,6 +11,7 @@
 // Bound: 2 VDPBF16PS a row and pair at M = 8 (18 of 32 registers); memory below M = 8.
 #include <immintrin.h>
 
+#include "backend/cpu/gemm/gated.h"
 #include "backend/cpu/gemm/micro.h"
 #include "backend/cpu/gemm/pairs_avx512.h"
 #include "backend/cpu/gemm/store_avx512.h"
@@ -25,7 +26,32 @@ using braid::cpu::Panels;
 // one rising stream, which the processor fetches ahead by itself faster than when told.
 constexpr std::int64_t kStreamBytes = 32 << 10;
 template <class Source>
-constexpr std::int64_t kStreamRows = Source::kPairBytes == 128 ? 4 : 2;
+constexpr std::int64_t kStreamRows = Source::kBytes == 128 ? 4 : 2;
+
+// Sums are multiplied by it after block b; j counts the sixteens of outputs from `panel` on.
+template <class Source>
+inline __m512 block_factor(const Panels& w, std::int64_t panel, std::int64_t b, int j) {
+  const std::int64_t at = (panel + j / 2) * w.blocks + b;
+  if constexpr (Source::kExponents) {
+    const auto* now = reinterpret_cast<const __m128i*>(w.exponents + at * 32 + j % 2 * 16);
+    __m512i bits = _mm512_cvtepu8_epi32(_mm_loadu_si128(now));
+    if (b + 1 < w.blocks) {
+      const __m512i minus = _mm512_cvtepu8_epi32(_mm_loadu_si128(now + 2));
+      bits = _mm512_sub_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(127)), minus);
+    }
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 23));
+  } else {
+    return w.uniform ? _mm512_set1_ps(w.factors[at * 2 + j % 2]) : _mm512_loadu_ps(w.factors + at * 32 + j % 2 * 16);
+  }
+}
+
+template <class Source>
+inline void prefetch_factors(const Panels& w, std::int64_t panel, std::int64_t panels) {
+  const std::int64_t each = w.blocks * (Source::kExponents ? 32 : w.uniform ? 8 : 128);
+  const char* from = Source::kExponents ? reinterpret_cast<const char*>(w.exponents) : reinterpret_cast<const char*>(w.factors);
+  const char* next = from + (panel + panels) * each;
+  for (std::int64_t i = 0; i < panels * each; i += 64) _mm_prefetch(next + i, _MM_HINT_T0);
+}
 
 template <class Source, int M, int P, bool kGated, bool kPrefetch = true>
 __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::int64_t panel) {
@@ -36,55 +62,51 @@ __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::i
   }
   const unsigned char* w = a.w.data + panel * a.w.panel_bytes;
   const std::int64_t size = a.w.panel_bytes;
-  const float* factors = a.w.factors;
-  const std::int64_t lanes = a.w.uniform ? 2 : 32;
-  if (factors) {
-    factors += panel * a.w.blocks * lanes;
-    const std::int64_t group = P * a.w.blocks * lanes * 4;
-    const char* next = reinterpret_cast<const char*>(factors) + group;
-    for (std::int64_t i = 0; i < group; i += 64) _mm_prefetch(next + i, _MM_HINT_T0);
-  }
+  const bool factors = Source::kExponents || a.w.factors;
+  if (factors) prefetch_factors<Source>(a.w, panel, P);
   __m512 c[M][2 * P];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 8
     for (int j = 0; j < 2 * P; ++j) c[m][j] = _mm512_setzero_ps();
   }
-  const std::int64_t pairs = (a.w.k + 1) / 2;
-  std::int64_t pair = 0;
+  constexpr int kPairs = Source::kPairs;
+  const std::int64_t steps = (a.w.k + 2 * kPairs - 1) / (2 * kPairs);
+  std::int64_t step = 0;
   for (std::int64_t b = 0; b < a.w.blocks; ++b) {
     const bool last = b + 1 == a.w.blocks;
-    const std::int64_t end = last ? pairs : (a.w.first_block + b * a.w.block) / 2;
-    const std::int64_t ahead =
-        last ? (P * size - pair * Source::kPairBytes) : (end - pair) * Source::kPairBytes;
-    for (; pair < end; ++pair) {
-      const unsigned char* wp = w + pair * Source::kPairBytes;
-      __m512i wv[2 * P];
+    const std::int64_t end = last ? steps : (a.w.first_block + b * a.w.block) / (2 * kPairs);
+    const std::int64_t ahead = last ? (P * size - step * Source::kBytes) : (end - step) * Source::kBytes;
+    for (; step < end; ++step) {
+      const unsigned char* wp = w + step * Source::kBytes;
+      __m512i wv[P][2 * kPairs];
 #pragma GCC unroll 8
       for (int p = 0; p < P; ++p) {
-        source.load(wp + p * size, wv[2 * p], wv[2 * p + 1]);
+        source.load(wp + p * size, wv[p]);
         if (!kPrefetch) continue;
         _mm_prefetch(reinterpret_cast<const char*>(wp + p * size + ahead), _MM_HINT_T1);
-        if (Source::kPairBytes == 128) {
+        if (Source::kBytes == 128) {
           _mm_prefetch(reinterpret_cast<const char*>(wp + p * size + ahead + 64), _MM_HINT_T1);
         }
       }
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
-        int bits;
-        __builtin_memcpy(&bits, x[m] + pair * 4, 4);
-        const auto xv = reinterpret_cast<__m512bh>(_mm512_set1_epi32(bits));
+#pragma GCC unroll 2
+        for (int i = 0; i < kPairs; ++i) {
+          int bits;
+          __builtin_memcpy(&bits, x[m] + (step * kPairs + i) * 4, 4);
+          const auto xv = reinterpret_cast<__m512bh>(_mm512_set1_epi32(bits));
 #pragma GCC unroll 8
-        for (int j = 0; j < 2 * P; ++j) {
-          c[m][j] = _mm512_dpbf16_ps(c[m][j], xv, reinterpret_cast<__m512bh>(wv[j]));
+          for (int j = 0; j < 2 * P; ++j) {
+            c[m][j] = _mm512_dpbf16_ps(c[m][j], xv, reinterpret_cast<__m512bh>(wv[j / 2][2 * i + j % 2]));
+          }
         }
       }
     }
     if (!factors) continue;
 #pragma GCC unroll 8
     for (int j = 0; j < 2 * P; ++j) {
-      const float* at = factors + (j / 2 * a.w.blocks + b) * lanes;
-      const __m512 f = a.w.uniform ? _mm512_set1_ps(at[j % 2]) : _mm512_loadu_ps(at + j % 2 * 16);
+      const __m512 f = block_factor<Source>(a.w, panel, b, j);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) c[m][j] = _mm512_mul_ps(c[m][j], f);
     }
@@ -94,9 +116,8 @@ __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::i
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) {
       if constexpr (kGated) {
-        const __m512 gate = c[m][2 * p];
-        store16(a, row + m, (panel + p) * 16,
-                _mm512_mul_ps(_mm512_mul_ps(gate, sigmoid_of<Avx512>(gate)), c[m][2 * p + 1]));
+        const std::int64_t column = (panel + p) * 16;
+        store16(a, row + m, column, gated<Avx512>(a, column, c[m][2 * p], c[m][2 * p + 1]));
       } else {
         store16(a, row + m, (panel + p) * 32, c[m][2 * p]);
         store16(a, row + m, (panel + p) * 32 + 16, c[m][2 * p + 1]);
@@ -160,6 +181,7 @@ extern const MicroTier kAvx512Bf16Gemm = {
     {{},
      {true, false, Layout::kPairs, 16, gemm<Bf16Pairs, false>, gemm<Bf16Pairs, true>, load_bf16_row},
      {true, false, Layout::kPairs, 16, gemm<F8Pairs, false>, gemm<F8Pairs, true>, load_bf16_row},
-     {false, true, Layout::kQuads, 16, int8_gemm, int8_gate_up, int8_load_row}}};
+     {false, true, Layout::kQuads, 16, int8_gemm, int8_gate_up, int8_load_row},
+     {true, false, Layout::kPairs, 16, gemm<F4Pairs, false>, gemm<F4Pairs, true>, load_bf16_row}}};
 
 }  // namespace braid::cpu

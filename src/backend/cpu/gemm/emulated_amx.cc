@@ -12,13 +12,27 @@
 namespace {
 
 // Undoes the order of kPairs: output o, input i at 16 (o % 16 / 4) + 8 (o / 16) + 2 (o % 4) + i.
-void F8Groups::expand(const unsigned char* from, std::int64_t groups, unsigned char* to) {
+void F8Groups::expand(const unsigned char* from, const unsigned char*, std::int64_t groups, unsigned char* to) {
   auto* out = reinterpret_cast<std::uint16_t*>(to);
   for (std::int64_t g = 0; g < groups; ++g, from += kBytes) {
     for (int o = 0; o < 32; ++o) {
       for (int i = 0; i < 2; ++i) {
         const std::uint8_t code = from[16 * (o % 16 / 4) + 8 * (o / 16) + 2 * (o % 4) + i];
         *out++ = braid::f32_to_bf16(braid::f8e4m3_to_f32(code));
+      }
+    }
+  }
+}
+
+void F4Groups::expand(const unsigned char* from, const unsigned char* exponents, std::int64_t groups, unsigned char* to) {
+  auto* out = reinterpret_cast<std::uint16_t*>(to);
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const unsigned char* bytes = from + g / 2 * 64;
+    for (int o = 0; o < 32; ++o) {
+      const float scale = braid::e8m0_to_f32(exponents[g / kBlockGroups * 32 + o]);
+      for (int i = 0; i < 2; ++i) {
+        const int both = bytes[16 * (o % 16 / 4) + 8 * (o / 16) + 2 * (o % 4) + i];
+        *out++ = braid::f32_to_bf16(scale * braid::f4e2m1_to_f32(static_cast<std::uint8_t>(both >> g % 2 * 4)));
       }
     }
   }

@@ -21,14 +21,15 @@ namespace {
 using ops::Weight;
 using ops::WeightFormat;
 
-// An owned weight of any stored type, with scales for e4m3.
+// An owned weight of any stored type, with scales for e4m3 and e2m1.
 struct Stored {
   Buffer values;
   std::vector<float> scales;
+  std::vector<std::uint8_t> exponents;
   Weight weight;
 
   Stored(DType dtype, std::int64_t rows, std::int64_t cols, unsigned seed, bool scaled = true)
-      : values(static_cast<std::size_t>(rows * cols) * size_of(dtype) + 1) {
+      : values(bytes_of(dtype, rows * cols) + 1) {
     std::mt19937 engine(seed);
     const auto draw = [&] { return static_cast<float>(engine() >> 8) / float{1 << 24} * 2 - 1; };
     for (std::int64_t i = 0; i < rows * cols; ++i) {
@@ -36,9 +37,16 @@ struct Stored {
       if (dtype == DType::kF32) values.as<float>()[i] = v;
       if (dtype == DType::kBF16) values.as<std::uint16_t>()[i] = f32_to_bf16(v);
       if (dtype == DType::kF8E4M3) values.as<std::uint8_t>()[i] = f32_to_f8e4m3(v * (i % 7 ? 3 : 0.02f));
+      if (dtype == DType::kF4E2M1 && i % 2 == 0) values.as<std::uint8_t>()[i / 2] = static_cast<std::uint8_t>(engine() >> 8);
     }
     TensorView view{values.data(), dtype, {rows, cols}};
     TensorView scale_view;
+    if (dtype == DType::kF4E2M1) {
+      for (std::int64_t i = 0; i < rows * (cols / 32); ++i) exponents.push_back(static_cast<std::uint8_t>(121 + engine() % 7));
+      scale_view = {exponents.data(), DType::kE8M0, {rows, cols / 32}};
+      weight = Weight(view, scale_view, 32);
+      return;
+    }
     if (dtype == DType::kF8E4M3 && scaled) {
       const std::int64_t r = (rows + 127) / 128, c = (cols + 127) / 128;
       for (std::int64_t i = 0; i < r * c; ++i) scales.push_back(std::exp2(draw() * 4));
@@ -50,8 +58,11 @@ struct Stored {
 
 DType stored_as(WeightFormat format) {
   return format == WeightFormat::kF32 ? DType::kF32
-         : format == WeightFormat::kBF16 ? DType::kBF16 : DType::kF8E4M3;
+         : format == WeightFormat::kBF16 ? DType::kBF16
+         : format == WeightFormat::kF4 ? DType::kF4E2M1 : DType::kF8E4M3;
 }
+
+constexpr WeightFormat kFormats[] = {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kF8, WeightFormat::kI8, WeightFormat::kF4};
 
 struct Case {
   WeightFormat format;
@@ -69,6 +80,9 @@ const Case kCases[] = {
     {WeightFormat::kF8, 130, 257, true},
     {WeightFormat::kI8, 40, 40, false},     {WeightFormat::kI8, 160, 384, false},
     {WeightFormat::kI8, 65, 257, true},
+    {WeightFormat::kF4, 1, 32, false},      {WeightFormat::kF4, 33, 64, false},
+    {WeightFormat::kF4, 160, 384, false},   {WeightFormat::kF4, 257, 224, false},
+    {WeightFormat::kF4, 64, 70, true},
 };
 
 // Half of the largest error that the formats allow for a sum of `k` terms of about `size`.
@@ -97,7 +111,7 @@ double magnitude(const Stored& w) {
 }
 
 TEST(MatrixKernels, EveryFormatOfTheEmulatedTierIsTriedElseScalar) {
-  for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kF8, WeightFormat::kI8}) {
+  for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kF8, WeightFormat::kI8, WeightFormat::kF4}) {
     const std::size_t expected = kEmulated || format != WeightFormat::kI8 ? 1 : 0;
     const Capabilities none{"cpu", {}};
     const auto linear = runnable(kernels().linear, {DType::kBF16, format, 64, 64, 1}, none);
@@ -194,6 +208,33 @@ TEST(LinearKernels, AZeroScaleMakesZeros) {
   }
 }
 
+// What a block without values has for a scale does not matter; one with values and a scale that no
+// sum of others could stand beside is held as bfloat16.
+TEST(LinearKernels, Mxfp4BlocksOfZerosMayHaveAnyScale) {
+  auto stream = make_stream({.threads = 1});
+  for (const bool zeros : {true, false}) {
+    Stored w(DType::kF4E2M1, 64, 96, 5);
+    for (const std::int64_t block : {0, 4, 5}) {
+      w.exponents[static_cast<std::size_t>(block)] = block == 5 ? 187 : 20;
+      for (std::int64_t i = 0; i < 16 && zeros; ++i) w.values.as<std::uint8_t>()[block * 16 + i] = i % 2 ? 0x80 : 0x08;
+    }
+    const ops::Linear::Problem problem{DType::kBF16, WeightFormat::kF4, 64, 96, 1};
+    const auto want_w = ops::reference::kLinear.prepare({&w.weight, 1}, problem, *stream);
+    for (const auto* kernel : runnable(kernels().linear, problem, stream->capabilities())) {
+      const auto packed = kernel->prepare({&w.weight, 1}, problem, *stream);
+      EXPECT_EQ(packed.format, zeros ? WeightFormat::kF4 : WeightFormat::kBF16);
+      TestRows x(DType::kBF16, 3, 96), want(DType::kF32, 3, 64), got(DType::kF32, 3, 64);
+      x.fill(1);
+      ops::Linear::Args args{&want_w, x.view, want.view};
+      ops::reference::kLinear.run(args, *stream);
+      args.weight = &packed;
+      args.y = got.view;
+      kernel->run(args, *stream);
+      expect_near(got.values(), want.values(), tolerance(WeightFormat::kF4, 96, magnitude(w), false), kernel->name);
+    }
+  }
+}
+
 TEST(LinearKernels, ACodeThatIsNoNumberMakesItsOutputNoNumber) {
   auto stream = make_stream({.threads = 2});
   Stored w(DType::kF8E4M3, 70, 200, 5);
@@ -217,10 +258,10 @@ TEST(LinearKernels, ACodeThatIsNoNumberMakesItsOutputNoNumber) {
 }
 
 TEST(LinearKernels, ARowIsTheSameInEveryBatchAndWithEveryWorkerCount) {
-  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kF8, WeightFormat::kI8}) {
+  for (const WeightFormat format : kFormats) {
     auto one = make_stream({.threads = 1});
     auto three = make_stream({.threads = 3});
-    const std::int64_t n = 299, k = 520, rows = 70;
+    const std::int64_t n = 299, k = 544, rows = 70;
     const Stored w(stored_as(format), n, k, 9);
     const ops::Linear::Problem problem{DType::kBF16, format, n, k, 1};
     for (const auto* kernel : runnable(kernels().linear, problem, one->capabilities())) {
@@ -260,6 +301,10 @@ struct Experts {
       const Stored up(stored_as(format), p.inter, p.hidden, seed + 1);
       const Stored down(stored_as(format), p.hidden, p.inter, seed + 2);
       packed.push_back(kernel.prepare(gate.weight, up.weight, down.weight, p, stream));
+      if (!p.bias) continue;
+      const std::int64_t biases = 2 * p.inter + p.hidden;
+      packed.back().bias = Buffer(static_cast<std::size_t>(biases) * sizeof(float));
+      for (std::int64_t i = 0; i < biases; ++i) packed.back().bias.as<float>()[i] = static_cast<float>(i % 13) / 4 - 1.5f;
     }
     for (std::size_t e = 0; e < counts.size(); ++e) {
       groups.push_back(&packed[e]);
@@ -285,8 +330,10 @@ TEST(GroupedMlpKernels, AgreeWithTheReferenceOnRaggedEmptyAndOddGroups) {
   auto stream = make_stream({.threads = 2});
   const std::vector<std::vector<std::int64_t>> counts = {
       {1}, {0, 1, 0}, {0, 0}, {3, 0, 1, 8}, {70, 0, 5, 1, 130}};
-  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kF8, WeightFormat::kI8}) {
-    for (const auto& [hidden, inter] : {std::pair{256, 128}, std::pair{33, 17}, std::pair{130, 201}}) {
+  for (const WeightFormat format : kFormats) {
+    const bool whole_blocks = format == WeightFormat::kF4;
+    for (const auto& [hidden, inter] : {std::pair{256, 128}, whole_blocks ? std::pair{96, 32} : std::pair{33, 17},
+                                        whole_blocks ? std::pair{32, 224} : std::pair{130, 201}}) {
       for (const DType xt : {DType::kBF16, DType::kF32}) {
         const ops::GroupedMlp::Problem p{xt, format, hidden, inter};
         for (const auto& rows : counts) {
@@ -306,10 +353,28 @@ TEST(GroupedMlpKernels, AgreeWithTheReferenceOnRaggedEmptyAndOddGroups) {
   }
 }
 
+TEST(GroupedMlpKernels, LimitAndOffsetAndAddBiases) {
+  auto stream = make_stream({.threads = 2});
+  for (const WeightFormat format : kFormats) {
+    ops::GroupedMlp::Problem p{DType::kBF16, format, 96, 64};
+    p.glu = {1.702f, 0.75f, 1};
+    p.bias = true;
+    const Experts reference(format, p, ops::reference::kGroupedMlp, {3, 0, 90}, *stream);
+    const auto want = run_mlp(ops::reference::kGroupedMlp, reference, p, DType::kBF16, *stream);
+    double size = 1e-3;
+    for (float v : want) size = std::max<double>(size, std::fabs(v));
+    for (const auto* kernel : runnable(kernels().grouped_mlp, p, stream->capabilities())) {
+      const Experts experts(format, p, *kernel, {3, 0, 90}, *stream);
+      expect_near(run_mlp(*kernel, experts, p, DType::kBF16, *stream), want, size * (format == WeightFormat::kF32 ? 1e-4 : 0x1p-6),
+                  std::string(kernel->name) + " " + name_of(format));
+    }
+  }
+}
+
 TEST(GroupedMlpKernels, WorkersAndBatchesDoNotChangeABit) {
   auto one = make_stream({.threads = 1});
   auto three = make_stream({.threads = 3});
-  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kF8, WeightFormat::kI8}) {
+  for (const WeightFormat format : kFormats) {
     const ops::GroupedMlp::Problem p{DType::kBF16, format, 256, 144};
     for (const auto* kernel : runnable(kernels().grouped_mlp, p, one->capabilities())) {
       const Experts many(format, p, *kernel, {77}, *one);

@@ -11,10 +11,10 @@
 // Bound: VPDPBUSD from 4 rows on, memory below.
 #include <immintrin.h>
 
+#include "backend/cpu/gemm/gated.h"
 #include "backend/cpu/gemm/micro.h"
 #include "backend/cpu/gemm/store_avx512.h"
 #include "backend/cpu/simd/avx512.h"
-#include "backend/cpu/simd/math.h"
 
 namespace {
 
@@ -94,8 +94,8 @@ void tile(const MicroArgs& a, std::int64_t row, std::int64_t panel) {
       const __m512 v0 = _mm512_load_ps(sums + (m * P + p) * 32);
       const __m512 v1 = _mm512_load_ps(sums + (m * P + p) * 32 + 16);
       if constexpr (kGated) {
-        store16(a, row + m, (panel + p) * 16,
-                _mm512_mul_ps(_mm512_mul_ps(v0, sigmoid_of<Avx512>(v0)), v1));
+        const std::int64_t column = (panel + p) * 16;
+        store16(a, row + m, column, gated<Avx512>(a, column, v0, v1));
       } else {
         store16(a, row + m, (panel + p) * 32, v0);
         store16(a, row + m, (panel + p) * 32 + 16, v1);

@@ -7,13 +7,16 @@
 //   kPairs  [k/2][32][2]    bfloat16; an odd k is padded with a zero
 //           e4m3: 64 bytes for two inputs, ordered so that byte unpacking restores [32][2]:
 //           output o, input i at 16 (o % 16 / 4) + 8 (o / 16) + 2 (o % 4) + i
+// e2m1 codes lie two to a byte: in kRows [k][16], output o in byte o % 16, the first sixteen in the low
+// halves; in kPairs [k/4][64], a byte's place as for e4m3 and the first two of the inputs in the low halves.
 //   kQuads  [k/4][32][4]    int8 weights plus 128, unsigned
 // A gate_up panel holds 16 gate and the 16 matching up outputs in alternating groups of `lanes`.
 //
 // Inputs are cut into scale blocks: the first has `first_block` inputs, the others `block`, the
 // last what is left. e4m3: after block b the sums are multiplied by factors[b][lane], the ratio of
 // its scale to the next one's, and after the last by that scale itself, so sums never leave the
-// registers. int8: factors[b][lane] are the scales.
+// registers. int8: factors[b][lane] are the scales. e2m1: as e4m3, with powers of two for scales, of
+// which the biased exponents are kept: exponents[b][lane].
 #pragma once
 
 #include <cstdint>
@@ -27,12 +30,21 @@ enum class Layout : std::uint8_t { kRows, kPairs, kQuads };
 struct Panels {
   const unsigned char* data;    // the first panel of one batch entry
   const float* factors;         // [panels][blocks][32]; null: none
+  const unsigned char* exponents;  // [panels][blocks][32], for e2m1
   bool uniform;                 // instead [panels][blocks][2]: one factor for 16 lanes (kPairs only)
   std::int64_t panel_bytes;
   std::int64_t k;
   std::int64_t first_block;
   std::int64_t block;
   std::int64_t blocks;
+};
+
+// ops/grouped_mlp.h's Glu, and the biases of gates [n] and ups [n], one after the other, or null.
+struct MicroGlu {
+  float alpha;
+  float limit;
+  float up_offset;
+  const float* bias;
 };
 
 // Rows [0, rows) times panels [panel0, panel1) into y.
@@ -49,6 +61,8 @@ struct MicroArgs {
   std::int64_t n;               // outputs of all panels (gate_up: activations)
   bool y_bf16;
   bool accumulate;              // float32 y only
+  const float* bias;            // [n], added to what gemm writes; null: none
+  MicroGlu glu;                 // gate_up only
 };
 
 // load_row: `k` elements of a float32 or bfloat16 row into the kernel's type, zero-padded to a
@@ -66,7 +80,7 @@ struct Micro {
 
 // Indexed by ops::WeightFormat; a null gemm: not offered.
 struct MicroTier {
-  Micro micro[4];
+  Micro micro[5];
 };
 
 extern const MicroTier kScalarGemm;

@@ -36,6 +36,7 @@ constexpr std::int64_t kBlock = 128;
 
 Info& info_of(const PackedWeight& w) { return *w.scales.as<Info>(); }
 float* factors_of(const PackedWeight& w) { return w.scales.as<float>() + sizeof(Info) / 4; }
+std::uint8_t* exponents_of(const PackedWeight& w) { return w.scales.as<std::uint8_t>() + sizeof(Info); }
 
 std::int64_t blocks_in(std::int64_t k, std::int64_t first, std::int64_t block) {
   return k <= first ? 1 : 1 + (k - first + block - 1) / block;
@@ -81,6 +82,35 @@ bool fits_f8(std::span<const Weight> parts, Layout layout, Stream& stream) {
   }
   const bool odd = first % 2 != 0 || (parts[0].scaled() && parts[0].block % 2 != 0);
   return layout == Layout::kRows || first == parts[0].cols || !odd;
+}
+
+constexpr std::int64_t kF4Block = 32;
+
+std::uint8_t f4_code(const Weight& w, std::int64_t n, std::int64_t k) {
+  const std::int64_t i = w.stored(n, k);
+  return static_cast<const std::uint8_t*>(w.values.data)[i / 2] >> (i % 2 * 4) & 15;
+}
+
+std::uint8_t f4_exponent(const Weight& w, std::int64_t n, std::int64_t k) {
+  const std::int64_t block = (w.row_offset + n) * w.scales.cols() + (w.col_offset + k) / w.block;
+  return static_cast<const std::uint8_t*>(w.scales.data)[block];
+}
+
+// That of any other only blocks of zeros may have.
+bool usual_exponent(std::uint8_t e) { return e > 77 && e < 177; }
+
+bool fits_f4(const Weight& w) {
+  if (w.values.dtype != DType::kF4E2M1 || !w.scaled() || w.scales.dtype != DType::kE8M0 || w.transposed) return false;
+  if (w.block != kF4Block || w.block_rows != 1 || w.col_offset % kF4Block != 0 || w.cols % kF4Block != 0) return false;
+  for (std::int64_t n = 0; n < w.rows; ++n) {
+    for (std::int64_t k = 0; k < w.cols; k += kF4Block) {
+      if (usual_exponent(f4_exponent(w, n, k))) continue;
+      for (std::int64_t i = k; i < k + kF4Block; ++i) {
+        if (f4_code(w, n, i) % 8 != 0) return false;
+      }
+    }
+  }
+  return true;
 }
 
 template <class T>
@@ -227,6 +257,39 @@ void quantise_lane(const Weight& w, std::int64_t row, const Info& info, float* f
   }
 }
 
+// Into a panel of e2m1 codes: those of lane `o`, and its exponents for each block. Blocks of zeros take
+// the exponent before them.
+void pack_f4_lane(const Weight& w, std::int64_t row, const PackShape& shape, std::int64_t o, std::uint8_t* out,
+                  std::uint8_t* exponents) {
+  const bool pairs = shape.layout == Layout::kPairs;
+  std::uint8_t exponent = 127;
+  for (std::int64_t k = 0; k < shape.k; ++k) {
+    if (k % kF4Block == 0) {
+      const std::uint8_t stored = f4_exponent(w, row, k);
+      exponent = usual_exponent(stored) ? stored : exponent;
+      exponents[k / kF4Block * kPanel] = exponent;
+    }
+    const std::int64_t place = pairs ? k / 4 * 64 + 16 * (o % 16 / 4) + 8 * (o / 16) + 2 * (o % 4) + k % 2 : k * 16 + o % 16;
+    const bool high = pairs ? k % 4 >= 2 : o >= 16;
+    out[place] = static_cast<std::uint8_t>(out[place] | f4_code(w, row, k) << (high ? 4 : 0));
+  }
+}
+
+void pack_f4_panels(std::span<const Weight> parts, const PackShape& shape, PackedWeight& w, Stream& stream) {
+  const Info& info = info_of(w);
+  stream.split(info.panels * shape.batch, 8.0 * static_cast<double>(info.panel_bytes), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      auto* panel = reinterpret_cast<std::uint8_t*>(w.data.data() + i * info.panel_bytes);
+      for (std::int64_t lane = 0; lane < kPanel; ++lane) {
+        const auto source = source_of(shape, parts, i / info.panels, i % info.panels, lane);
+        if (source.part < 0) continue;
+        pack_f4_lane(parts[static_cast<std::size_t>(source.part)], source.row, shape, lane, panel,
+                     exponents_of(w) + i * info.blocks * kPanel + lane);
+      }
+    }
+  });
+}
+
 template <class T>
 void pack_panels(std::span<const Weight> parts, const PackShape& shape, PackedWeight& w,
                  Stream& stream) {
@@ -284,8 +347,12 @@ void compact_factors(PackedWeight& w, std::int64_t rows) {
   w.scales = std::move(small);
 }
 
-std::int64_t element_bytes(WeightFormat format) {
-  return format == WeightFormat::kF32 ? 4 : format == WeightFormat::kBF16 ? 2 : 1;
+std::int64_t element_bits(WeightFormat format) {
+  return format == WeightFormat::kF32 ? 32 : format == WeightFormat::kBF16 ? 16 : format == WeightFormat::kF4 ? 4 : 8;
+}
+
+bool carries_scales(WeightFormat format, const Weight& part) {
+  return format == WeightFormat::kI8 || ((format == WeightFormat::kF8 || format == WeightFormat::kF4) && part.scaled());
 }
 
 }  // namespace
@@ -295,6 +362,7 @@ PackedWeight pack(std::span<const Weight> parts, WeightFormat format, const Pack
   CHECK(!parts.empty() && parts.size() % static_cast<std::size_t>(shape.batch) == 0);
   for (const Weight& part : parts) CHECK(part.cols == shape.k);
   if (format == WeightFormat::kF8 && !fits_f8(parts, shape.layout, stream)) format = WeightFormat::kBF16;
+  if (format == WeightFormat::kF4 && !std::all_of(parts.begin(), parts.end(), fits_f4)) format = WeightFormat::kBF16;
   PackedWeight w;
   w.format = format;
   w.n = shape.n;
@@ -303,14 +371,15 @@ PackedWeight pack(std::span<const Weight> parts, WeightFormat format, const Pack
   Info info{};
   const std::int64_t group = shape.layout == Layout::kRows ? 1 : shape.layout == Layout::kPairs ? 2 : 4;
   info.panels = (shape.n + kPanel - 1) / kPanel;
-  info.panel_bytes = (shape.k + group - 1) / group * group * kPanel * element_bytes(format);
-  info.block = format == WeightFormat::kF8 ? parts[0].block : kBlock;
-  info.first_block = format == WeightFormat::kF8 ? first_block_of(parts[0]) : std::min(shape.k, kBlock);
-  info.has_factors = format == WeightFormat::kI8 || (format == WeightFormat::kF8 && parts[0].scaled());
+  info.panel_bytes = (shape.k + group - 1) / group * group * kPanel * element_bits(format) / 8;
+  const bool stored_blocks = format == WeightFormat::kF8 || format == WeightFormat::kF4;
+  info.block = stored_blocks ? parts[0].block : kBlock;
+  info.first_block = stored_blocks ? first_block_of(parts[0]) : std::min(shape.k, kBlock);
+  info.has_factors = carries_scales(format, parts[0]);
   info.blocks = blocks_in(shape.k, info.first_block, info.block);
   const std::int64_t total = info.panels * shape.batch;
   const std::int64_t factors = info.has_factors ? total * info.blocks * kPanel : 0;
-  w.scales = Buffer(sizeof(Info) + static_cast<std::size_t>(factors) * sizeof(float));
+  w.scales = Buffer(sizeof(Info) + static_cast<std::size_t>(factors) * (format == WeightFormat::kF4 ? 1 : sizeof(float)));
   info_of(w) = info;
   w.data = Buffer(static_cast<std::size_t>(total * info.panel_bytes));
   switch (format) {
@@ -318,6 +387,7 @@ PackedWeight pack(std::span<const Weight> parts, WeightFormat format, const Pack
     case WeightFormat::kBF16: pack_panels<std::uint16_t>(parts, shape, w, stream); break;
     case WeightFormat::kF8: pack_panels<std::uint8_t>(parts, shape, w, stream); break;
     case WeightFormat::kI8: pack_panels<std::int8_t>(parts, shape, w, stream); break;
+    case WeightFormat::kF4: pack_f4_panels(parts, shape, w, stream); break;
   }
   if (info.has_factors && format == WeightFormat::kF8 && shape.layout == Layout::kPairs) {
     compact_factors(w, total * info.blocks);
@@ -330,7 +400,9 @@ Panels panels_of(const PackedWeight& w, std::int64_t batch) {
   Panels p{};
   p.data = reinterpret_cast<const unsigned char*>(w.data.data()) + batch * info.panels * info.panel_bytes;
   const std::int64_t lanes = info.uniform ? 2 : kPanel;
-  p.factors = info.has_factors ? factors_of(w) + batch * info.panels * info.blocks * lanes : nullptr;
+  const std::int64_t first = batch * info.panels * info.blocks * lanes;
+  if (w.format == WeightFormat::kF4) p.exponents = exponents_of(w) + first;
+  else p.factors = info.has_factors ? factors_of(w) + first : nullptr;
   p.uniform = info.uniform != 0;
   p.panel_bytes = info.panel_bytes;
   p.k = w.k;

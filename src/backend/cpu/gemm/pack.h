@@ -27,6 +27,8 @@ struct PackShape {
 // Packs parts (as ops/linear.h, or {gate, up}). kF8 becomes kBF16, dequantised, when a part is not
 // e4m3, when its scale blocks don't fit the layout, when scales are extreme or when a part for kRows,
 // whose kernels take all codes for numbers, has NaN codes; the result's format says which it is. A block whose scale is zero is stored as zeros.
+// kF4 becomes kBF16 when a part is not MXFP4, begins or ends within a block, or has blocks other than
+// of zeros with scales beyond 2^50 or 2^-50.
 ops::PackedWeight pack(std::span<const ops::Weight> parts, ops::WeightFormat format,
                        const PackShape& shape, Stream& stream);
 

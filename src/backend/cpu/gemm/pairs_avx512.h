@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the AVX-512 kernels read two inputs of 32 outputs from a panel of pairs, as bfloat16.
-// e4m3 codes become bfloat16 exactly through two 128-byte tables (VPERMI2B; its index ignores the
-// sign bit, which is put back), one for each byte of the result.
+// How the AVX-512 kernels read inputs of 32 outputs from a panel of pairs, as bfloat16: `kPairs` of
+// them at once, `kBytes` long. e4m3 codes become bfloat16 exactly through two 128-byte tables
+// (VPERMI2B; its index ignores the sign bit, which is put back), one for each byte of the result;
+// e2m1 codes through two of 16 bytes (VPSHUFB).
 #pragma once
 
 #if defined(__AVX512VBMI__)
@@ -41,27 +42,54 @@ constexpr Tables make_tables() {
 constexpr Tables kTables = make_tables();
 
 struct Bf16Pairs {
-  static constexpr int kPairBytes = 128;
-  void load(const unsigned char* p, __m512i& w0, __m512i& w1) const {
-    w0 = _mm512_loadu_si512(p);
-    w1 = _mm512_loadu_si512(p + 64);
+  static constexpr int kPairs = 1;
+  static constexpr int kBytes = 128;
+  static constexpr bool kExponents = false;
+  // w[2 * pair]: outputs 0 to 15; w[2 * pair + 1]: the others.
+  void load(const unsigned char* p, __m512i* w) const {
+    w[0] = _mm512_loadu_si512(p);
+    w[1] = _mm512_loadu_si512(p + 64);
   }
 };
 
 struct F8Pairs {
-  static constexpr int kPairBytes = 64;
+  static constexpr int kPairs = 1;
+  static constexpr int kBytes = 64;
+  static constexpr bool kExponents = false;
   __m512i low0 = _mm512_load_si512(kTables.low);
   __m512i low1 = _mm512_load_si512(kTables.low + 64);
   __m512i high0 = _mm512_load_si512(kTables.high);
   __m512i high1 = _mm512_load_si512(kTables.high + 64);
   __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
-  void load(const unsigned char* p, __m512i& w0, __m512i& w1) const {
+  void load(const unsigned char* p, __m512i* w) const {
     const __m512i codes = _mm512_loadu_si512(p);
     const __m512i low = _mm512_permutex2var_epi8(low0, codes, low1);
     __m512i high = _mm512_permutex2var_epi8(high0, codes, high1);
     high = _mm512_ternarylogic_epi32(high, codes, sign, 0xf8);
-    w0 = _mm512_unpacklo_epi8(low, high);
-    w1 = _mm512_unpackhi_epi8(low, high);
+    w[0] = _mm512_unpacklo_epi8(low, high);
+    w[1] = _mm512_unpackhi_epi8(low, high);
+  }
+};
+
+struct F4Pairs {
+  static constexpr int kPairs = 2;
+  static constexpr int kBytes = 64;
+  static constexpr bool kExponents = true;
+  // Bytes of 0, 0.5, 1, 1.5, 2, 3, 4, 6 and of the same with their sign.
+  __m512i low = _mm512_broadcast_i32x4(
+      _mm_setr_epi8(0, 0, -128, -64, 0, 64, -128, -64, 0, 0, -128, -64, 0, 64, -128, -64));
+  __m512i high = _mm512_broadcast_i32x4(
+      _mm_setr_epi8(0, 63, 63, 63, 64, 64, 64, 64, -128, -65, -65, -65, -64, -64, -64, -64));
+  __m512i half = _mm512_set1_epi8(15);
+  void load(const unsigned char* p, __m512i* w) const {
+    const __m512i both = _mm512_loadu_si512(p);
+    expand(_mm512_and_si512(both, half), w);
+    expand(_mm512_and_si512(_mm512_srli_epi16(both, 4), half), w + 2);
+  }
+  void expand(__m512i codes, __m512i* w) const {
+    const __m512i l = _mm512_shuffle_epi8(low, codes), h = _mm512_shuffle_epi8(high, codes);
+    w[0] = _mm512_unpacklo_epi8(l, h);
+    w[1] = _mm512_unpackhi_epi8(l, h);
   }
 };
 

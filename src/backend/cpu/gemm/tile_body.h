@@ -6,7 +6,7 @@
 // Inputs are cut into pieces of at most 128 that end where a scale block does; a piece of 64 rows
 // and 4 panels is multiplied before the next, its sums rest in the second-level cache in between.
 // Rows that lie apart, and what a ragged piece lacks, are copied and filled up with zeros; e4m3
-// codes are turned to bfloat16 once for 64 rows. A row tile by two panels fills four tiles of sums.
+// codes are turned to bfloat16 once for 64 rows, and so are e2m1 codes times their scales. A row tile by two panels fills four tiles of sums.
 // 17 rows are two row tiles that overlap, of which each row is written once: all tiles of a call
 // have the same height.
 // An output takes its pieces and steps in an order that the weight alone fixes: bit-identical for
@@ -14,6 +14,7 @@
 // Bound: TDPBF16PS and TDPBSUD from 16 rows on; memory below.
 #pragma once
 
+#include "backend/cpu/gemm/gated.h"
 #include "backend/cpu/gemm/micro.h"
 #include "backend/cpu/gemm/widen_body.h"
 #include "backend/cpu/simd/math.h"
@@ -30,12 +31,14 @@ inline constexpr std::int64_t kPieceInputs = 128;
 template <class V>
 typename V::F floats_of(const std::int32_t* sums, std::int32_t offset);
 
-// Weights of a format: how many inputs a group has, and how `groups` of them become tiles' bytes.
+// Weights of a format: how many inputs a group has, and how `groups` of them become tiles' bytes;
+// `exponents` as in micro.h, from the block in which they begin.
 struct Bf16Groups {
   static constexpr int kInputs = 2;
   static constexpr std::int64_t kBytes = 128;  // of one group of a panel
   static constexpr bool kAsTiles = true;       // they lie as tiles want them
-  static void expand(const unsigned char* from, std::int64_t groups, unsigned char* to) {
+  static constexpr bool kExponents = false;
+  static void expand(const unsigned char* from, const unsigned char*, std::int64_t groups, unsigned char* to) {
     __builtin_memcpy(to, from, static_cast<std::size_t>(groups * kBytes));
   }
 };
@@ -49,7 +52,15 @@ struct F8Groups {
   static constexpr int kInputs = 2;
   static constexpr std::int64_t kBytes = 64;
   static constexpr bool kAsTiles = false;
-  static void expand(const unsigned char* from, std::int64_t groups, unsigned char* to);
+  static constexpr bool kExponents = false;
+  static void expand(const unsigned char* from, const unsigned char* exponents, std::int64_t groups, unsigned char* to);
+};
+
+struct F4Groups : F8Groups {
+  static constexpr std::int64_t kBytes = 32;
+  static constexpr std::int64_t kBlockGroups = 16;  // that share a scale
+  static constexpr bool kExponents = true;
+  static void expand(const unsigned char* from, const unsigned char* exponents, std::int64_t groups, unsigned char* to);
 };
 
 // Inputs [first, first + count) of scale block `block`.
@@ -78,8 +89,9 @@ class TileBlock {
 
   void run() {
     std::int64_t k = 0;
-    for (std::int64_t b = 0; b < a_.w.blocks; ++b) {
-      const std::int64_t end = b + 1 == a_.w.blocks ? a_.w.k : a_.w.first_block + b * a_.w.block;
+    const std::int64_t blocks = Groups::kExponents ? 1 : a_.w.blocks;
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      const std::int64_t end = b + 1 == blocks ? a_.w.k : a_.w.first_block + b * a_.w.block;
       while (k < end) {
         const std::int64_t count = end - k < kPieceInputs ? end - k : kPieceInputs;
         add({k, count, b, k + count == end});
@@ -147,7 +159,11 @@ class TileBlock {
                                 piece.first / Groups::kInputs * Groups::kBytes;
     for (std::int64_t i = bytes; i < 2 * bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
     if (Groups::kAsTiles && groups % kTileRows == 0) return from;
-    Groups::expand(from, groups, copy);
+    const unsigned char* exponents = nullptr;
+    if constexpr (Groups::kExponents) {
+      exponents = a_.w.exponents + ((panel_ + p) * a_.w.blocks + piece.first / (2 * Groups::kBlockGroups)) * 32;
+    }
+    Groups::expand(from, exponents, groups, copy);
     const std::int64_t missing = -groups & (kTileRows - 1);
     __builtin_memset(copy + groups * 128, 0, static_cast<std::size_t>(missing * 128));
     return copy;
@@ -230,8 +246,8 @@ class TileBlock {
           const auto v0 = V::load(c + lane);
           const auto v1 = V::load(c + 256 + lane);
           if constexpr (kGated) {
-            const auto v = V::mul(V::mul(v0, sigmoid_of<V>(v0)), v1);
-            store_outputs<V>(a_, row, (panel_ + p) * 16 + lane, v);
+            const std::int64_t column = (panel_ + p) * 16 + lane;
+            store_outputs<V>(a_, row, column, gated<V>(a_, column, v0, v1));
           } else {
             store_outputs<V>(a_, row, (panel_ + p) * 32 + lane, v0);
             store_outputs<V>(a_, row, (panel_ + p) * 32 + 16 + lane, v1);
@@ -286,7 +302,9 @@ constexpr MicroTier tile_tier(void (*int8_load_row)(const void*, bool, std::int6
            {true, false, Layout::kPairs, 16, tile_gemm<T, V, F8Groups, false>,
             tile_gemm<T, V, F8Groups, true>, tile_load_row<V>},
            {false, true, Layout::kQuads, 16, tile_gemm<T, V, Int8Groups, false>,
-            tile_gemm<T, V, Int8Groups, true>, int8_load_row}}};
+            tile_gemm<T, V, Int8Groups, true>, int8_load_row},
+           {true, false, Layout::kPairs, 16, tile_gemm<T, V, F4Groups, false>,
+            tile_gemm<T, V, F4Groups, true>, tile_load_row<V>}}};
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 // Bound: 2 FMA a row and input; FMA throughput from four rows on, conversion or memory below.
 #pragma once
 
+#include "backend/cpu/gemm/gated.h"
 #include "backend/cpu/gemm/micro.h"
 #include "backend/cpu/simd/math.h"
 
@@ -17,28 +18,56 @@ using braid::cpu::Micro;
 using braid::cpu::MicroArgs;
 using braid::cpu::MicroTier;
 
+using braid::cpu::Panels;
+
+// How the weights of one input (kBytes of a panel) become vectors from output `lane` on, and what sums
+// are multiplied by after block b of a panel.
 struct LoadF32 {
-  static constexpr int kBytes = 4;
+  static constexpr int kBytes = 128;
+  static constexpr bool kExponents = false;
   template <class V>
-  static typename V::F load(const unsigned char* p) {
-    return V::load(reinterpret_cast<const float*>(p));
+  static typename V::F load(const unsigned char* p, int lane) {
+    return V::load(reinterpret_cast<const float*>(p) + lane);
   }
 };
 
 struct LoadBf16 {
-  static constexpr int kBytes = 2;
+  static constexpr int kBytes = 64;
+  static constexpr bool kExponents = false;
   template <class V>
-  static typename V::F load(const unsigned char* p) {
-    return V::load_bf16(reinterpret_cast<const std::uint16_t*>(p));
+  static typename V::F load(const unsigned char* p, int lane) {
+    return V::load_bf16(reinterpret_cast<const std::uint16_t*>(p) + lane);
   }
 };
 
 // Defined by the including file: codes to floats, exactly.
 struct LoadF8 {
-  static constexpr int kBytes = 1;
+  static constexpr int kBytes = 32;
+  static constexpr bool kExponents = false;
   template <class V>
-  static typename V::F load(const unsigned char* p);
+  static typename V::F load(const unsigned char* p, int lane);
 };
+
+struct LoadF4 {
+  static constexpr int kBytes = 16;
+  static constexpr bool kExponents = true;
+  template <class V>
+  static typename V::F load(const unsigned char* p, int lane);
+  // 2^(exponents[i] - minus[i]), minus null: 127.
+  template <class V>
+  static typename V::F power(const unsigned char* exponents, const unsigned char* minus);
+};
+
+template <class V, class Load>
+inline typename V::F block_factor(const Panels& w, std::int64_t panel, std::int64_t b, int lane) {
+  const std::int64_t at = (panel * w.blocks + b) * 32 + lane;
+  if constexpr (Load::kExponents) {
+    const unsigned char* now = w.exponents + at;
+    return LoadF4::power<V>(now, b + 1 < w.blocks ? now + 32 : nullptr);
+  } else {
+    return V::load(w.factors + at);
+  }
+}
 
 template <class V>
 inline void store_outputs(const MicroArgs& a, std::int64_t row, std::int64_t column,
@@ -47,6 +76,7 @@ inline void store_outputs(const MicroArgs& a, std::int64_t row, std::int64_t col
   if (left <= 0) return;
   const int n = left < V::kWidth ? static_cast<int>(left) : V::kWidth;
   unsigned char* y = a.y + row * a.y_stride;
+  if (a.bias) v = V::add(v, load_row<V>(a.bias, false, column, n));
   if (a.accumulate) v = V::add(v, load_row<V>(y, a.y_bf16, column, n));
   store_row<V>(y, a.y_bf16, column, n, v);
 }
@@ -60,9 +90,7 @@ void widen_tile(const MicroArgs& a, std::int64_t row, std::int64_t panel, int gr
     x[m] = reinterpret_cast<const float*>(a.x + i * a.x_stride);
   }
   const int lane = group * 2 * V::kWidth;
-  const unsigned char* w = a.w.data + panel * a.w.panel_bytes + lane * Load::kBytes;
-  const float* factors = a.w.factors;
-  if (factors) factors += panel * a.w.blocks * 32 + lane;
+  const unsigned char* w = a.w.data + panel * a.w.panel_bytes;
   F c[M][2];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) c[m][0] = c[m][1] = V::zero();
@@ -70,8 +98,8 @@ void widen_tile(const MicroArgs& a, std::int64_t row, std::int64_t panel, int gr
   for (std::int64_t b = 0; b < a.w.blocks; ++b) {
     const std::int64_t end = b + 1 == a.w.blocks ? a.w.k : a.w.first_block + b * a.w.block;
     for (; k < end; ++k) {
-      const F w0 = Load::template load<V>(w + k * 32 * Load::kBytes);
-      const F w1 = Load::template load<V>(w + (k * 32 + V::kWidth) * Load::kBytes);
+      const F w0 = Load::template load<V>(w + k * Load::kBytes, lane);
+      const F w1 = Load::template load<V>(w + k * Load::kBytes, lane + V::kWidth);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
         const F xk = V::set1(x[m][k]);
@@ -79,9 +107,9 @@ void widen_tile(const MicroArgs& a, std::int64_t row, std::int64_t panel, int gr
         c[m][1] = V::fma(xk, w1, c[m][1]);
       }
     }
-    if (!factors) continue;
-    const F f0 = V::load(factors + b * 32);
-    const F f1 = V::load(factors + b * 32 + V::kWidth);
+    if (!Load::kExponents && !a.w.factors) continue;
+    const F f0 = block_factor<V, Load>(a.w, panel, b, lane);
+    const F f1 = block_factor<V, Load>(a.w, panel, b, lane + V::kWidth);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       c[m][0] = V::mul(c[m][0], f0);
@@ -90,9 +118,8 @@ void widen_tile(const MicroArgs& a, std::int64_t row, std::int64_t panel, int gr
   }
   for (int m = 0; m < M; ++m) {
     if constexpr (kGated) {
-      const F gate = c[m][0];
-      store_outputs<V>(a, row + m, panel * 16 + lane / 2,
-                       V::mul(V::mul(gate, sigmoid_of<V>(gate)), c[m][1]));
+      const std::int64_t column = panel * 16 + lane / 2;
+      store_outputs<V>(a, row + m, column, gated<V>(a, column, c[m][0], c[m][1]));
     } else {
       store_outputs<V>(a, row + m, panel * 32 + lane, c[m][0]);
       store_outputs<V>(a, row + m, panel * 32 + lane + V::kWidth, c[m][1]);
@@ -152,7 +179,8 @@ constexpr MicroTier widen_tier() {
   return {{widen_micro<V, LoadF32, kTileRows>(),
            widen_micro<V, LoadBf16, kTileRows>(),
            widen_micro<V, LoadF8, kTileRows>(),
-           {}}};
+           {},
+           widen_micro<V, LoadF4, kTileRows>()}};
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // grouped_mlp over the micro-kernels: two phases, each one fork. Phase one multiplies gate and up
-// panels and leaves silu(gate) * up in the caller's scratch, in the kernel's own element type;
+// panels and leaves what Glu makes of them in the caller's scratch, in the kernel's own element type;
 // phase two multiplies by down. Few rows: every worker takes a run of panels that costs as much as the
 // others'. Many: pieces of 4 panels and 64 rows are drawn from a counter.
 #include <algorithm>
@@ -60,6 +60,8 @@ void block(const Phase& phase, const MlpGroup& group, std::int64_t row, std::int
     a.y_stride = phase.act_stride;
     a.n = group.weights->inter;
     a.y_bf16 = micro.x_bf16 || micro.x_int8;
+    const ops::PackedMlp& mlp = *group.weights;
+    a.glu = {mlp.glu.alpha, mlp.glu.limit, mlp.glu.up_offset, mlp.bias.as<float>()};
     micro.gate_up(a);
   } else {
     a.x = phase.act + at * phase.act_stride;
@@ -67,6 +69,7 @@ void block(const Phase& phase, const MlpGroup& group, std::int64_t row, std::int
     a.y = reinterpret_cast<unsigned char*>(phase.args->out.row(at));
     a.y_stride = phase.args->out.stride * 4;
     a.n = group.weights->hidden;
+    if (const float* bias = group.weights->bias.as<float>()) a.bias = bias + 2 * group.weights->inter;
     micro.gemm(a);
   }
 }
@@ -190,6 +193,7 @@ ops::PackedMlp prepare(const ops::Weight& gate, const ops::Weight& up, const ops
   packed.format = p.format;
   packed.hidden = gate.cols;
   packed.inter = gate.rows;
+  packed.glu = p.glu;
   const ops::Weight both[] = {gate, up};
   packed.gate_up = pack(both, p.format, {micro.layout, micro.lanes, 2 * gate.rows, gate.cols, 1},
                         cpu::stream(s));

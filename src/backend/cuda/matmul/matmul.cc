@@ -14,6 +14,7 @@ using ops::WeightFormat;
 constexpr std::int64_t kUnit = 8;  // elements of 16 bytes
 
 std::string f32_or_weights(WeightFormat format) {
+  if (format == WeightFormat::kF4) return "no mxfp4 weights";
   return format == WeightFormat::kI8 ? "int8 activations are for CPUs" : "";
 }
 
@@ -26,12 +27,16 @@ std::string linear_support(const Linear::Problem& p, const Capabilities&) {
   return p.k % kUnit != 0 ? "needs a multiple of 8 inputs" : needs_bf16(p.x, p.format);
 }
 
-std::string mlp_support(const GroupedMlp::Problem& p, const Capabilities&) {
+std::string any_mlp(const GroupedMlp::Problem& p, const Capabilities&) {
+  return p.bias || p.glu != ops::Glu{} ? "multiplies silu(gate) by up, without biases" : f32_or_weights(p.format);
+}
+
+std::string mlp_support(const GroupedMlp::Problem& p, const Capabilities& caps) {
+  if (const std::string reason = any_mlp(p, caps); !reason.empty()) return reason;
   return p.hidden % kUnit != 0 ? "needs a multiple of 8 inputs" : needs_bf16(p.x, p.format);
 }
 
 std::string any_linear(const Linear::Problem& p, const Capabilities&) { return f32_or_weights(p.format); }
-std::string any_mlp(const GroupedMlp::Problem& p, const Capabilities&) { return f32_or_weights(p.format); }
 
 ops::PackedWeight pack_linear(std::span<const ops::Weight> parts, const Linear::Problem& p, braid::Stream& stream) {
   return pack(rows_of(parts), p.format, p.n, p.k, p.batch, stream);
