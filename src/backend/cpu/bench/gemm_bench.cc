@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// gemm_bench [linear|mlp|prepare] [threads]: matrix kernels on the shapes of the default model and
-// of DeepSeek-V2-Lite, as shares of the peaks measured in the same run. Weights are cycled through
+// gemm_bench [linear|mlp|mxfp4|prepare] [threads]: matrix kernels on the shapes of the default model, of
+// DeepSeek-V2-Lite and of gpt-oss-20b (mxfp4), as shares of the peaks measured in the same run. Weights are cycled through
 // 8 MiB (the default model's, in the third-level cache) or 512 MiB (in memory).
 #include <chrono>
 #include <cstdio>
@@ -141,6 +141,10 @@ void run(const std::string& what, int threads) {
       bench.mlp(format, 2048, 1408, 64, 6);
     }
     if (wanted("prepare")) bench.prepare(format, 1408, 2048);
+  }
+  if (wanted("mxfp4")) {
+    bench.mlp(WeightFormat::kF4, 2880, 2880, 32, 4);
+    bench.prepare(WeightFormat::kF4, 2880, 2880);
   }
 }
 

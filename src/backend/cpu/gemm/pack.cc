@@ -257,34 +257,45 @@ void quantise_lane(const Weight& w, std::int64_t row, const Info& info, float* f
   }
 }
 
-// Into a panel of e2m1 codes: those of lane `o`, and its exponents for each block. Blocks of zeros take
-// the exponent before them.
-void pack_f4_lane(const Weight& w, std::int64_t row, const PackShape& shape, std::int64_t o, std::uint8_t* out,
-                  std::uint8_t* exponents) {
-  const bool pairs = shape.layout == Layout::kPairs;
-  std::uint8_t exponent = 127;
-  for (std::int64_t k = 0; k < shape.k; ++k) {
-    if (k % kF4Block == 0) {
-      const std::uint8_t stored = f4_exponent(w, row, k);
-      exponent = usual_exponent(stored) ? stored : exponent;
-      exponents[k / kF4Block * kPanel] = exponent;
+// Into a panel of e2m1 codes: those of lane `o`.
+void pack_f4_codes(const Weight& w, std::int64_t row, Layout layout, std::int64_t o, std::uint8_t* to) {
+  const auto* from = static_cast<const std::uint8_t*>(w.values.data) + w.stored(row, 0) / 2;
+  if (layout == Layout::kPairs) {
+    to += 16 * (o % 16 / 4) + 8 * (o / 16) + 2 * (o % 4);
+    for (std::int64_t k = 0; k < w.cols; k += 4, from += 2, to += 64) {
+      to[0] = static_cast<std::uint8_t>((from[0] & 15) | from[1] << 4);
+      to[1] = static_cast<std::uint8_t>(from[0] >> 4 | (from[1] & 0xf0));
     }
-    const std::int64_t place = pairs ? k / 4 * 64 + 16 * (o % 16 / 4) + 8 * (o / 16) + 2 * (o % 4) + k % 2 : k * 16 + o % 16;
-    const bool high = pairs ? k % 4 >= 2 : o >= 16;
-    out[place] = static_cast<std::uint8_t>(out[place] | f4_code(w, row, k) << (high ? 4 : 0));
+    return;
+  }
+  to += o % 16;
+  const int half = o < 16 ? 0 : 4;
+  for (std::int64_t k = 0; k < w.cols; k += 2, ++from, to += 32) {
+    to[0] = static_cast<std::uint8_t>(to[0] | (from[0] & 15) << half);
+    to[16] = static_cast<std::uint8_t>(to[16] | from[0] >> 4 << half);
+  }
+}
+
+// And its exponents; blocks of zeros take the one before them.
+void pack_f4_exponents(const Weight& w, std::int64_t row, std::uint8_t* to) {
+  std::uint8_t exponent = 127;
+  for (std::int64_t k = 0; k < w.cols; k += kF4Block, to += kPanel) {
+    const std::uint8_t stored = f4_exponent(w, row, k);
+    *to = exponent = usual_exponent(stored) ? stored : exponent;
   }
 }
 
 void pack_f4_panels(std::span<const Weight> parts, const PackShape& shape, PackedWeight& w, Stream& stream) {
   const Info& info = info_of(w);
-  stream.split(info.panels * shape.batch, 8.0 * static_cast<double>(info.panel_bytes), [&](std::int64_t begin, std::int64_t end, int) {
+  stream.split(info.panels * shape.batch, static_cast<double>(info.panel_bytes), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t i = begin; i < end; ++i) {
       auto* panel = reinterpret_cast<std::uint8_t*>(w.data.data() + i * info.panel_bytes);
       for (std::int64_t lane = 0; lane < kPanel; ++lane) {
         const auto source = source_of(shape, parts, i / info.panels, i % info.panels, lane);
         if (source.part < 0) continue;
-        pack_f4_lane(parts[static_cast<std::size_t>(source.part)], source.row, shape, lane, panel,
-                     exponents_of(w) + i * info.blocks * kPanel + lane);
+        const Weight& part = parts[static_cast<std::size_t>(source.part)];
+        pack_f4_codes(part, source.row, shape.layout, lane, panel);
+        pack_f4_exponents(part, source.row, exponents_of(w) + i * info.blocks * kPanel + lane);
       }
     }
   });
