@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the router has sent and not yet seen end: requests and tokens by endpoint. A request counts
+// from sent() to done(), never by a timer.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "router/catalog.h"
+#include "router/plugin.h"
+
+namespace braid::router {
+
+// `inflight-load-producer`. Tokens of a request: those of its prompt that are not cached where it
+// goes, until the first chunk; and, with addEstimatedOutputTokens, the output expected, until the end.
+class InFlightLoad final : public Plugin {
+ public:
+  struct Parameters {
+    bool add_output = false;
+    double output_ratio = 1.5;
+    std::int64_t max_output = 0;
+    std::string prefix_producer;
+
+    template <class Self, class Visitor>
+    static void describe(Self& self, Visitor& v) {
+      v.field("addEstimatedOutputTokens", self.add_output, {.help = "Count the output expected too"});
+      v.field("outputRatio", self.output_ratio, {.help = "Output tokens expected per prompt token", .min = 0});
+      v.field("maxEstimatedOutputTokens", self.max_output, {.help = "Most output tokens expected; 0: no limit", .min = 0});
+      v.field("prefixMatchInfoProducerName", self.prefix_producer, {.help = "Which producer tells what is cached"});
+    }
+  };
+  explicit InFlightLoad(Parameters parameters) : parameters_(std::move(parameters)) {}
+
+  std::int64_t requests(Slot slot) const { return slot < loads_.size() ? loads_[slot].requests : 0; }
+  std::int64_t tokens(Slot slot) const { return slot < loads_.size() ? loads_[slot].tokens : 0; }
+  // Of this request's prompt, on that endpoint.
+  std::int64_t uncached_tokens(Context& context, EndpointIndex endpoint) const;
+
+  Status connect(Plugins& plugins) override;
+  void sent(const Sent& sent) override;
+  void first_chunk(FlightNumber flight) override;
+  void done(FlightNumber flight) override;
+  void endpoint_removed(Slot slot, std::string_view name) override;
+
+ private:
+  struct Load {
+    std::int64_t requests = 0;
+    std::int64_t tokens = 0;
+    std::uint32_t generation = 0;  // a slot used again is another endpoint
+  };
+  struct Share {
+    Slot slot = kNoSlot;
+    std::uint32_t generation = 0;
+    std::int64_t prompt = 0;
+    std::int64_t output = 0;
+  };
+  struct Flight {
+    Share decode, prefill;
+  };
+
+  std::int64_t uncached(const Sent& sent, EndpointIndex endpoint) const;
+  Share take(Slot slot, std::int64_t prompt, std::int64_t output);
+  void release_prompt(Share& share);
+  void release(Share& share);
+
+  Parameters parameters_;
+  PrefixProducer* prefixes_ = nullptr;  // null: nobody tells, so nothing counts as cached
+  std::vector<Load> loads_;
+  std::unordered_map<FlightNumber, Flight> flights_;
+};
+
+// The producer called `name`; without a name the only one, made if there is none.
+Status connect_in_flight(Plugins& plugins, const Plugin& user, const std::string& name, InFlightLoad*& load);
+
+}  // namespace braid::router

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a router counts, under llm-d's names.
+#pragma once
+
+#include "metrics/metrics.h"
+
+namespace braid::router {
+
+struct Metrics {
+  using Counters = metrics::Family<metrics::Counter>;
+  using Gauges = metrics::Family<metrics::Gauge>;
+  using Histograms = metrics::Family<metrics::Histogram>;
+
+  Counters requests{{"model_name", "target_model_name", "fairness_id", "priority"}};
+  Counters request_errors{{"model_name", "target_model_name", "error_code"}};
+  Gauges requests_running{{"model_name"}};
+  Histograms request_duration{{"model_name", "target_model_name"}, metrics::request_latency_buckets()};
+  Histograms time_to_first_token{{"model_name", "streaming"}, metrics::first_token_buckets()};
+  Histograms time_per_output_token{{"model_name"}, metrics::token_latency_buckets()};
+  Histograms request_size{{"model_name"}, size_buckets()};
+  Histograms response_size{{"model_name"}, size_buckets()};
+  Histograms input_tokens{{"model_name"}, metrics::one_two_five_buckets(1000000)};
+  Histograms output_tokens{{"model_name"}, metrics::one_two_five_buckets(1000000)};
+  Histograms cached_tokens{{"model_name"}, metrics::one_two_five_buckets(1000000)};
+
+  metrics::Gauge average_kv_usage;
+  metrics::Gauge average_queue;
+  metrics::Gauge average_running;
+  metrics::Gauge ready_endpoints;
+  metrics::Gauge unknown_endpoints;
+  Gauges endpoint_queue{{"endpoint_name"}};
+
+  metrics::Histogram scheduler_duration{decision_buckets()};
+  Counters scheduler_attempts{{"status", "target_model_name", "endpoint_name"}};
+  Counters rewrite_decisions{{"rule", "model_name", "target_model_name"}};
+  Counters disaggregation{{"decision_type"}};
+  metrics::Counter prefill_missing;
+
+  metrics::Gauge prefix_index_size;
+  metrics::Histogram prefix_hit_ratio{ratio_buckets()};
+  metrics::Histogram prefix_hit_bytes{size_buckets()};
+
+  Histograms queue_duration{{"outcome"}, wait_buckets()};
+  Gauges queue_size{{"fairness_id", "priority"}};
+  Gauges queue_bytes{{"fairness_id", "priority"}};
+  Gauges pool_saturation{{"stage"}};
+  metrics::Counter evictions;
+
+  Counters kv_feed{{"what"}};
+  metrics::Gauge kv_index_blocks;
+  metrics::Counter kv_orphan_blocks;
+
+  static std::vector<double> size_buckets();      // bytes: 64 ... 1 GiB in powers of four
+  static std::vector<double> decision_buckets();  // seconds: 1 us ... 100 ms
+  static std::vector<double> ratio_buckets();     // 0.1 ... 1
+  static std::vector<double> wait_buckets();      // seconds: 0.1 ms ... 60 s
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.metric("llm_d_epp_request", self.requests, "Requests received.");
+    v.metric("llm_d_epp_request_error", self.request_errors, "Requests that ended in an error.");
+    v.metric("llm_d_epp_request_running", self.requests_running, "Requests in flight.");
+    v.metric("llm_d_epp_request_duration_seconds", self.request_duration, "Arrival to last byte.");
+    v.metric("llm_d_epp_request_ttft_seconds", self.time_to_first_token, "Arrival to first byte of the answer.");
+    v.metric("llm_d_epp_request_streaming_tpot_seconds", self.time_per_output_token, "Mean time per token after the first, of streams.");
+    v.metric("llm_d_epp_request_size_bytes", self.request_size, "Bytes of request bodies.");
+    v.metric("llm_d_epp_response_size_bytes", self.response_size, "Bytes of response bodies.");
+    v.metric("llm_d_epp_request_input_tokens", self.input_tokens, "Prompt tokens, from usage.");
+    v.metric("llm_d_epp_request_output_tokens", self.output_tokens, "Generated tokens, from usage.");
+    v.metric("llm_d_epp_request_cached_tokens", self.cached_tokens, "Prompt tokens found in the engine's cache, from usage.");
+    v.metric("llm_d_epp_average_kv_cache_utilization", self.average_kv_usage, "Mean share of cache in use over the endpoints that report it.");
+    v.metric("llm_d_epp_average_queue_size", self.average_queue, "Mean number of waiting requests over the endpoints that report it.");
+    v.metric("llm_d_epp_average_running_requests", self.average_running, "Mean number of running requests over the endpoints that report it.");
+    v.metric("llm_d_epp_ready_endpoints", self.ready_endpoints, "Endpoints in the pool.");
+    v.metric("llm_d_epp_unknown_endpoints", self.unknown_endpoints, "Endpoints in the pool that have never reported their load.");
+    v.metric("llm_d_epp_per_endpoint_queue_size", self.endpoint_queue, "Waiting requests of an endpoint.");
+    v.metric("llm_d_epp_scheduler_e2e_duration_seconds", self.scheduler_duration, "Time that a decision takes.");
+    v.metric("llm_d_epp_scheduler_attempts", self.scheduler_attempts, "Decisions by outcome.");
+    v.metric("llm_d_epp_model_rewrite_decisions", self.rewrite_decisions, "Models rewritten, by rule.");
+    v.metric("llm_d_epp_disagg_decision", self.disaggregation, "Decisions by how prefill and decode were divided.");
+    v.metric("llm_d_epp_disagg_prefill_missing", self.prefill_missing, "Decisions that wanted a prefill endpoint and found none.");
+    v.metric("llm_d_epp_prefix_indexer_size", self.prefix_index_size, "Blocks remembered by approximate prefix routing.");
+    v.metric("llm_d_epp_prefix_indexer_hit_ratio", self.prefix_hit_ratio, "Share of a prompt's blocks known on the chosen endpoint.");
+    v.metric("llm_d_epp_prefix_indexer_hit_bytes", self.prefix_hit_bytes, "Prompt bytes known on the chosen endpoint.");
+    v.metric("llm_d_epp_flow_control_request_queue_duration_seconds", self.queue_duration, "Time in flow control by outcome.");
+    v.metric("llm_d_epp_flow_control_queue_size", self.queue_size, "Requests waiting in flow control.");
+    v.metric("llm_d_epp_flow_control_queue_bytes", self.queue_bytes, "Bytes of requests waiting in flow control.");
+    v.metric("llm_d_epp_flow_control_pool_saturation", self.pool_saturation, "Saturation of the pool; from 1 on nothing is let through.");
+    v.metric("llm_d_epp_flow_control_evictions", self.evictions, "Requests in flight that were ended for more urgent ones.");
+    v.metric("llm_d_epp_kv_cache_events", self.kv_feed, "KV event messages by what became of them.");
+    v.metric("llm_d_epp_kv_cache_index_blocks", self.kv_index_blocks, "Blocks in the index of KV events.");
+    v.metric("llm_d_epp_kv_cache_orphan_blocks", self.kv_orphan_blocks, "Stored blocks that could not be placed because their parent is unknown.");
+  }
+};
+
+}  // namespace braid::router
