@@ -7,6 +7,8 @@ find_package(fmt REQUIRED)
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
 # Headers only: the library is opened when a process talks to another host.
 find_path(UCX_INCLUDE_DIR ucp/api/ucp.h REQUIRED)
+# The same, when cache events are published.
+find_path(ZMQ_INCLUDE_DIR zmq.h REQUIRED)
 # spdlog and fmt are used header-only so that the binary carries them.
 find_path(SPDLOG_INCLUDE_DIR spdlog/spdlog.h REQUIRED)
 add_library(braid_spdlog INTERFACE)

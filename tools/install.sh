@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 PACKAGES=(g++ cmake ninja-build ccache libboost1.81-dev nlohmann-json3-dev
-          libspdlog-dev libfmt-dev libssl-dev libxxhash-dev libucx-dev libgtest-dev libgmock-dev
+          libspdlog-dev libfmt-dev libssl-dev libxxhash-dev libucx-dev libzmq3-dev libgtest-dev libgmock-dev
           xz-utils python3 python3-venv curl ca-certificates)
 
 as_root() {

@@ -10,6 +10,7 @@
 #include "app/load.h"
 #include "app/settings.h"
 #include "engine/engine.h"
+#include "events/publisher.h"
 #include "serve/deployment.h"
 
 namespace braid::app {
@@ -36,6 +37,8 @@ Status run_headless(const ServeSettings& settings, Words words);
 
 // Options of a model of `length` positions, as the settings want it.
 model::Options model_options(const ServeSettings& settings, int length);
+// Of what a rank's cache holds; null: the settings want none.
+Result<std::unique_ptr<events::Publisher>> event_publisher(const engine::Settings& settings, int rank);
 // The labels' model_name.
 std::string served_name(const ServeSettings& settings);
 

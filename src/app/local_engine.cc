@@ -10,10 +10,11 @@ namespace {
 
 class LocalEngine final : public EngineHost {
  public:
-  LocalEngine(const ServeSettings& settings, LoadedModel loaded, const engine::Vocabulary& vocabulary)
-      : stream_(std::move(loaded.stream)), metrics_(settings.engine.scheduler.max_model_len) {
+  LocalEngine(const ServeSettings& settings, LoadedModel loaded, const engine::Vocabulary& vocabulary,
+              std::unique_ptr<events::Publisher> events)
+      : stream_(std::move(loaded.stream)), metrics_(settings.engine.scheduler.max_model_len), events_(std::move(events)) {
     registry_.add(metrics_, {{"model_name", served_name(settings)}, {"engine", "0"}});
-    engine_ = engine::start(std::move(loaded.model), vocabulary, settings.engine, metrics_, clock_);
+    engine_ = engine::start(std::move(loaded.model), vocabulary, settings.engine, metrics_, clock_, {.events = events_.get()});
   }
   engine::Engine& engine() override { return *engine_; }
   std::string metrics_text() override { return registry_.text(); }
@@ -23,6 +24,7 @@ class LocalEngine final : public EngineHost {
   std::unique_ptr<Stream> stream_;
   engine::Metrics metrics_;
   metrics::Registry registry_;
+  const std::unique_ptr<events::Publisher> events_;
   std::unique_ptr<engine::Engine> engine_;
 };
 
@@ -35,6 +37,11 @@ model::Options model_options(const ServeSettings& settings, int length) {
   options.max_sequences = settings.engine.scheduler.max_num_seqs * (1 + settings.engine.speculation.tokens());
   options.draft_module = settings.engine.speculation.uses_draft_module();
   return options;
+}
+
+Result<std::unique_ptr<events::Publisher>> event_publisher(const engine::Settings& settings, int rank) {
+  if (!settings.events.enabled()) return std::unique_ptr<events::Publisher>();
+  return events::publisher(settings.events, settings.cache.block_size, rank);
 }
 
 std::string served_name(const ServeSettings& settings) {
@@ -52,7 +59,8 @@ Result<std::unique_ptr<EngineHost>> start_local_engine(const ServeSettings& sett
   log_info("model loaded", {{"model", settings.model.model}, {"seconds", loaded.seconds},
                             {"weight_mib", loaded.model->weight_bytes() >> 20}, {"device", loaded.stream->capabilities().device}, {"workers", loaded.stream->workers()}});
   RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory(loaded.stream.get())));
-  return std::unique_ptr<EngineHost>(new LocalEngine(settings, std::move(loaded), vocabulary));
+  ASSIGN_OR_RETURN(auto events, event_publisher(settings.engine, 0));
+  return std::unique_ptr<EngineHost>(new LocalEngine(settings, std::move(loaded), vocabulary, std::move(events)));
 }
 
 }  // namespace braid::app

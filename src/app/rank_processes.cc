@@ -42,6 +42,7 @@ std::string shared_settings(const ServeSettings& settings) {
   model.cpu_threads = 0;
   add(model);
   engine::Settings engine = settings.engine;
+  engine.events = {};
   add(engine);
   ParallelSettings parallel = settings.parallel;
   parallel.size_local.reset();

@@ -107,16 +107,15 @@ class ThreadedEngine final : public Engine {
                  const Plan& plan,
                  Metrics& metrics,
                  const Clock& clock,
-                 Lockstep* lockstep,
-                 moe::Rebalancer* rebalancer)
-      : lockstep_(lockstep),
-        rebalancer_(rebalancer),
+                 const Company& company)
+      : lockstep_(company.lockstep),
+        rebalancer_(company.rebalancer),
         model_(std::move(model)),
         hasher_(algorithm_of(settings), settings.cache.prefix_caching_hash_seed),
         cache_(model_->cache_layout(), plan.blocks, settings.cache.block_size),
         admission_(plan.admission, std::move(vocabulary), &hasher_, &metrics, &clock),
-        speculation_(speculation_for(settings, {model_.get(), &cache_, plan.admission.max_model_len, &metrics, &clock, lockstep != nullptr})),
-        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep, rebalancer, settings.overlap}),
+        speculation_(speculation_for(settings, {model_.get(), &cache_, plan.admission.max_model_len, &metrics, &clock, lockstep_ != nullptr})),
+        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep_, rebalancer_, settings.overlap, company.events}),
         stats_(loop_.stats()),
         thread_([this] { run(); }) {}
 
@@ -265,8 +264,7 @@ std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model,
                               const Settings& settings,
                               Metrics& metrics,
                               const Clock& clock,
-                              Lockstep* lockstep,
-                              moe::Rebalancer* rebalancer) {
+                              const Company& company) {
   const Plan plan = plan_for(settings, model->cache_layout(), available_memory(model->cache_layout().stream));
   if (plan.admission.max_model_len < settings.scheduler.max_model_len) {
     log_warning("the cache is smaller than max-model-len",
@@ -275,7 +273,7 @@ std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model,
   }
   announce_cache(settings, plan, model->cache_layout(), metrics);
   return std::make_unique<ThreadedEngine>(
-      std::move(model), std::move(vocabulary), settings, plan, metrics, clock, lockstep, rebalancer);
+      std::move(model), std::move(vocabulary), settings, plan, metrics, clock, company);
 }
 
 }  // namespace braid::engine

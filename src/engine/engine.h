@@ -22,6 +22,9 @@
 namespace braid::moe {
 class Rebalancer;
 }
+namespace braid::events {
+class Publisher;
+}
 
 namespace braid::engine {
 
@@ -76,11 +79,17 @@ class Engine {
   virtual void drain(Duration timeout) = 0;
 };
 
-// `metrics` and `clock` outlive the engine, and so do `lockstep`,
-// if the model spans ranks, and `rebalancer`, if its experts move. The cache is sized as engine/cache_size.h says; ask
+// What an engine works with; null: without. All of it outlives the engine.
+struct Company {
+  Lockstep* lockstep = nullptr;           // if the model spans ranks
+  moe::Rebalancer* rebalancer = nullptr;  // if its experts move
+  events::Publisher* events = nullptr;    // of what the cache holds
+};
+
+// `metrics` and `clock` outlive the engine. The cache is sized as engine/cache_size.h says; ask
 // check_cache() there first. Settings::scheduler.max_model_len should be the model's limit or less.
 std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model, Vocabulary vocabulary,
                               const Settings& settings, Metrics& metrics, const Clock& clock,
-                              Lockstep* lockstep = nullptr, moe::Rebalancer* rebalancer = nullptr);
+                              const Company& company = {});
 
 }  // namespace braid::engine

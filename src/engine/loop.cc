@@ -19,8 +19,9 @@ Loop::Loop(const Parts& parts)
       computed_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_compute"})),
       cached_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_cache_hit"})),
       waiting_for_capacity_(&parts.metrics->requests_waiting_by_reason.with({"capacity"})),
-      pool_(parts.cache->num_blocks()),
-      scheduler_(parts.limits, &pool_),
+      events_(parts.events),
+      pool_(parts.cache->num_blocks(), events_ ? &event_log_ : nullptr),
+      scheduler_(parts.limits, &pool_, events_ ? &event_log_ : nullptr),
       runner_(parts.model, parts.cache),
       speculation_(parts.speculation),
       trace_(parts.trace),
@@ -71,6 +72,11 @@ void Loop::end_all(FinishReason reason, const std::string& error) {
   emit();
   retired_.clear();
   publish();
+}
+
+void Loop::reset_prefix_cache() {
+  pool_.forget_hashes();
+  publish_events();
 }
 
 bool Loop::step() {
@@ -388,7 +394,13 @@ void Loop::emit() {
   filled_.clear();
 }
 
+void Loop::publish_events() {
+  if (events_ == nullptr) return;
+  if (auto events = event_log_.take(); !events.empty()) events_->publish(std::move(events));
+}
+
 void Loop::publish() {
+  publish_events();
   metrics_->requests_running.set(static_cast<double>(scheduler_.running()));
   metrics_->requests_waiting.set(static_cast<double>(scheduler_.waiting()));
   waiting_for_capacity_->set(static_cast<double>(scheduler_.waiting()));

@@ -18,6 +18,7 @@
 #include "engine/runner.h"
 #include "engine/scheduler.h"
 #include "engine/speculation/speculation.h"
+#include "events/publisher.h"
 #include "kv/block_pool.h"
 #include "kv/cache.h"
 
@@ -45,6 +46,7 @@ class Loop {
     // Keeps the model's experts balanced over these ranks; null: they stay where they are.
     moe::Rebalancer* rebalancer = nullptr;
     OverlapSettings overlap = {};
+    events::Publisher* events = nullptr;  // of what the cache holds; null: nobody listens
   };
   explicit Loop(const Parts& parts);
 
@@ -53,7 +55,7 @@ class Loop {
   void cancel(RequestId request, int index);
   // Ends everything with a message to each subscriber.
   void end_all(protocol::FinishReason reason, const std::string& error);
-  void reset_prefix_cache() { pool_.forget_hashes(); }
+  void reset_prefix_cache();
 
   // Forms the group of ranks that was announced.
   void regroup();
@@ -95,6 +97,7 @@ class Loop {
   void die(const std::string& reason);
   void emit();
   void publish();
+  void publish_events();
   TokenMessage message_for(Choice& choice) const;
   void post(const Choice& choice, TokenMessage message);
 
@@ -105,6 +108,8 @@ class Loop {
   metrics::Counter* computed_prompt_tokens_;
   metrics::Counter* cached_prompt_tokens_;
   metrics::Gauge* waiting_for_capacity_;
+  events::Publisher* const events_;
+  kv::EventLog event_log_;
   kv::BlockPool pool_;
   Scheduler scheduler_;
   Runner runner_;

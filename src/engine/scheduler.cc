@@ -25,8 +25,8 @@ bool Scheduler::Before::operator()(const Sequence* a, const Sequence* b) const {
   return std::tie(a->priority, a->arrival, a->index) < std::tie(b->priority, b->arrival, b->index);
 }
 
-Scheduler::Scheduler(const SchedulerLimits& limits, kv::BlockPool* pool)
-    : limits_(limits), pool_(pool) {}
+Scheduler::Scheduler(const SchedulerLimits& limits, kv::BlockPool* pool, kv::EventLog* log)
+    : limits_(limits), pool_(pool), log_(log) {}
 
 void Scheduler::add(Sequence& sequence) {
   sequence.state = Sequence::State::kWaiting;
@@ -171,13 +171,23 @@ bool Scheduler::admit(Sequence& s, StepPlan& plan) {
 
 void Scheduler::commit(Sequence& sequence, std::int32_t count) {
   sequence.computed += count;
-  if (!limits_.prefix_caching) return;
-  const auto full = static_cast<std::size_t>(sequence.computed / sequence.pages.block_size());
-  if (full == sequence.named_blocks) return;
-  sequence.hashes.extend(sequence.tokens);
-  for (; sequence.named_blocks < full; ++sequence.named_blocks) {
-    pool_->name(sequence.pages.blocks()[sequence.named_blocks],
-                sequence.hashes.blocks()[sequence.named_blocks]);
+  if (limits_.prefix_caching) name_full_blocks(sequence);
+}
+
+void Scheduler::name_full_blocks(Sequence& s) {
+  const int size = s.pages.block_size();
+  const auto full = static_cast<std::size_t>(s.computed / size);
+  if (full == s.named_blocks) return;
+  s.hashes.extend(s.tokens);
+  for (; s.named_blocks < full; ++s.named_blocks) {
+    const std::size_t i = s.named_blocks;
+    // The cache was cleared meanwhile: nobody could find this block.
+    if (i > 0 && !pool_->named(s.pages.blocks()[i - 1])) return;
+    const prefix::BlockHash parent = i == 0 ? prefix::BlockHash() : s.hashes.blocks()[i - 1];
+    const prefix::BlockHash& hash = s.hashes.blocks()[i];
+    if (!pool_->name(s.pages.blocks()[i], hash) || log_ == nullptr) continue;
+    const auto first = i * static_cast<std::size_t>(size);
+    log_->stored(parent, hash, std::span(s.tokens).subspan(first, static_cast<std::size_t>(size)), s.hashes.salt());
   }
 }
 

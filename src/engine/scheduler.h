@@ -51,8 +51,8 @@ struct StepPlan {
 
 class Scheduler {
  public:
-  // `pool` outlives the scheduler.
-  Scheduler(const SchedulerLimits& limits, kv::BlockPool* pool);
+  // `pool` outlives the scheduler, and so does `log`, which is told what can be found; null: nobody listens.
+  Scheduler(const SchedulerLimits& limits, kv::BlockPool* pool, kv::EventLog* log = nullptr);
 
   // The sequence waits from now on; it stays where it is until removed.
   void add(Sequence& sequence);
@@ -78,12 +78,14 @@ class Scheduler {
   std::int32_t affordable(const Sequence& sequence) const;
   std::int32_t affordable_drafts(Sequence& sequence);
   std::vector<kv::BlockId> reusable_blocks(Sequence& sequence) const;
+  void name_full_blocks(Sequence& sequence);
   bool make_room(Sequence& sequence, std::int32_t tokens, StepPlan& plan);
   void preempt(Sequence& victim, StepPlan& plan);
   void schedule(Sequence& sequence, std::int32_t count, std::int32_t drafts, StepPlan& plan);
 
   SchedulerLimits limits_;
   kv::BlockPool* pool_;
+  kv::EventLog* log_;
   std::set<Sequence*, Before> waiting_;
   std::vector<Sequence*> running_;  // in order of admission
   std::vector<Sequence*> order_;    // a copy to walk while running_ changes

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "config/describe.h"
+#include "events/settings.h"
 
 namespace braid::engine {
 
@@ -177,6 +178,7 @@ struct Settings {
   SchedulerSettings scheduler;
   OverlapSettings overlap;
   SpeculativeSettings speculation;
+  events::Settings events;
   std::int64_t seed = 0;
   int max_logprobs = 20;
 
@@ -186,6 +188,7 @@ struct Settings {
     v.group("Scheduler", self.scheduler);
     v.group("Dual batch overlap", self.overlap);
     v.section("speculative-config", self.speculation, "Speculative decoding");
+    v.section("kv-events-config", self.events, "Cache events");
     v.field("seed", self.seed, {.help = "Seed of requests that bring none"});
     v.field("max-logprobs",
             self.max_logprobs,

@@ -5,7 +5,8 @@
 
 namespace braid::kv {
 
-BlockPool::BlockPool(std::int32_t num_blocks) : blocks_(static_cast<std::size_t>(num_blocks)) {
+BlockPool::BlockPool(std::int32_t num_blocks, EventLog* log)
+    : blocks_(static_cast<std::size_t>(num_blocks)), log_(log) {
   for (BlockId block = 0; block < num_blocks; ++block) append_free(block);
 }
 
@@ -28,16 +29,17 @@ void BlockPool::release(BlockId block) {
   if (--at(block).references == 0) append_free(block);
 }
 
-void BlockPool::name(BlockId block, const prefix::BlockHash& hash) {
+bool BlockPool::name(BlockId block, const prefix::BlockHash& hash) {
   Block& b = at(block);
   CHECK(b.references > 0 && !b.named, "only a used block without a hash can be named");
   b.named = true;
   b.hash = hash;
   const auto [entry, first] = by_hash_.try_emplace(hash, Twins{block, block});
-  if (first) return;
+  if (first) return true;
   b.older_twin = entry->second.newest;
   at(b.older_twin).newer_twin = block;
   entry->second.newest = block;
+  return false;
 }
 
 BlockId BlockPool::find(const prefix::BlockHash& hash) const {
@@ -52,6 +54,7 @@ std::size_t BlockPool::match(std::span<const prefix::BlockHash> chain) const {
 }
 
 void BlockPool::forget_hashes() {
+  if (log_ != nullptr) log_->cleared();
   by_hash_.clear();
   cached_ = 0;
   for (Block& block : blocks_) {
@@ -90,6 +93,7 @@ void BlockPool::forget_hash(BlockId block) {
   const auto entry = by_hash_.find(b.hash);
   if (b.older_twin == kNoBlock && b.newer_twin == kNoBlock) {
     by_hash_.erase(entry);
+    if (log_ != nullptr) log_->removed(b.hash);
   } else {
     (b.older_twin == kNoBlock ? entry->second.oldest : at(b.older_twin).newer_twin) = b.newer_twin;
     (b.newer_twin == kNoBlock ? entry->second.newest : at(b.newer_twin).older_twin) = b.older_twin;

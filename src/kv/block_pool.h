@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "kv/event_log.h"
 #include "prefix/block_hash.h"
 
 namespace braid::kv {
@@ -22,7 +23,8 @@ inline constexpr BlockId kNoBlock = -1;
 
 class BlockPool {
  public:
-  explicit BlockPool(std::int32_t num_blocks);
+  // `log` outlives the pool, and is told what can no longer be found; null: nobody listens.
+  explicit BlockPool(std::int32_t num_blocks, EventLog* log = nullptr);
 
   std::int32_t total() const { return static_cast<std::int32_t>(blocks_.size()); }
   std::int32_t free() const { return free_; }
@@ -37,9 +39,9 @@ class BlockPool {
   void release(BlockId block);
   std::int32_t references(BlockId block) const { return at(block).references; }
 
-  // Declares the used block's content complete and known by `hash`.
+  // Declares the used block's content complete and known by `hash`. True when no other block was.
   // REQUIRES: the block has no hash yet.
-  void name(BlockId block, const prefix::BlockHash& hash);
+  bool name(BlockId block, const prefix::BlockHash& hash);
   bool named(BlockId block) const { return at(block).named; }
   BlockId find(const prefix::BlockHash& hash) const;
   // How many blocks of a chain are here, counted from its start.
@@ -70,6 +72,7 @@ class BlockPool {
   void forget_hash(BlockId block);
 
   std::vector<Block> blocks_;
+  EventLog* const log_;
   BlockId first_free_ = kNoBlock;
   BlockId last_free_ = kNoBlock;
   std::int32_t free_ = 0;

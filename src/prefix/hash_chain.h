@@ -21,6 +21,7 @@ class HashChain {
   // REQUIRES: `tokens` only grew.
   void extend(std::span<const std::int32_t> tokens);
 
+  const std::string& salt() const { return salt_; }
   // One hash per full block.
   std::span<const BlockHash> blocks() const { return blocks_; }
 

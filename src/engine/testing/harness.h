@@ -70,6 +70,7 @@ struct HarnessOptions {
   // What drafts `limits.max_drafts` tokens while no more than `largest_draft_batch` sequences run.
   std::function<std::unique_ptr<Drafter>(FakeModel&, kv::Cache&)> drafter = {};
   std::size_t largest_draft_batch = 1000;
+  events::Publisher* events = nullptr;
 };
 
 class Harness {
@@ -100,7 +101,11 @@ class Harness {
               &clock,
               o.limits,
               o.drafter ? &speculation : nullptr,
-              o.trace}) {}
+              o.trace,
+              nullptr,
+              nullptr,
+              {},
+              o.events}) {}
 
   SubmitMessage message(std::vector<std::int32_t> prompt, protocol::SamplingParams params) {
     SubmitMessage m;
