@@ -65,7 +65,7 @@ Work work_of(const model::Config& c, bool fp8) {
   w.experts = c.moe.experts;
   w.top_k = c.moe.top_k;
   w.expert = 3 * h * c.moe.inter;
-  w.base = c.layers * a + dense * 3 * h * c.inter + w.moe_layers * (c.moe.shared_experts * w.expert + h * w.experts);
+  w.base = c.layers * a + dense * 3 * h * c.inter + w.moe_layers * (3 * h * c.moe.shared_inter + h * w.experts);
   w.head = h * c.vocab_size;
   w.flops = 2 * (w.base + w.moe_layers * w.top_k * w.expert);
   w.bytes_per_weight = fp8 ? 1 : 2;

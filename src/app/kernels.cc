@@ -63,7 +63,7 @@ struct KernelsSettings {
 Status print_pairs(const KernelsSettings& settings, const model::Config& config, DType x) {
   if (config.moe.experts == 0) return {};
   ASSIGN_OR_RETURN(const moe::All2All backend, moe::parse_all2all(settings.backend));
-  const moe::LayerShape shape{config.moe.experts, config.moe.top_k, config.moe.shared_experts > 0, config.hidden, settings.buffer_tokens, x};
+  const moe::LayerShape shape{config.moe.experts, config.moe.top_k, config.moe.shared_inter > 0, config.hidden, settings.buffer_tokens, x};
   ASSIGN_OR_RETURN(const auto choice, moe::choose_backend(backend, moe::messages_of(shape, settings.ranks, true, settings.buffer_tokens)));
   std::string taken, others;
   for (const auto& [prepare, experts, reason] : choice.pairs) {

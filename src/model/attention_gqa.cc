@@ -10,11 +10,10 @@
 namespace braid::model {
 namespace {
 
-// Scores are exponents of two: q's norm weights carry the softmax scale and log2(e).
-constexpr float kScale = std::numbers::ln2_v<float>;
-
+// Where q's norm weights carry the softmax scale and log2(e), scores are exponents of two.
 ops::AttentionShape shape_of(const Config& c, int layer) {
-  ops::AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.head_dim, kScale};
+  const float scale = c.qk_norm ? std::numbers::ln2_v<float> : 1.0f / std::sqrt(static_cast<float>(c.head_dim));
+  ops::AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.head_dim, scale};
   if (c.span_of(layer) == LayerSpan::kWindow) shape.window = c.sliding_window;
   if (c.span_of(layer) == LayerSpan::kChunk) shape.chunk = c.attention_chunk;
   return shape;
@@ -32,12 +31,11 @@ GqaAttention::Workspace::Workspace(const Builder& b) : stream(b.stream()) {
   const Options& o = b.options();
   const DType activations = b.activations();
   const std::int64_t tokens = std::max(o.max_batched_tokens, o.max_sequences);
-  const ops::AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.head_dim, 1.0f};
   const auto units = static_cast<std::size_t>(tokens * c.heads * c.head_dim) * size_of(activations);
   qkv = stream.allocate(static_cast<std::size_t>(tokens * (c.heads + 2 * c.kv_heads) * c.head_dim) * sizeof(float));
   q = stream.allocate(units);
   out = stream.allocate(units);
-  state = stream.allocate(ops::AttentionPrefill::state_bytes(shape, tokens));
+  state = stream.allocate(ops::AttentionPrefill::state_bytes(shape_of(c, 0), tokens));
 }
 
 void GqaAttention::Workspace::plan(const Batch& batch, StepMaker& maker) {
@@ -54,11 +52,13 @@ GqaAttention::GqaAttention(Builder& b, const std::string& prefix, int layer)
   const int hidden = b.config().hidden;
   qkv_ = b.linear({{prefix + ".q_proj.weight", heads_ * dim_, hidden},
                    {prefix + ".k_proj.weight", kv_heads_ * dim_, hidden},
-                   {prefix + ".v_proj.weight", kv_heads_ * dim_, hidden}});
-  o_ = b.linear({{prefix + ".o_proj.weight", hidden, heads_ * dim_}});
-  const float softmax_scale = 1.0f / std::sqrt(static_cast<float>(dim_));
-  q_norm_ = b.vector(prefix + ".q_norm.weight", dim_, softmax_scale * std::numbers::log2e_v<float>);
-  k_norm_ = b.vector(prefix + ".k_norm.weight", dim_);
+                   {prefix + ".v_proj.weight", kv_heads_ * dim_, hidden}}, b.config().qkv_bias);
+  o_ = b.linear({{prefix + ".o_proj.weight", hidden, heads_ * dim_}}, b.config().o_bias);
+  if (b.config().qk_norm) {
+    const float softmax_scale = 1.0f / std::sqrt(static_cast<float>(dim_));
+    q_norm_ = b.vector(prefix + ".q_norm.weight", dim_, softmax_scale * std::numbers::log2e_v<float>);
+    k_norm_ = b.vector(prefix + ".k_norm.weight", dim_);
+  }
   const std::string text = text_of(shape_);
   prepare_ = b.choose(b.lists().gqa_prepare, {activations_, activations_}, text);
   prefill_ = b.choose(b.lists().attention_prefill, {activations_, activations_, shape_}, text);

@@ -79,7 +79,7 @@ MlaAttention::MlaAttention(Builder& b, const std::string& prefix, int)
   if (const auto kv_b = b.stored({prefix + ".kv_b_proj.weight", heads_ * (nope_ + v_), kv_lora_})) {
     std::vector<ops::Weight> keys, values, absorbed;
     for (std::int64_t h = 0; h < heads_; ++h) {
-      const ops::Weight all = Builder::weight_of(*kv_b);
+      const ops::Weight all = weight_of(*kv_b);
       keys.push_back(all.window(h * (nope_ + v_), nope_, 0, kv_lora_));
       values.push_back(all.window(h * (nope_ + v_) + nope_, v_, 0, kv_lora_));
       absorbed.push_back(keys.back().transpose());

@@ -13,26 +13,15 @@ std::string shape_text(DType x, ops::WeightFormat format, std::int64_t n, std::i
          ops::name_of(format) + ", activations " + std::string(name_of(x));
 }
 
-struct MlpNames {
-  MatrixName gate, up, down;
-  MlpNames(const std::string& prefix, int inter, std::int64_t hidden)
-      : gate{prefix + ".gate_proj.weight", inter, hidden}, up{prefix + ".up_proj.weight", inter, hidden},
-        down{prefix + ".down_proj.weight", hidden, inter} {}
-};
-
 struct LoadedMlp {
   ops::PackedMlp packed;
   std::size_t stored_bytes = 0;
 };
 
-Result<LoadedMlp> load_mlp(const weights::Checkpoint& checkpoint, const MlpNames& names, const ops::Kernel<ops::GroupedMlp>& kernel,
-                           const ops::GroupedMlp::Problem& problem, Stream& stream) {
-  const auto find = [&](const MatrixName& name) { return checkpoint.matrix(name.name, name.rows, name.cols); };
-  ASSIGN_OR_RETURN(const auto gate, find(names.gate));
-  ASSIGN_OR_RETURN(const auto up, find(names.up));
-  ASSIGN_OR_RETURN(const auto down, find(names.down));
-  return LoadedMlp{kernel.prepare(Builder::weight_of(gate), Builder::weight_of(up), Builder::weight_of(down), problem, stream),
-                   gate.values.bytes() + up.values.bytes() + down.values.bytes()};
+Result<LoadedMlp> load_mlp(const weights::Checkpoint& checkpoint, const Config& config, const MlpName& name,
+                           const ops::Kernel<ops::GroupedMlp>& kernel, const ops::GroupedMlp::Problem& problem, Stream& stream) {
+  ASSIGN_OR_RETURN(const MlpWeights stored, find_mlp(checkpoint, config, name));
+  return LoadedMlp{kernel.prepare(stored.gate, stored.up, stored.down, problem, stream), stored.bytes};
 }
 
 }  // namespace
@@ -57,30 +46,27 @@ std::optional<weights::Stored> Builder::stored(const MatrixName& name) {
   return found;
 }
 
-ops::Weight Builder::weight_of(const weights::Stored& stored) {
-  return ops::Weight(stored.values, stored.scales, stored.block);
-}
-
 ops::WeightFormat Builder::format_of(const ops::Weight& weight, bool may_quantise) const {
   if (options_.compute == DType::kF32) return ops::WeightFormat::kF32;
   if (options_.int8_activations && may_quantise) return ops::WeightFormat::kI8;
   return weight.values.dtype == DType::kF8E4M3 ? ops::WeightFormat::kF8 : ops::WeightFormat::kBF16;
 }
 
-LinearLayer Builder::pack(const std::vector<ops::Weight>& parts, std::int64_t batch, ops::WeightFormat format) {
+LinearLayer Builder::pack(const std::vector<ops::Weight>& parts, std::int64_t batch, ops::WeightFormat format, Buffer bias) {
   LinearLayer layer;
   ops::Linear::Problem problem{format == ops::WeightFormat::kF32 ? DType::kF32 : activations(), format, 0,
-                               parts.front().cols, batch, options_.f8_activations};
+                               parts.front().cols, batch, options_.f8_activations, bias.size() > 0};
   for (const auto& part : parts) problem.n += part.rows;
   problem.n /= batch;
   layer.kernel = choose(lists().linear, problem, shape_text(problem.x, format, problem.n, problem.k, batch));
   if (!layer.kernel) return layer;
   layer.weight = layer.kernel->prepare(parts, problem, stream());
-  bytes_ += layer.weight.bytes();
+  layer.bias = std::move(bias);
+  bytes_ += layer.weight.bytes() + layer.bias.size();
   return layer;
 }
 
-LinearLayer Builder::linear(const std::vector<MatrixName>& names) {
+LinearLayer Builder::linear(const std::vector<MatrixName>& names, bool bias) {
   std::vector<weights::Stored> keep;
   std::vector<ops::Weight> parts;
   bool all_f8 = true;
@@ -93,7 +79,17 @@ LinearLayer Builder::linear(const std::vector<MatrixName>& names) {
   }
   auto format = format_of(parts.front(), true);
   if (format == ops::WeightFormat::kF8 && !all_f8) format = ops::WeightFormat::kBF16;
-  return pack(parts, 1, format);
+  return pack(parts, 1, format, bias ? biases(names) : Buffer());
+}
+
+Buffer Builder::biases(const std::vector<MatrixName>& names) {
+  std::vector<float> all;
+  for (const auto& [name, rows, cols] : names) {
+    const std::string bias = name.substr(0, name.rfind(".weight")) + ".bias";
+    const auto part = host_vector(bias, rows);
+    all.insert(all.end(), part.begin(), part.end());
+  }
+  return error_ ? Buffer() : upload(stream(), all);
 }
 
 LinearLayer Builder::batched(const std::vector<ops::Weight>& windows, bool may_quantise) {
@@ -101,9 +97,16 @@ LinearLayer Builder::batched(const std::vector<ops::Weight>& windows, bool may_q
   return pack(windows, static_cast<std::int64_t>(windows.size()), format_of(windows.front(), may_quantise));
 }
 
-LinearLayer Builder::router(const MatrixName& name) {
-  const auto matrix = stored(name);
-  return matrix ? pack({weight_of(*matrix)}, 1, ops::WeightFormat::kF32) : LinearLayer{};
+LinearLayer Builder::router(const std::vector<MatrixName>& names) {
+  std::vector<weights::Stored> keep;
+  std::vector<ops::Weight> parts;
+  for (const auto& name : names) {
+    auto matrix = stored(name);
+    if (!matrix) return {};
+    keep.push_back(std::move(*matrix));
+    parts.push_back(weight_of(keep.back()));
+  }
+  return pack(parts, 1, ops::WeightFormat::kF32);
 }
 
 LinearLayer Builder::head(const std::string& name) {
@@ -112,15 +115,21 @@ LinearLayer Builder::head(const std::string& name) {
   return pack({weight_of(*matrix)}, 1, format_of(weight_of(*matrix), false));
 }
 
-Buffer Builder::vector(const std::string& name, std::int64_t size, float factor) {
+std::vector<float> Builder::host_vector(const std::string& name, std::int64_t size) {
   if (error_) return {};
   auto found = checkpoint_.vector(name, size);
   if (!found.ok()) {
     error_ = found.error();
     return {};
   }
-  for (float& value : *found) value *= factor;
-  return upload(stream(), *found);
+  return std::move(found).value();
+}
+
+Buffer Builder::vector(const std::string& name, std::int64_t size, float factor) {
+  auto values = host_vector(name, size);
+  if (error_) return {};
+  for (float& value : values) value *= factor;
+  return upload(stream(), values);
 }
 
 Buffer Builder::embedding(const std::string& name, DType dtype) {
@@ -139,19 +148,17 @@ Buffer Builder::embedding(const std::string& name, DType dtype) {
   return stream().unified() ? std::move(table) : upload(stream(), table.data(), table.size());
 }
 
-const ops::Kernel<ops::GroupedMlp>* Builder::choose_mlp(const std::string& sample, int inter, int widest,
-                                                        ops::GroupedMlp::Problem& problem) {
-  const auto matrix = peek({sample + ".gate_proj.weight", inter, config_.hidden});
-  if (!matrix) return nullptr;
-  const auto format = format_of(weight_of(*matrix), true);
+const ops::Kernel<ops::GroupedMlp>* Builder::choose_mlp(const MlpName& sample, int widest, ops::GroupedMlp::Problem& problem) {
+  const auto weights = peek_mlp(sample);
+  if (!weights) return nullptr;
+  const auto format = format_of(weights->gate, true);
   problem = {activations(), format, config_.hidden, widest, options_.f8_activations};
   return choose(lists().grouped_mlp, problem, shape_text(problem.x, format, widest, problem.hidden));
 }
 
-ops::PackedMlp Builder::pack_mlp(const ops::Kernel<ops::GroupedMlp>* kernel, const ops::GroupedMlp::Problem& problem,
-                                 const std::string& prefix, int inter) {
+ops::PackedMlp Builder::pack_mlp(const ops::Kernel<ops::GroupedMlp>* kernel, const ops::GroupedMlp::Problem& problem, const MlpName& name) {
   if (!kernel || error_) return {};
-  auto loaded = load_mlp(checkpoint_, MlpNames(prefix, inter, config_.hidden), *kernel, problem, stream());
+  auto loaded = load_mlp(checkpoint_, config_, name, *kernel, problem, stream());
   if (!loaded.ok()) {
     error_ = loaded.error();
     return {};
@@ -161,16 +168,20 @@ ops::PackedMlp Builder::pack_mlp(const ops::Kernel<ops::GroupedMlp>* kernel, con
   return std::move(loaded->packed);
 }
 
-void Builder::check_mlp(const std::string& prefix, int inter) {
-  const MlpNames names(prefix, inter, config_.hidden);
-  for (const MatrixName* name : {&names.gate, &names.up, &names.down}) peek(*name);
+std::optional<MlpWeights> Builder::peek_mlp(const MlpName& name) {
+  if (error_) return std::nullopt;
+  auto found = find_mlp(checkpoint_, config_, name);
+  if (found.ok()) return std::move(found).value();
+  error_ = found.error();
+  return std::nullopt;
 }
 
 MlpLayer Builder::mlp(const std::string& prefix, int inter) {
   MlpLayer layer;
   ops::GroupedMlp::Problem problem;
-  layer.kernel = choose_mlp(prefix, inter, inter, problem);
-  layer.weights = pack_mlp(layer.kernel, problem, prefix, inter);
+  const MlpName name{prefix, inter};
+  layer.kernel = choose_mlp(name, inter, problem);
+  layer.weights = pack_mlp(layer.kernel, problem, name);
   return layer;
 }
 
@@ -178,32 +189,31 @@ moe::Layer Builder::moe(const std::string& prefix, int layer) {
   const auto& m = config_.moe;
   moe::Parts parts;
   parts.routing = m.routing;
-  auto gate = router({prefix + ".gate.weight", m.experts, config_.hidden});
+  const std::string router_name = prefix + "." + config_.names.router, shared_name = prefix + "." + config_.names.shared;
+  std::vector<MatrixName> rows = {{router_name + ".weight", m.experts, config_.hidden}};
+  if (m.routing.shared_gate) rows.push_back({shared_name + "_gate.weight", 1, config_.hidden});
+  auto gate = router(rows);
   parts.gate_kernel = gate.kernel;
   parts.gate = std::move(gate.weight);
-  if (m.has_bias) parts.bias = vector(prefix + ".gate.e_score_correction_bias", m.experts);
+  if (m.has_bias) parts.bias = vector(router_name + ".e_score_correction_bias", m.experts);
   parts.route_kernel = choose(lists().route, m.routing, std::to_string(m.experts) + " experts, top " + std::to_string(m.top_k));
   parts.combine_kernel = choose(lists().combine, {config_.hidden}, std::to_string(config_.hidden) + " columns");
-  const int shared_inter = m.shared_experts * m.inter;
   ops::GroupedMlp::Problem problem;
-  parts.mlp_kernel = choose_mlp(prefix + ".experts.0", m.inter, std::max(m.inter, shared_inter), problem);
+  const auto name = [prefix, inter = m.inter](int e) { return MlpName{prefix, inter, e}; };
+  parts.mlp_kernel = choose_mlp(name(0), std::max(m.inter, m.shared_inter), problem);
   parts.index = layer;
   parts.placement = placement();
-  const auto name = [&](int e) { return prefix + ".experts." + std::to_string(e); };
   for (const std::int32_t e : parts.placement.experts_of(rank())) {
     if (error_) break;
     if (e < 0) parts.experts.emplace_back();
-    else parts.experts.push_back(pack_mlp(parts.mlp_kernel, problem, name(e), m.inter));
+    else parts.experts.push_back(pack_mlp(parts.mlp_kernel, problem, name(e)));
   }
-  for (int e = 0; options_.experts && e < m.experts; ++e) check_mlp(name(e), m.inter);
-  if (m.shared_experts > 0) {
-    parts.shared.push_back(pack_mlp(parts.mlp_kernel, problem, prefix + ".shared_experts", shared_inter));
-  }
+  for (int e = 0; options_.experts && e < m.experts; ++e) peek_mlp(name(e));
+  if (m.shared_inter > 0) parts.shared.push_back(pack_mlp(parts.mlp_kernel, problem, {shared_name, m.shared_inter}));
   if (options_.experts && parts.mlp_kernel) {
-    parts.load = [&checkpoint = checkpoint_, kernel = parts.mlp_kernel, problem, prefix, inter = m.inter, hidden = config_.hidden,
+    parts.load = [&checkpoint = checkpoint_, kernel = parts.mlp_kernel, problem, name, config = config_,
                   &stream = stream()](int expert) -> Result<ops::PackedMlp> {
-      const MlpNames names(prefix + ".experts." + std::to_string(expert), inter, hidden);
-      ASSIGN_OR_RETURN(auto loaded, load_mlp(checkpoint, names, *kernel, problem, stream));
+      ASSIGN_OR_RETURN(auto loaded, load_mlp(checkpoint, config, name(expert), *kernel, problem, stream));
       return std::move(loaded.packed);
     };
   }
@@ -220,12 +230,14 @@ moe::Placement Builder::placement() const {
 std::unique_ptr<moe::Workspace> Builder::moe_workspace(std::int64_t max_tokens) {
   const auto& m = config_.moe;
   if (m.experts == 0 || error_) return nullptr;
-  const moe::LayerShape shape{m.experts, m.top_k, m.shared_experts > 0, config_.hidden, max_tokens, activations(), lists().exchange};
+  const moe::LayerShape shape{m.experts, m.top_k, m.shared_inter > 0, config_.hidden, max_tokens, activations(), lists().exchange,
+                              m.routing.shared_gate};
+  const int widest = std::max(m.inter, m.shared_inter);
   const auto* combine = choose(lists().combine, {config_.hidden}, std::to_string(config_.hidden) + " columns");
   if (error_) return nullptr;
-  auto workspace = std::make_unique<moe::Workspace>(shape, std::max(m.inter, m.shared_experts * m.inter), stream());
+  auto workspace = std::make_unique<moe::Workspace>(shape, widest, stream());
   if (options_.experts) {
-    if (options_.two_micro_batches) workspace->other = std::make_unique<moe::Workspace>(shape, std::max(m.inter, m.shared_experts * m.inter), stream());
+    if (options_.two_micro_batches) workspace->other = std::make_unique<moe::Workspace>(shape, widest, stream());
     return workspace;
   }
   const auto* arrange = choose(lists().arrange, {m.experts, m.top_k}, std::to_string(m.experts) + " experts, top " + std::to_string(m.top_k));

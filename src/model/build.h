@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "model/mlp_weights.h"
 #include "model/model.h"
 #include "moe/layer.h"
 #include "weights/checkpoint.h"
@@ -19,9 +20,10 @@ namespace braid::model {
 struct LinearLayer {
   const ops::Kernel<ops::Linear>* kernel = nullptr;
   ops::PackedWeight weight;
+  Buffer bias;  // float32, or empty
 
   void run(const Activations& x, const Activations& y, Stream& stream, bool accumulate = false) const {
-    kernel->run({&weight, x, y, 0, 0, accumulate}, stream);
+    kernel->run({&weight, x, y, 0, 0, accumulate, bias.as<float>()}, stream);
   }
 };
 
@@ -48,11 +50,11 @@ class Builder {
   DType activations() const { return options_.compute == DType::kF32 ? DType::kF32 : DType::kBF16; }
   const ops::KernelLists& lists() const { return *backend_.kernels; }
 
-  // Matrices stacked along the outputs: one GEMM.
-  LinearLayer linear(const std::vector<MatrixName>& names);
+  // Matrices stacked along the outputs: one GEMM. `bias`: each has one, a vector called .bias.
+  LinearLayer linear(const std::vector<MatrixName>& names, bool bias = false);
   // One batch entry per window of one matrix.
   LinearLayer batched(const std::vector<ops::Weight>& windows, bool may_quantise);
-  LinearLayer router(const MatrixName& name);
+  LinearLayer router(const std::vector<MatrixName>& names);
   MlpLayer mlp(const std::string& prefix, int inter);
   moe::Layer moe(const std::string& prefix, int layer);
   // The scratch of all MoE layers; where experts are spread over ranks, Model::regroup() completes it.
@@ -67,7 +69,6 @@ class Builder {
   std::optional<weights::Stored> stored(const MatrixName& name);
   // The same, not counted as progress: for a look at its element type.
   std::optional<weights::Stored> peek(const MatrixName& name);
-  static ops::Weight weight_of(const weights::Stored& stored);
 
   template <class Op>
   const ops::Kernel<Op>* choose(std::span<const ops::Kernel<Op>> list, const typename Op::Problem& problem,
@@ -91,13 +92,14 @@ class Builder {
 
  private:
   ops::WeightFormat format_of(const ops::Weight& weight, bool may_quantise) const;
-  LinearLayer pack(const std::vector<ops::Weight>& parts, std::int64_t batch, ops::WeightFormat format);
-  ops::PackedMlp pack_mlp(const ops::Kernel<ops::GroupedMlp>* kernel, const ops::GroupedMlp::Problem& problem,
-                          const std::string& prefix, int inter);
-  // That a mixture's expert is there and has its shape, on whatever rank it lives.
-  void check_mlp(const std::string& prefix, int inter);
-  const ops::Kernel<ops::GroupedMlp>* choose_mlp(const std::string& sample, int inter, int widest,
-                                                 ops::GroupedMlp::Problem& problem);
+  LinearLayer pack(const std::vector<ops::Weight>& parts, std::int64_t batch, ops::WeightFormat format, Buffer bias = {});
+  // The biases of stacked matrices.
+  Buffer biases(const std::vector<MatrixName>& names);
+  std::vector<float> host_vector(const std::string& name, std::int64_t size);
+  ops::PackedMlp pack_mlp(const ops::Kernel<ops::GroupedMlp>* kernel, const ops::GroupedMlp::Problem& problem, const MlpName& name);
+  // Not counted as progress: for a look at its element type, or that an expert is there, on whatever rank it lives.
+  std::optional<MlpWeights> peek_mlp(const MlpName& name);
+  const ops::Kernel<ops::GroupedMlp>* choose_mlp(const MlpName& sample, int widest, ops::GroupedMlp::Problem& problem);
   int rank() const;
   moe::Placement placement() const;
   void record(const char* op, const std::string& problem, const char* kernel,

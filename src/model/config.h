@@ -12,15 +12,30 @@
 
 namespace braid::model {
 
-// "rope_scaling" of type yarn (Peng et al. 2023); factor 1 means none.
+// "rope_scaling": frequencies stretched to a longer context, the yarn way (Peng et al. 2023) or Llama 3's.
 struct RopeScaling {
+  enum class Kind { kNone, kYarn, kLlama3 };
+  Kind kind = Kind::kNone;
   double factor = 1;
   std::int64_t original_positions = 0;
   double beta_fast = 32;
   double beta_slow = 1;
   double mscale = 1;
   double mscale_all_dim = 0;
-  bool yarn() const { return factor != 1; }
+  double low_freq_factor = 1;  // llama3
+  double high_freq_factor = 1;
+  bool yarn() const { return kind == Kind::kYarn && factor != 1; }
+};
+
+// What checkpoints of one family call what others call otherwise.
+struct TensorNames {
+  std::string mlp = "mlp";        // of a layer
+  std::string router = "gate";    // of a mixture
+  std::string shared = "shared_experts";
+  std::string gate = "gate_proj"; // of an MLP
+  std::string up = "up_proj";
+  std::string down = "down_proj";
+  std::string root;               // before all names
 };
 
 // Which keys the queries of a layer see ("layer_types"); ops/attention.h has the exact words.
@@ -32,14 +47,14 @@ enum class LayerSpan {
 
 struct MoeConfig {
   int experts = 0;
-  int shared_experts = 0;
+  int shared_inter = 0;  // of the shared expert; 0: none
   int top_k = 0;
   int inter = 0;
   int first_dense = 0;  // layers before it are dense
   int step = 1;         // of the others, every step-th is a mixture
   std::vector<int> dense_layers;
   ops::Route::Problem routing;
-  bool has_bias = false;
+  bool has_bias = false;  // that takes part in choosing
 };
 
 struct Config {
@@ -49,12 +64,15 @@ struct Config {
   int layers = 0;
   int heads = 0;
   int kv_heads = 0;
-  int head_dim = 0;   // grouped-query attention
+  int head_dim = 0;   // grouped-query attention, and the next three
+  bool qk_norm = false;
+  bool qkv_bias = false;
+  bool o_bias = false;
   int inter = 0;      // dense MLP
   int q_lora = 0;     // MLA; 0: a plain query projection
   int kv_lora = 0;
   int nope_dim = 0;
-  int rope_dim = 0;
+  int rope_dim = 0;   // elements of a head that turn; in MLA behind nope_dim others, else the first
   int v_dim = 0;
   float rms_eps = 1e-6f;
   std::vector<LayerSpan> spans;  // of each layer; empty: all full
@@ -69,8 +87,11 @@ struct Config {
   bool f8_activations = false;  // the checkpoint is meant for inputs rounded to e4m3 (activation_scheme "dynamic")
   std::vector<std::int32_t> eos_ids;
   MoeConfig moe;
+  TensorNames names;
 
   bool is_moe(int layer) const;
+  // Before the names of a layer's tensors: "model.layers.3".
+  std::string layer_name(int layer) const;
   // Those of a draft module, behind the layers, are full.
   LayerSpan span_of(int layer) const;
 };

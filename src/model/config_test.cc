@@ -43,7 +43,7 @@ TEST(Config, NamesTheKeyThatIsWrong) {
       {"\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"", "hidden_act"},
       {"\"quant_method\": \"fp8\"", "\"quant_method\": 8", "quantization_config"},
       {"\"rope_theta\": 10000", "\"rope_thetas\": 10000", "rope_theta is missing"},
-      {"\"rope_scaling\": null", "\"rope_parameters\": {\"rope_type\": \"llama3\"}", "rope_parameters.rope_type"},
+      {"\"rope_scaling\": null", "\"rope_parameters\": {\"rope_type\": \"longrope\"}", "rope_parameters.rope_type"},
       {"\"hidden_size\": 256", "\"hidden_size\": 256.5", "hidden_size: expected a whole number"},
       {"\"num_hidden_layers\": 6", "\"num_hidden_layers\": 1000000000", "num_hidden_layers: expected"}};
   for (const auto& [from, to, expected] : cases) {
@@ -62,6 +62,69 @@ TEST(Config, ReadsRotationsFromEitherOfTheirPublishedPlaces) {
   EXPECT_EQ(c->rope_theta, 5e4);
   EXPECT_EQ(c->rope_scaling.factor, 32);
   EXPECT_EQ(c->rope_scaling.original_positions, 64);
+}
+
+// A config.json of a family with grouped-query attention, and `more` keys.
+std::string heads_of_four(const std::string& architecture, const std::string& more) {
+  return R"({"architectures": [")" + architecture + R"("], "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48,
+    "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
+    "rope_theta": 10000)" + (more.empty() ? "" : ", " + more) + "}";
+}
+
+Config config_of(const std::string& architecture, const std::string& more) {
+  const auto c = parse_config(heads_of_four(architecture, more), "config.json");
+  EXPECT_TRUE(c.ok()) << c.error().message;
+  return c.ok() ? *c : Config();
+}
+
+std::string error_of(const std::string& architecture, const std::string& more) {
+  const auto c = parse_config(heads_of_four(architecture, more), "config.json");
+  return c.ok() ? "" : c.error().message;
+}
+
+TEST(Config, ReadsWhatTellsTheFamiliesApart) {
+  const Config llama = config_of("LlamaForCausalLM", "\"attention_bias\": true");
+  EXPECT_EQ(llama.head_dim, 8);
+  EXPECT_TRUE(llama.qkv_bias && llama.o_bias && !llama.qk_norm);
+  EXPECT_FALSE(llama.is_moe(3));
+
+  const Config mixtral = config_of("MixtralForCausalLM", "\"num_local_experts\": 8, \"num_experts_per_tok\": 2");
+  EXPECT_TRUE(mixtral.is_moe(0) && mixtral.moe.routing.normalise);
+  EXPECT_EQ(mixtral.moe.inter, 48);
+  EXPECT_EQ(mixtral.names.up, "w3");
+
+  const std::string experts = "\"num_experts\": 8, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 16";
+  const Config qwen2 = config_of("Qwen2MoeForCausalLM", experts + ", \"shared_expert_intermediate_size\": 40, \"mlp_only_layers\": [1], \"decoder_sparse_step\": 2");
+  EXPECT_TRUE(qwen2.qkv_bias && !qwen2.o_bias && qwen2.moe.routing.shared_gate);
+  EXPECT_EQ(qwen2.moe.shared_inter, 40);
+  EXPECT_FALSE(qwen2.is_moe(0) || qwen2.is_moe(1) || qwen2.is_moe(2));
+  EXPECT_TRUE(qwen2.is_moe(3));
+
+  const Config glm = config_of("Glm4MoeForCausalLM", "\"n_routed_experts\": 8, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 16, \"n_shared_experts\": 2, "
+                               "\"first_k_dense_replace\": 1, \"partial_rotary_factor\": 0.5, \"attention_bias\": true, \"num_nextn_predict_layers\": 1");
+  EXPECT_EQ(glm.rope_dim, 4);
+  EXPECT_EQ(glm.moe.shared_inter, 32);
+  EXPECT_EQ(glm.mtp_layers, 1);
+  EXPECT_TRUE(glm.qkv_bias && !glm.o_bias && !glm.qk_norm && glm.moe.has_bias);
+  EXPECT_FALSE(glm.is_moe(0));
+}
+
+TEST(Config, RefusesWhatAFamilyIsNotComputedWith) {
+  EXPECT_NE(error_of("LlamaForCausalLM", "\"mlp_bias\": true").find("mlp_bias: true is not supported"), std::string::npos);
+  EXPECT_NE(error_of("MixtralForCausalLM", "\"sliding_window\": 4096").find("sliding_window: expected null, found 4096"), std::string::npos);
+  EXPECT_NE(error_of("Qwen3ForCausalLM", "\"use_sliding_window\": true").find("use_sliding_window: true"), std::string::npos);
+  EXPECT_NE(error_of("Qwen3MoeForCausalLM", "\"mlp_only_layers\": 3").find("mlp_only_layers: expected a list"), std::string::npos);
+  const std::string unknown = error_of("FalconForCausalLM", "");
+  EXPECT_NE(unknown.find("'FalconForCausalLM' is not supported (supported: DeepseekV2ForCausalLM, "), std::string::npos) << unknown;
+}
+
+TEST(Config, ReadsHowLlama3StretchesFrequencies) {
+  const std::string scaling = "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": ";
+  const std::string end = ", \"original_max_position_embeddings\": 16}";
+  const Config c = config_of("LlamaForCausalLM", scaling + "4" + end);
+  EXPECT_EQ(c.rope_scaling.kind, RopeScaling::Kind::kLlama3);
+  EXPECT_EQ(c.rope_scaling.high_freq_factor, 4);
+  EXPECT_NE(error_of("LlamaForCausalLM", scaling + "0.5" + end).find("high_freq_factor: expected a number from 1.0"), std::string::npos);
 }
 
 TEST(Config, ReadsWhichKeysEachLayerSees) {

@@ -28,9 +28,9 @@ Decoder::Decoder(Builder& b)
       stream_(b.stream()),
       activations_(b.activations()),
       workspace_(b),
-      table_(b.embedding("model.embed_tokens.weight", b.activations())),
-      final_norm_(b.vector("model.norm.weight", b.config().hidden)),
-      head_(b.head(b.config().tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight")),
+      table_(b.embedding(b.config().names.root + "model.embed_tokens.weight", b.activations())),
+      final_norm_(b.vector(b.config().names.root + "model.norm.weight", b.config().hidden)),
+      head_(b.head(b.config().names.root + (b.config().tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight"))),
       embed_(b.choose(b.lists().embed, {b.activations()}, std::string(name_of(b.activations())) + " table")),
       norm_(b.choose(b.lists().rms_norm, {b.activations(), b.config().hidden}, std::to_string(b.config().hidden) + " columns")),
       combine_(b.choose(b.lists().combine, {b.config().hidden}, std::to_string(b.config().hidden) + " columns")),
@@ -39,8 +39,9 @@ Decoder::Decoder(Builder& b)
 FeedForward Decoder::feed_forward(Builder& b, const std::string& prefix, int layer) const {
   FeedForward half;
   half.norm = b.vector(prefix + ".post_attention_layernorm.weight", config_.hidden);
-  if (config_.is_moe(layer)) half.mixture.emplace(b.moe(prefix + ".mlp", layer));
-  else half.dense = b.mlp(prefix + ".mlp", config_.inter);
+  const std::string mlp = prefix + "." + config_.names.mlp;
+  if (config_.is_moe(layer)) half.mixture.emplace(b.moe(mlp, layer));
+  else half.dense = b.mlp(mlp, config_.inter);
   return half;
 }
 
@@ -106,11 +107,11 @@ Status Decoder::finish(FeedForward& half, const Lane& lane, int layer, const Tra
   if (!half.mixture) return Status::success();
   ASSIGN_OR_RETURN(const auto seen, half.mixture->finish(mixture_space(lane), stream_));
   if (!trace || !trace->routing) return Status::success();
-  const auto experts = static_cast<std::size_t>(seen.logits.rows * seen.logits.cols);
+  const auto experts = static_cast<std::size_t>(seen.logits.rows * seen.logits.stride);
   ASSIGN_OR_RETURN(const float* logits, trace_read_[0].read(stream_, seen.logits.data, experts));
   ASSIGN_OR_RETURN(const std::int32_t* ids, trace_read_[1].read(stream_, seen.ids.data(), seen.ids.size()));
   ASSIGN_OR_RETURN(const float* weights, trace_read_[2].read(stream_, seen.weights.data(), seen.weights.size()));
-  trace->routing(layer, {logits, seen.logits.rows, seen.logits.cols}, {ids, seen.ids.size()}, {weights, seen.weights.size()},
+  trace->routing(layer, {logits, seen.logits.rows, seen.logits.cols, seen.logits.stride}, {ids, seen.ids.size()}, {weights, seen.weights.size()},
                  config_.moe.top_k);
   return Status::success();
 }

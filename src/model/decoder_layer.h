@@ -49,11 +49,9 @@ class DecoderLayer {
   // Layer `index` of the checkpoint and of the cache.
   DecoderLayer(Builder& b, const Decoder& decoder, int index)
       : index_(index),
-        norm_(b.vector(prefix(index) + ".input_layernorm.weight", b.config().hidden)),
-        attention_(b, prefix(index) + ".self_attn", index),
-        feed_forward_(decoder.feed_forward(b, prefix(index), index)) {}
-
-  static std::string prefix(int index) { return "model.layers." + std::to_string(index); }
+        norm_(b.vector(b.config().layer_name(index) + ".input_layernorm.weight", b.config().hidden)),
+        attention_(b, b.config().layer_name(index) + ".self_attn", index),
+        feed_forward_(decoder.feed_forward(b, b.config().layer_name(index), index)) {}
 
   // Null in a dense layer.
   moe::Layer* mixture() { return feed_forward_.mixture ? &*feed_forward_.mixture : nullptr; }

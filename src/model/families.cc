@@ -5,45 +5,53 @@ namespace braid::model {
 namespace {
 
 constexpr Family kFamilies[] = {
-    {"DeepseekV2ForCausalLM", build_deepseek},
-    {"DeepseekV3ForCausalLM", build_deepseek},
-    {"Qwen3ForCausalLM", build_qwen3},
-    {"Qwen3MoeForCausalLM", build_qwen3},
+    {"DeepseekV2ForCausalLM", read_deepseek_v2, build_deepseek},
+    {"DeepseekV3ForCausalLM", read_deepseek_v3, build_deepseek},
+    {"Glm4MoeForCausalLM", read_glm4_moe, build_grouped_query},
+    {"LlamaForCausalLM", read_llama, build_grouped_query},
+    {"MixtralForCausalLM", read_mixtral, build_grouped_query},
+    {"Qwen2MoeForCausalLM", read_qwen2_moe, build_grouped_query},
+    {"Qwen3ForCausalLM", read_qwen3, build_grouped_query},
+    {"Qwen3MoeForCausalLM", read_qwen3_moe, build_grouped_query},
 };
 
 // Layers of the model's own draft modules: not all of their tensors are read, or none.
-bool is_draft_layer(const std::string& tensor, int layers) {
-  constexpr std::string_view kPrefix = "model.layers.";
-  if (!tensor.starts_with(kPrefix)) return false;
-  return std::atoi(tensor.c_str() + kPrefix.size()) >= layers;
+bool is_draft_layer(const std::string& tensor, const Config& config) {
+  const std::string prefix = config.names.root + "model.layers.";
+  if (!tensor.starts_with(prefix)) return false;
+  return std::atoi(tensor.c_str() + prefix.size()) >= config.layers;
 }
 
 }  // namespace
 
 std::span<const Family> families() { return kFamilies; }
 
+Result<const Family*> find_family(std::string_view architecture, const std::string& path) {
+  std::string known;
+  for (const auto& family : kFamilies) {
+    if (family.architecture == architecture) return &family;
+    known += (known.empty() ? "" : ", ") + std::string(family.architecture);
+  }
+  return invalid_argument(path + ": architecture '" + std::string(architecture) + "' is not supported (supported: " + known + ")", "model");
+}
+
 Result<std::unique_ptr<Model>> build(const weights::Checkpoint& checkpoint, const Options& options,
                                      const ops::Backend& backend, const Progress& progress) {
   const std::string path = checkpoint.path() + "/config.json";
   ASSIGN_OR_RETURN(const Config config, parse_config(checkpoint.config_json(), path));
-  std::string known;
-  for (const auto& family : families()) {
-    known += (known.empty() ? "" : ", ") + std::string(family.architecture);
-    if (family.architecture != config.architecture) continue;
-    if (options.draft_module && config.mtp_layers == 0) {
-      return invalid_argument(path + ": num_nextn_predict_layers is missing or 0: the model has no module to draft with; use ngram",
-                              "speculative-config.method");
-    }
-    Builder builder(checkpoint, config, options, backend, progress);
-    auto model = family.build(builder, config);
-    if (builder.error()) return *builder.error();
-    RETURN_IF_ERROR(checkpoint.check_surplus([&](const std::string& name) {
-      return is_draft_layer(name, config.layers) || name.ends_with("rotary_emb.inv_freq") ||
-             (config.tied_embeddings && name == "lm_head.weight");
-    }));
-    return model;
+  ASSIGN_OR_RETURN(const Family* family, find_family(config.architecture, path));
+  if (options.draft_module && config.mtp_layers == 0) {
+    return invalid_argument(path + ": num_nextn_predict_layers is missing or 0: the model has no module to draft with; use ngram",
+                            "speculative-config.method");
   }
-  return invalid_argument(path + ": architecture '" + config.architecture + "' is not supported (supported: " + known + ")", "model");
+  Builder builder(checkpoint, config, options, backend, progress);
+  auto model = family->build(builder, config);
+  if (builder.error()) return *builder.error();
+  RETURN_IF_ERROR(checkpoint.check_surplus([&](const std::string& name) {
+    return is_draft_layer(name, config) || name.ends_with("rotary_emb.inv_freq") ||
+           (config.tied_embeddings && name == config.names.root + "lm_head.weight");
+  }));
+  return model;
 }
 
 }  // namespace braid::model

@@ -21,7 +21,7 @@ class Mtp final : public DraftModule {
   // `context` outlives the module.
   Mtp(Builder& b, LayerContext<Attention>& context)
       : context_(context), cols_(b.config().hidden), layer_(b, context.decoder, b.config().layers) {
-    const std::string prefix = DecoderLayer<Attention>::prefix(b.config().layers);
+    const std::string prefix = b.config().layer_name(b.config().layers);
     token_norm_ = b.vector(prefix + ".enorm.weight", cols_);
     state_norm_ = b.vector(prefix + ".hnorm.weight", cols_);
     join_ = b.linear({{prefix + ".eh_proj.weight", cols_, 2 * cols_}});

@@ -21,6 +21,15 @@ double correction_dim(const Config& c, int dim, double rotations) {
   return dim * std::log(positions / (rotations * 2 * std::numbers::pi)) / (2 * std::log(c.rope_theta));
 }
 
+// The share of the stretched frequency at one whose plain value is `plain`.
+double llama3_share(const RopeScaling& s, double plain) {
+  const double turns = static_cast<double>(s.original_positions) * plain / (2 * std::numbers::pi);  // over the original context
+  if (turns > s.high_freq_factor) return 0;
+  if (turns < s.low_freq_factor) return 1;
+  const double band = s.high_freq_factor - s.low_freq_factor;
+  return band > 0 ? (s.high_freq_factor - turns) / band : 0;
+}
+
 std::vector<float> frequencies(const Config& c, int dim) {
   std::vector<float> result;
   const auto& s = c.rope_scaling;
@@ -32,7 +41,9 @@ std::vector<float> frequencies(const Config& c, int dim) {
   }
   for (int i = 0; i < dim / 2; ++i) {
     const double plain = std::pow(c.rope_theta, -2.0 * i / dim);
-    const double ramp = s.yarn() ? std::clamp((i - low) / (high - low), 0.0, 1.0) : 0.0;
+    double ramp = 0;
+    if (s.yarn()) ramp = std::clamp((i - low) / (high - low), 0.0, 1.0);
+    if (s.kind == RopeScaling::Kind::kLlama3) ramp = llama3_share(s, plain);
     result.push_back(static_cast<float>(plain * (1 - ramp) + plain / s.factor * ramp));
   }
   return result;

@@ -34,6 +34,7 @@ struct LayerShape {
   std::int64_t max_tokens = 0;
   DType x = DType::kBF16;
   ops::MakeExchange exchange = nullptr;  // how the device itself moves rows between ranks, if it does
+  bool shared_gate = false;              // the shared expert has a weight for each token
 };
 
 // What choose_backend() is asked for such layers.

@@ -12,7 +12,8 @@ namespace braid::moe {
 Workspace::Workspace(const LayerShape& s, std::int64_t inter, Stream& on) : shape(s), stream(on), experts(s.hidden, inter, on) {
   const auto tokens = static_cast<std::size_t>(shape.max_tokens);
   const auto choices = tokens * static_cast<std::size_t>(shape.top_k);
-  logits = stream.allocate(tokens * static_cast<std::size_t>(shape.experts) * sizeof(float));
+  logits = stream.allocate(tokens * static_cast<std::size_t>(shape.experts + (shape.shared_gate ? 1 : 0)) * sizeof(float));
+  if (shape.shared_gate) shared_weights = stream.allocate(tokens * sizeof(float));
   ids = stream.allocate(choices * sizeof(std::int32_t));
   weights = stream.allocate(choices * sizeof(float));
   experts.results(static_cast<std::int64_t>(choices + (shape.shared ? tokens : 0)));
@@ -41,11 +42,11 @@ Traffic Workspace::traffic() const {
 
 Status Layer::begin(const Activations& x, Matrix<const float> exact, Matrix<float> hidden, std::int64_t most_tokens,
                     Workspace& w, Stream& stream) {
-  const int experts = parts_.routing.experts;
+  const int logits = parts_.routing.logits();
   const Activations router_input{const_cast<float*>(exact.data), DType::kF32, x.rows, exact.cols, exact.stride};
-  parts_.gate_kernel->run({&parts_.gate, router_input, {w.logits.data(), DType::kF32, x.rows, experts, experts}}, stream);
-  parts_.route_kernel->run({&parts_.routing, Matrix<const float>(w.logits.as<float>(), x.rows, experts),
-                            parts_.bias.as<float>(), w.ids.as<std::int32_t>(), w.weights.as<float>()}, stream);
+  parts_.gate_kernel->run({&parts_.gate, router_input, {w.logits.data(), DType::kF32, x.rows, logits, logits}}, stream);
+  parts_.route_kernel->run({&parts_.routing, Matrix<const float>(w.logits.as<float>(), x.rows, logits), parts_.bias.as<float>(),
+                            w.ids.as<std::int32_t>(), w.weights.as<float>(), w.shared_weights.as<float>()}, stream);
   w.x = x;
   w.hidden = hidden;
   w.most_tokens = most_tokens;
@@ -68,9 +69,10 @@ Matrix<float> Layer::chunk_hidden(const Workspace& w) const {
 }
 
 Status Layer::send(Workspace& w) const {
-  const std::int64_t count = chunk_tokens(w), at = (count > 0 ? w.first : 0) * parts_.routing.top_k;
+  const std::int64_t count = chunk_tokens(w), row = count > 0 ? w.first : 0, at = row * parts_.routing.top_k;
   const Routing routing{count, parts_.routing.top_k, w.ids.as<std::int32_t>() + at, w.weights.as<float>() + at, &parts_.placement, w.first_row + w.first,
-                        std::clamp<std::int64_t>(w.most_tokens - w.first, count, w.prepare->max_tokens())};
+                        std::clamp<std::int64_t>(w.most_tokens - w.first, count, w.prepare->max_tokens()),
+                        parts_.routing.shared_gate ? w.shared_weights.as<float>() + row : nullptr};
   return w.prepare->send(chunk_x(w), routing, parts_.index);
 }
 
@@ -98,7 +100,7 @@ Result<Layer::Observed> Layer::finish(Workspace& w, Stream& stream) {
     RETURN_IF_ERROR(collect(w, stream));
   }
   const auto pairs = static_cast<std::size_t>(w.x.rows * parts_.routing.top_k);
-  return Observed{{w.logits.as<float>(), w.x.rows, parts_.routing.experts}, {w.ids.as<std::int32_t>(), pairs}, {w.weights.as<float>(), pairs}};
+  return Observed{{w.logits.as<float>(), w.x.rows, parts_.routing.experts, parts_.routing.logits()}, {w.ids.as<std::int32_t>(), pairs}, {w.weights.as<float>(), pairs}};
 }
 
 void Layer::run_shared(const Activations& x, Workspace& w, Stream& stream) const {
@@ -109,7 +111,8 @@ void Layer::run_shared(const Activations& x, Workspace& w, Stream& stream) const
 
 void Layer::add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const {
   const Matrix<const float> rows(w.shared_rows.as<float>(), hidden.rows, hidden.cols);
-  parts_.combine_kernel->run({rows, w.own_rows.as<std::int32_t>(), w.ones.as<float>(), 1, hidden}, stream);
+  const float* const weights = parts_.routing.shared_gate ? w.shared_weights.as<float>() + (hidden.rows > 0 ? w.first : 0) : w.ones.as<float>();
+  parts_.combine_kernel->run({rows, w.own_rows.as<std::int32_t>(), weights, 1, hidden}, stream);
 }
 
 void Layer::apply(Placement placement) {

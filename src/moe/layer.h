@@ -30,7 +30,7 @@ struct Parts {
   const ops::Kernel<ops::Combine>* combine_kernel = nullptr;
   // Packs an expert's weights anew; only where experts are spread over ranks.
   std::function<Result<ops::PackedMlp>(int expert)> load;
-  ops::PackedWeight gate;            // [experts, hidden], float32
+  ops::PackedWeight gate;            // [routing.logits(), hidden], float32
   Buffer bias;                       // [experts] float32, or empty
   Placement placement = Placement::linear(1, 1);
   std::vector<ops::PackedMlp> experts;  // one a local slot; those of empty slots are never used
@@ -49,9 +49,10 @@ struct Workspace {
   const LayerShape shape;
   Stream& stream;
   std::unique_ptr<PrepareFinalize> prepare;
-  Buffer logits;   // [tokens, experts] float32
+  Buffer logits;   // [tokens, experts] float32, one more column with a gate of the shared expert
   Buffer ids;      // [tokens, top_k] int32
   Buffer weights;  // [tokens, top_k] float32
+  Buffer shared_weights;  // [tokens] float32, or empty
   ExpertsScratch experts;
   std::unique_ptr<Workspace> other;  // of the second of two micro-batches, or null
   std::int64_t first_row = 0;        // of the step's tokens, set before begin()

@@ -45,6 +45,21 @@ TEST_F(PrepareLocalTest, AddsTheSharedExpertLast) {
   EXPECT_THAT(hidden, ElementsAre(20 + 100, 3 + 1000));
 }
 
+TEST_F(PrepareLocalTest, WeighsTheSharedExpertWhereTheLayerHasAGate) {
+  const std::vector<std::int32_t> ids{1, 0};
+  const std::vector<float> weights{2, 3}, shared{0.5f, 0.25f};
+  PrepareLocal prepare(2, 1, true, 8, &ops::reference::kArrange, &ops::reference::kCombine, stream_);
+  Routing routing{2, 1, ids.data(), weights.data()};
+  routing.shared_weights = shared.data();
+  ASSERT_TRUE(prepare.send({}, routing, 0).ok());
+  ASSERT_TRUE(prepare.receive().ok());
+  const std::vector<float> results{1, 10, 100, 1000};
+  ASSERT_TRUE(prepare.send_back({results.data(), 4, 1}).ok());
+  std::vector<float> hidden{0, 0};
+  ASSERT_TRUE(prepare.collect({hidden.data(), 2, 1}).ok());
+  EXPECT_THAT(hidden, ElementsAre(20 + 50, 3 + 250));
+}
+
 TEST_F(PrepareLocalTest, TakesAnEmptyStep) {
   PrepareLocal prepare(4, 2, false, 8, &ops::reference::kArrange, &ops::reference::kCombine, stream_);
   ASSERT_TRUE(prepare.send({}, {0, 2, nullptr, nullptr}, 0).ok());

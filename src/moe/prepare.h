@@ -36,6 +36,7 @@ struct Routing {
   const Placement* placement = nullptr;  // of this layer
   std::int64_t first_row = 0;            // of the step; replicas of an expert take turns by rows
   std::int64_t most_tokens = 0;          // of any rank in this call
+  const float* shared_weights = nullptr;  // [tokens] of the shared expert; null: all 1
 };
 
 // What the local experts work on. Local slot s has offsets[s + 1] - offsets[s] results, from row

@@ -27,7 +27,7 @@ Status PrepareLocal::send(const Activations& x, const Routing& routing, int) {
   CHECK(routing.tokens <= max_tokens_);
   x_ = x;
   sorted_ = {routing.tokens, experts_, routing.top_k, shared_, routing.ids, routing.weights, offsets_.as<std::int32_t>(),
-             row_token_.as<std::int32_t>(), slots_.as<std::int32_t>(), weights_.as<float>()};
+             row_token_.as<std::int32_t>(), slots_.as<std::int32_t>(), weights_.as<float>(), routing.shared_weights};
   arrange_->run(sorted_, stream_);
   ++traffic_.dispatches;
   traffic_.tokens += static_cast<std::uint64_t>(routing.tokens);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// linear: y[b, m, n] = x[b, m, k] * W[b, n, k]^T, accumulated in float32.
+// linear: y[b, m, n] = x[b, m, k] * W[b, n, k]^T + bias[b, n], accumulated in float32.
 //
 // x is kF32 or kBF16, y is kF32 or kBF16. With format kF8, products of one 128-input block are
 // summed before their scale is applied. Batch-invariant: row m's result does not depend, bit for
@@ -23,6 +23,7 @@ struct Linear {
     std::int64_t k = 0;
     std::int64_t batch = 1;
     bool f8_activations = false;  // kF8: inputs may be rounded to e4m3, with a scale for each row and 128 of them
+    bool bias = false;            // calls bring one
   };
 
   struct Args {
@@ -32,6 +33,7 @@ struct Linear {
     std::int64_t x_batch_stride = 0;  // elements from one batch entry to the next
     std::int64_t y_batch_stride = 0;
     bool accumulate = false;  // y += instead of y =; kF32 only
+    const float* bias = nullptr;  // [batch, n]; null without Problem::bias; y is kF32
   };
 
   // Packs batch * parts.size() / batch windows: parts of one batch entry are stacked along n, and

@@ -16,7 +16,8 @@ enum class GroupScore { kMax, kSumOfTopTwo };  // DeepSeek V2; V3
 //   groups > 1: only experts of the topk_groups groups with the best group score take part
 //   the top_k best by choice (ties: lower id first); weight = score, divided by the sum of the
 //   chosen ones (+ 1e-20) when normalise, times scale.
-// Ids of a token are in descending order of choice.
+// Ids of a token are in descending order of choice. With shared_gate the logits have one more column,
+// and its sigmoid is the weight of the shared expert.
 struct Route {
   static constexpr const char* kName = "route";
   struct Problem {
@@ -28,20 +29,23 @@ struct Route {
     GroupScore group_score = GroupScore::kMax;
     bool normalise = false;
     float scale = 1.0f;
+    bool shared_gate = false;
+    int logits() const { return experts + (shared_gate ? 1 : 0); }
   };
   struct Args {
     const Problem* problem = nullptr;
-    Matrix<const float> logits;      // [tokens, experts]
+    Matrix<const float> logits;      // [tokens, problem->logits()]
     const float* bias = nullptr;     // [experts] or null
     std::int32_t* ids = nullptr;     // [tokens, top_k]
     float* weights = nullptr;        // [tokens, top_k]
+    float* shared_weights = nullptr; // [tokens]; null without shared_gate
   };
   using Prepare = std::nullptr_t;
 };
 
 // A stable counting sort of (token, choice) pairs by expert: expert e owns rows [offsets[e],
 // offsets[e + 1]), tokens in order, and choice j of token t is row slots[t, j]. With `shared` one more
-// group follows, of all tokens with weight 1, and every token has one more slot.
+// group follows, of all tokens, and every token has one more slot, of its weight in shared_weights.
 struct Arrange {
   static constexpr const char* kName = "arrange";
   struct Problem {
@@ -59,6 +63,7 @@ struct Arrange {
     std::int32_t* row_token = nullptr;    // [rows()] the token of each row
     std::int32_t* slots = nullptr;        // [tokens, per_token()]
     float* slot_weights = nullptr;        // [tokens, per_token()]
+    const float* shared_weights = nullptr;  // [tokens]; null: all 1
 
     int per_token() const { return top_k + (shared ? 1 : 0); }
     std::int64_t rows() const { return tokens * per_token(); }

@@ -23,6 +23,7 @@ void linear(const Linear::Args& a, Stream&) {
         const std::int64_t at = b * a.y_batch_stride + n;
         float sum = 0;
         for (std::int64_t k = 0; k < w.k; ++k) sum += x[k] * element(w, b, n, k);
+        if (a.bias) sum += a.bias[b * w.n + n];
         if (a.accumulate) sum += load(a.y.row(m), a.y.dtype, at);
         store(a.y.row(m), a.y.dtype, at, sum);
       }

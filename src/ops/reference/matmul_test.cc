@@ -78,6 +78,17 @@ TEST(Linear, RoundsToTheFormatOfTheWeight) {
   }
 }
 
+TEST(Linear, AddsABiasToEveryRow) {
+  NoStream stream;
+  std::vector<float> w = {1, 2, 3, 4}, x = {1, 0, 0, 1}, y(4), bias = {10, 20};
+  const Weight part = weight(w, 2, 2);
+  const auto packed = kLinear.prepare({&part, 1}, {DType::kF32, WeightFormat::kF32, 2, 2, 1, false, true}, stream);
+  Linear::Args args{&packed, f32(x, 2, 2), f32(y, 2, 2)};
+  args.bias = bias.data();
+  kLinear.run(args, stream);
+  EXPECT_EQ(y, (std::vector<float>{11, 23, 12, 24}));
+}
+
 TEST(Int8, HasAScalePerBlockOf128) {
   std::vector<float> row(129, 1.0f);
   row[0] = 254;

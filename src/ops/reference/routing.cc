@@ -69,6 +69,7 @@ void route(const Route::Args& a, Stream&) {
       a.ids[t * p.top_k + j] = chosen[j];
       a.weights[t * p.top_k + j] = scores[chosen[j]] * factor;
     }
+    if (p.shared_gate) a.shared_weights[t] = 1.0f / (1.0f + std::exp(-a.logits.row(t)[p.experts]));
   }
 }
 
@@ -89,7 +90,7 @@ void arrange(const Arrange::Args& a, Stream&) {
   for (std::int64_t t = 0; t < a.tokens; ++t) {
     const std::int64_t slot = t * a.per_token() + a.top_k;
     a.slots[slot] = static_cast<std::int32_t>(pairs + t);
-    a.slot_weights[slot] = 1.0f;
+    a.slot_weights[slot] = a.shared_weights ? a.shared_weights[t] : 1.0f;
     a.row_token[pairs + t] = static_cast<std::int32_t>(t);
   }
 }

@@ -55,6 +55,19 @@ TEST(Route, TheBiasChoosesButDoesNotWeigh) {
   EXPECT_NEAR(r.weights[0], 0.5 * 2.5, 1e-6);
 }
 
+TEST(Route, TheLastLogitCanBeTheSharedExpertsGate) {
+  NoStream stream;
+  const Route::Problem problem{.experts = 2, .top_k = 1, .shared_gate = true};
+  const std::vector<float> logits = {1, 0, std::log(3.0f), 0, 1, -200};
+  std::int32_t ids[2];
+  float weights[2], shared[2];
+  kRoute.run({&problem, {logits.data(), 2, 3}, nullptr, ids, weights, shared}, stream);
+  EXPECT_EQ(ids[0], 0);
+  EXPECT_EQ(ids[1], 1);
+  EXPECT_NEAR(shared[0], 0.75, 1e-6);
+  EXPECT_NEAR(shared[1], 0, 1e-37);
+}
+
 TEST(Route, TiesGoToTheLowerId) {
   EXPECT_THAT(route({.experts = 5, .top_k = 3}, {1, 2, 1, 2, 1}).ids, ElementsAre(1, 3, 0));
 }

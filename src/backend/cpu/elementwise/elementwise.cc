@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/elementwise/elementwise.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "backend/cpu/elementwise/rows.h"
@@ -156,6 +157,7 @@ void route(const ops::Route::Args& a, braid::Stream& s) {
   stream(s).split(a.logits.rows, cost, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       K.route(a.logits.row(t), a.bias, row, a.ids + t * p.top_k, a.weights + t * p.top_k);
+      if (p.shared_gate) a.shared_weights[t] = 1.0f / (1.0f + std::exp(-a.logits.row(t)[p.experts]));
     }
   });
 }

@@ -210,6 +210,7 @@ const RouteCase kRouteCases[] = {
      true},
     {{.experts = 384, .top_k = 8, .scoring = ops::Scoring::kSigmoid, .normalise = true}, true},
     {{.experts = 64, .top_k = 6}, false},
+    {{.experts = 60, .top_k = 4, .shared_gate = true}, false},
     {{.experts = 12, .top_k = 3, .groups = 3, .topk_groups = 1}, false},
     {{.experts = 1, .top_k = 1, .normalise = true}, false},
     {{.experts = 21, .top_k = 21, .scale = 16}, false},
@@ -218,25 +219,27 @@ const RouteCase kRouteCases[] = {
 TEST_F(ElementwiseTest, Route) {
   for (const auto& [problem, biased] : kRouteCases) {
     const int tokens = 150;
-    TestRows logits(DType::kF32, tokens, problem.experts), bias(DType::kF32, 1, problem.experts);
+    TestRows logits(DType::kF32, tokens, problem.logits()), bias(DType::kF32, 1, problem.experts);
     logits.fill(12, 6);
     bias.fill(13, 0.1f);
     for (int e = 1; e < problem.experts; e += 2) logits.set(3, e, logits.at(3, e - 1));  // ties
     const auto n = static_cast<std::size_t>(tokens * problem.top_k);
     std::vector<std::int32_t> ids(n), expected_ids(n);
-    TestRows weights(DType::kF32, tokens, problem.top_k);
+    TestRows weights(DType::kF32, tokens, problem.top_k), shared(DType::kF32, 1, tokens);
     ops::Route::Args args{&problem,
                           logits.cf32(),
                           biased ? bias.buffer.as<float>() : nullptr,
                           expected_ids.data(),
-                          weights.buffer.as<float>()};
+                          weights.buffer.as<float>(),
+                          shared.buffer.as<float>()};
     reference::kRoute.run(args, stream());
-    const auto expected = weights.values();
+    const auto expected = weights.values(), expected_shared = shared.values();
     args.ids = ids.data();
     for (const auto* kernel : runnable(kernels().route, problem, stream().capabilities())) {
       kernel->run(args, stream());
       EXPECT_EQ(ids, expected_ids) << kernel->name << " experts " << problem.experts;
       compare(kernel->name, expected, weights, 2e-6f);
+      compare(kernel->name, expected_shared, shared, 2e-6f);
     }
   }
 }

@@ -163,7 +163,9 @@ TEST(LinearKernels, StackPartsBatchesAndWindowsAnywhere) {
     for (const std::int64_t k0 : {0, 40, 41}) {
       const Weight parts[] = {a.weight.window(5, 20, k0, 130), b.weight.window(100, 47, k0, 130),
                               b.weight.window(64, 20, k0, 130), a.weight.window(128, 47, k0, 130)};
-      const ops::Linear::Problem problem{DType::kF32, format, 67, 130, 2};
+      const ops::Linear::Problem problem{DType::kF32, format, 67, 130, 2, false, true};
+      std::vector<float> bias(134);
+      for (std::size_t n = 0; n < bias.size(); ++n) bias[n] = static_cast<float>(n % 7) - 3;
       const auto want_w = ops::reference::kLinear.prepare(std::span<const Weight>(parts), problem, *stream);
       for (const auto* kernel : runnable(kernels().linear, problem, stream->capabilities())) {
         const auto packed = kernel->prepare(std::span<const Weight>(parts), problem, *stream);
@@ -171,7 +173,7 @@ TEST(LinearKernels, StackPartsBatchesAndWindowsAnywhere) {
           TestRows x(DType::kF32, m, 260), want(DType::kF32, m, 134), got(DType::kF32, m, 134);
           x.fill(3);
           for (const bool accumulate : {false, true}) {
-            ops::Linear::Args args{&want_w, x.view, want.view, 130, 67, accumulate};
+            ops::Linear::Args args{&want_w, x.view, want.view, 130, 67, accumulate, bias.data()};
             ops::reference::kLinear.run(args, *stream);
             args.weight = &packed;
             args.y = got.view;

@@ -6,6 +6,7 @@
 #include "backend/cpu/gemm/gemm.h"
 #include "backend/cpu/gemm/kernel_list.h"
 #include "backend/cpu/gemm/pack.h"
+#include "base/check.h"
 #include "ops/reference.h"
 
 namespace braid::cpu {
@@ -23,6 +24,15 @@ struct Call {
   std::int64_t y_size = 4;
 };
 
+// What block() left out.
+void add_bias(const MicroArgs& a, const float* bias) {
+  const std::int64_t begin = a.panel0 * kPanel, end = std::min(a.n, a.panel1 * kPanel);
+  for (std::int64_t r = 0; r < a.rows; ++r) {
+    auto* y = reinterpret_cast<float*>(a.y + r * a.y_stride);
+    for (std::int64_t n = begin; n < end; ++n) y[n] += bias[n];
+  }
+}
+
 // Rows [row, row + count) times panels [first, last) of one batch entry.
 void block(const Micro& micro, const Call& call, std::int64_t batch, std::int64_t row,
            std::int64_t count, std::int64_t first, std::int64_t last) {
@@ -34,6 +44,7 @@ void block(const Micro& micro, const Call& call, std::int64_t batch, std::int64_
   a.panel0 = first;
   a.panel1 = last;
   micro.gemm(a);
+  if (call.linear->bias) add_bias(a, call.linear->bias + batch * a.n);
 }
 
 void few_rows(const Micro& micro, const Call& call, Stream& stream) {
@@ -72,6 +83,7 @@ void many_rows(const Micro& micro, const Call& call, Stream& stream) {
 template <const MicroTier& kGemm>
 void run(const Linear::Args& args, braid::Stream& s) {
   if (args.x.rows == 0) return;
+  CHECK(!args.bias || args.y.dtype == DType::kF32, "a bias is added to float32");
   Stream& stream = cpu::stream(s);
   const ops::PackedWeight& w = *args.weight;
   const Micro& micro = micro_of(kGemm, w.format);

@@ -38,6 +38,12 @@ std::string mlp_support(const GroupedMlp::Problem& p, const Capabilities& caps) 
 
 std::string any_linear(const Linear::Problem& p, const Capabilities&) { return f32_or_weights(p.format); }
 
+template <auto kMultiply>
+void linear(const Linear::Args& args, braid::Stream& stream) {
+  kMultiply(args, stream);
+  add_bias(args, stream);
+}
+
 ops::PackedWeight pack_linear(std::span<const ops::Weight> parts, const Linear::Problem& p, braid::Stream& stream) {
   return pack(rows_of(parts), p.format, p.n, p.k, p.batch, stream);
 }
@@ -57,9 +63,9 @@ ops::PackedMlp pack_mlp(const ops::Weight& gate, const ops::Weight& up, const op
 }  // namespace
 
 std::vector<ops::Kernel<Linear>> linear_kernels() {
-  return {{"hopper", 20, hopper_linear_support, linear_hopper, pack_linear_hopper},
-          {"mma", 10, linear_support, linear_mma, pack_linear},
-          {"simple", 1, any_linear, linear_simple, pack_linear}};
+  return {{"hopper", 20, hopper_linear_support, linear<linear_hopper>, pack_linear_hopper},
+          {"mma", 10, linear_support, linear<linear_mma>, pack_linear},
+          {"simple", 1, any_linear, linear<linear_simple>, pack_linear}};
 }
 
 std::vector<ops::Kernel<GroupedMlp>> grouped_mlp_kernels() {

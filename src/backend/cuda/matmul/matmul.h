@@ -14,13 +14,16 @@ namespace braid::cuda {
 std::vector<ops::Kernel<ops::Linear>> linear_kernels();
 std::vector<ops::Kernel<ops::GroupedMlp>> grouped_mlp_kernels();
 
-// y += or = x * w^T, by one of them.
+// y += or = x * w^T, by one of them, without the bias.
 void linear_hopper(const ops::Linear::Args& args, braid::Stream& stream);
 void linear_mma(const ops::Linear::Args& args, braid::Stream& stream);
 void linear_simple(const ops::Linear::Args& args, braid::Stream& stream);
 void grouped_mlp_hopper(const ops::GroupedMlp::Args& args, braid::Stream& stream);
 void grouped_mlp_mma(const ops::GroupedMlp::Args& args, braid::Stream& stream);
 void grouped_mlp_simple(const ops::GroupedMlp::Args& args, braid::Stream& stream);
+
+// y += bias.
+void add_bias(const ops::Linear::Args& args, braid::Stream& stream);
 
 // Weights for `hopper`.
 ops::PackedWeight pack_linear_hopper(std::span<const ops::Weight> parts, const ops::Linear::Problem& problem, braid::Stream& stream);

@@ -98,6 +98,23 @@ TEST_F(MatmulTest, LinearTakesBatchesOfWindowsAlsoTransposed) {
   }
 }
 
+TEST_F(MatmulTest, LinearAddsABias) {
+  for (const Form& form : kForms) {
+    const WeightFormat format = form.format;
+    const Stored stored(format, 97, 136, 5);
+    const Linear::Problem problem{input_of(format), format, 97, 136, 1, form.f8_activations, true};
+    const auto reference = ops::reference::kLinear.prepare({&stored.weight, 1}, problem, host_);
+    TwinRows bias(*stream_, DType::kF32, 1, 97, 6), x(*stream_, problem.x, 9, 136, 3);
+    for (const auto* kernel : runnable(kernels().linear, problem, *stream_)) {
+      TwinRows y(*stream_, DType::kF32, 9, 97, 4, 1.0f, 3);
+      const auto packed = kernel->prepare({&stored.weight, 1}, problem, *stream_);
+      kernel->run({&packed, x.device(), y.device(), 0, 0, true, bias.device_f32().data}, *stream_);
+      ops::reference::kLinear.run({&reference, x.host(), y.host(), 0, 0, true, bias.host_f32().data}, host_);
+      expect_close(y.got(), y.wanted(), tolerance_of(problem.x, form), std::string(kernel->name) + " " + name_of(form));
+    }
+  }
+}
+
 TEST_F(MatmulTest, ARowOfLinearIsTheSameAmongAnyNumberOfOthers) {
   for (const Form& form : kForms) {
     const WeightFormat format = form.format;

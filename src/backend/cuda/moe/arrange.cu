@@ -34,7 +34,7 @@ __device__ inline void shared_rows(const ops::Arrange::Args& a, std::int64_t pai
   for (std::int64_t t = threadIdx.x; t < a.tokens; t += kThreads) {
     a.row_token[pairs + t] = static_cast<std::int32_t>(t);
     a.slots[t * (a.top_k + 1) + a.top_k] = static_cast<std::int32_t>(pairs + t);
-    a.slot_weights[t * (a.top_k + 1) + a.top_k] = 1.0f;
+    a.slot_weights[t * (a.top_k + 1) + a.top_k] = a.shared_weights ? a.shared_weights[t] : 1.0f;
   }
   if (threadIdx.x == 0) a.offsets[a.experts + 1] = static_cast<std::int32_t>(pairs + a.tokens);
 }

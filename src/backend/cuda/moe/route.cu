@@ -90,6 +90,7 @@ __global__ void route_kernel(const __grid_constant__ ops::Route::Args a, const _
     if (threadIdx.x == 0) choice[best.id] = NAN;
     __syncwarp();
   }
+  if (p.shared_gate && threadIdx.x == 0) a.shared_weights[t] = 1.0f / (1.0f + expf(-a.logits.data[t * a.logits.stride + p.experts]));
   if (static_cast<int>(threadIdx.x) >= p.top_k) return;
   a.ids[t * p.top_k + threadIdx.x] = id;
   a.weights[t * p.top_k + threadIdx.x] = mine * (p.normalise ? p.scale / (sum + 1e-20f) : p.scale);

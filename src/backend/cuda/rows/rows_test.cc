@@ -146,6 +146,28 @@ TEST_F(RowsTest, RouteChoosesTheSameExpertsWithTies) {
   for (int j = 0; j < 9; ++j) EXPECT_EQ(reinterpret_cast<const std::int32_t*>(got.data())[j], j);
 }
 
+TEST_F(RowsTest, TheSharedExpertsGateWeighsItsSlots) {
+  const Route::Problem p{.experts = 60, .top_k = 4, .shared_gate = true};
+  TwinRows logits(*stream_, DType::kF32, 13, p.logits(), 6, 3.0f), weights(*stream_, DType::kF32, 13, 4, 8), shared(*stream_, DType::kF32, 1, 13, 9);
+  Twin ids = twin(*stream_, std::vector<std::int32_t>(52)), words = twin(*stream_, std::vector<std::int32_t>(200));
+  TwinRows slot_weights(*stream_, DType::kF32, 13, 5, 10);
+  const auto route = [&](bool device) {
+    return Route::Args{&p, constant(device ? logits.device_f32() : logits.host_f32()), nullptr, device ? ids.device<std::int32_t>() : ids.host<std::int32_t>(),
+                       device ? weights.device_f32().data : weights.host_f32().data, device ? shared.device_f32().data : shared.host_f32().data};
+  };
+  const auto arrange = [&](bool device) {
+    const Route::Args r = route(device);
+    std::int32_t* const at = device ? words.device<std::int32_t>() : words.host<std::int32_t>();
+    return Arrange::Args{13, p.experts, 4, true, r.ids, r.weights, at, at + 62, at + 127, device ? slot_weights.device_f32().data : slot_weights.host_f32().data, r.shared_weights};
+  };
+  kernels().route[0].run(route(true), *stream_);
+  kernels().arrange[0].run(arrange(true), *stream_);
+  reference::kRoute.run(route(false), host_);
+  reference::kArrange.run(arrange(false), host_);
+  expect_close(shared.got(), shared.wanted(), 1e-5, "shared weights");
+  expect_close(slot_weights.got(), slot_weights.wanted(), 1e-5, "slot weights");
+}
+
 TEST_F(RowsTest, ArrangeIsTheReferencesStableSort) {
   for (const auto& [tokens, experts, top_k] : {std::tuple{1, 4, 2}, std::tuple{0, 3, 1}, std::tuple{37, 9, 3}, std::tuple{1000, 128, 8}}) {
     for (const bool shared : {false, true}) {

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Qwen2-MoE (2407.10671): biases on queries, keys and values, and a shared expert whose share of a token
+// a gate decides. Qwen3 and Qwen3-MoE (2505.09388): queries and keys normalised, no shared expert.
+#include <algorithm>
+
+#include "model/families.h"
+
+namespace braid::model {
+namespace {
+
+void read_experts(Reader& r, Config& c) {
+  auto& m = c.moe;
+  m.experts = r.positive("num_experts");
+  m.top_k = r.positive("num_experts_per_tok");
+  m.inter = r.positive("moe_intermediate_size");
+  m.step = std::max(1, r.count("decoder_sparse_step", 1));
+  m.dense_layers = r.numbers("mlp_only_layers");
+  m.routing.normalise = r.flag("norm_topk_prob", false);
+}
+
+}  // namespace
+
+void read_qwen2_moe(Reader& r, Config& c) {
+  r.refuse("use_sliding_window");
+  read_heads(r, c);
+  c.qkv_bias = r.flag("qkv_bias", true);
+  read_experts(r, c);
+  c.moe.shared_inter = r.positive("shared_expert_intermediate_size");
+  c.moe.routing.shared_gate = true;
+  c.names.shared = "shared_expert";
+}
+
+void read_qwen3(Reader& r, Config& c) {
+  r.refuse("use_sliding_window");
+  read_heads(r, c);
+  c.qkv_bias = c.o_bias = r.flag("attention_bias", false);
+  c.qk_norm = true;
+}
+
+void read_qwen3_moe(Reader& r, Config& c) {
+  read_qwen3(r, c);
+  read_experts(r, c);
+}
+
+}  // namespace braid::model
