@@ -23,10 +23,11 @@ namespace {
 using braid::cpu::Panels;
 
 // Panels of at least this size come from memory, and few rows wait for it: one panel at a time is
-// one rising stream, which the processor fetches ahead by itself faster than when told.
+// one rising stream, which the processor fetches ahead by itself faster than when told. Not so e2m1,
+// whose codes take longer to expand than to fetch: several panels at once hide that.
 constexpr std::int64_t kStreamBytes = 32 << 10;
 template <class Source>
-constexpr std::int64_t kStreamRows = Source::kBytes == 128 ? 4 : 2;
+constexpr std::int64_t kStreamRows = Source::kPairs == 2 ? 0 : Source::kBytes == 128 ? 4 : 2;
 
 // Sums are multiplied by it after block b; j counts the sixteens of outputs from `panel` on.
 template <class Source>
