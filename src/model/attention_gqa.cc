@@ -16,12 +16,14 @@ ops::AttentionShape shape_of(const Config& c, int layer) {
   ops::AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.head_dim, scale};
   if (c.span_of(layer) == LayerSpan::kWindow) shape.window = c.sliding_window;
   if (c.span_of(layer) == LayerSpan::kChunk) shape.chunk = c.attention_chunk;
+  shape.sinks = c.sinks;
   return shape;
 }
 
 std::string text_of(const ops::AttentionShape& s) {
   const std::string heads = std::to_string(s.heads) + "/" + std::to_string(s.kv_heads) + " heads of " + std::to_string(s.qk_dim);
-  return heads + (s.window > 0 ? ", window " + std::to_string(s.window) : "") + (s.chunk > 0 ? ", chunks of " + std::to_string(s.chunk) : "");
+  return heads + (s.window > 0 ? ", window " + std::to_string(s.window) : "") + (s.chunk > 0 ? ", chunks of " + std::to_string(s.chunk) : "") +
+         (s.sinks ? ", sinks" : "");
 }
 
 }  // namespace
@@ -59,6 +61,7 @@ GqaAttention::GqaAttention(Builder& b, const std::string& prefix, int layer)
     q_norm_ = b.vector(prefix + ".q_norm.weight", dim_, softmax_scale * std::numbers::log2e_v<float>);
     k_norm_ = b.vector(prefix + ".k_norm.weight", dim_);
   }
+  if (shape_.sinks) sinks_ = b.vector(prefix + ".sinks", heads_);
   const std::string text = text_of(shape_);
   prepare_ = b.choose(b.lists().gqa_prepare, {activations_, activations_}, text);
   prefill_ = b.choose(b.lists().attention_prefill, {activations_, activations_, shape_}, text);
@@ -85,12 +88,12 @@ void GqaAttention::forward(const Step& step, const Activations& x, Matrix<float>
   const std::int64_t first = step.prefill_rows, rows = step.decode_rows();
   if (first > 0) {
     prefill_->run({shape_, q.slice_rows(0, first), keys(cached), values(cached), step.block_size, w.sequences,
-                   out.slice_rows(0, first), w.state.as<float>(), true, true}, stream);
+                   out.slice_rows(0, first), w.state.as<float>(), true, true, sinks_.as<float>()}, stream);
   }
   if (rows > 0) {
     fit_decode(w.decode_scratch, shape_, step.decode, stream);
     decode_->run({shape_, q.slice_rows(first, rows), keys(cached), values(cached), step.block_size, step.decode,
-                  out.slice_rows(first, rows), w.decode_scratch.data()}, stream);
+                  out.slice_rows(first, rows), w.decode_scratch.data(), sinks_.as<float>()}, stream);
   }
   o_.run(out, {hidden.data, DType::kF32, hidden.rows, hidden.cols, hidden.stride}, stream, true);
 }

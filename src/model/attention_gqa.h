@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Grouped-query attention, with biases and per-head RMSNorm of queries and keys as Config says. A token leaves
+// Grouped-query attention, with biases, sinks and per-head RMSNorm of queries and keys as Config says. A token leaves
 // [kv_heads * dim of k | kv_heads * dim of v] in the cache; prefill and decode read the pages.
 #pragma once
 
@@ -50,6 +50,7 @@ class GqaAttention {
   DType activations_;
   LinearLayer qkv_, o_;
   Buffer q_norm_, k_norm_;  // or empty
+  Buffer sinks_;            // [heads] float32, or empty
   const ops::Kernel<ops::GqaPrepare>* prepare_;
   const ops::Kernel<ops::AttentionPrefill>* prefill_;
   const ops::Kernel<ops::AttentionDecode>* decode_;

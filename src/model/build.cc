@@ -21,7 +21,9 @@ struct LoadedMlp {
 Result<LoadedMlp> load_mlp(const weights::Checkpoint& checkpoint, const Config& config, const MlpName& name,
                            const ops::Kernel<ops::GroupedMlp>& kernel, const ops::GroupedMlp::Problem& problem, Stream& stream) {
   ASSIGN_OR_RETURN(const MlpWeights stored, find_mlp(checkpoint, config, name));
-  return LoadedMlp{kernel.prepare(stored.gate, stored.up, stored.down, problem, stream), stored.bytes};
+  LoadedMlp loaded{kernel.prepare(stored.gate, stored.up, stored.down, problem, stream), stored.bytes};
+  if (problem.bias) loaded.packed.bias = upload(stream, stored.bias);
+  return loaded;
 }
 
 }  // namespace
@@ -49,6 +51,7 @@ std::optional<weights::Stored> Builder::stored(const MatrixName& name) {
 ops::WeightFormat Builder::format_of(const ops::Weight& weight, bool may_quantise) const {
   if (options_.compute == DType::kF32) return ops::WeightFormat::kF32;
   if (options_.int8_activations && may_quantise) return ops::WeightFormat::kI8;
+  if (weight.values.dtype == DType::kF4E2M1) return ops::WeightFormat::kF4;
   return weight.values.dtype == DType::kF8E4M3 ? ops::WeightFormat::kF8 : ops::WeightFormat::kBF16;
 }
 
@@ -97,7 +100,7 @@ LinearLayer Builder::batched(const std::vector<ops::Weight>& windows, bool may_q
   return pack(windows, static_cast<std::int64_t>(windows.size()), format_of(windows.front(), may_quantise));
 }
 
-LinearLayer Builder::router(const std::vector<MatrixName>& names) {
+LinearLayer Builder::router(const std::vector<MatrixName>& names, bool bias) {
   std::vector<weights::Stored> keep;
   std::vector<ops::Weight> parts;
   for (const auto& name : names) {
@@ -106,7 +109,7 @@ LinearLayer Builder::router(const std::vector<MatrixName>& names) {
     keep.push_back(std::move(*matrix));
     parts.push_back(weight_of(keep.back()));
   }
-  return pack(parts, 1, ops::WeightFormat::kF32);
+  return pack(parts, 1, ops::WeightFormat::kF32, bias ? biases(names) : Buffer());
 }
 
 LinearLayer Builder::head(const std::string& name) {
@@ -152,7 +155,7 @@ const ops::Kernel<ops::GroupedMlp>* Builder::choose_mlp(const MlpName& sample, i
   const auto weights = peek_mlp(sample);
   if (!weights) return nullptr;
   const auto format = format_of(weights->gate, true);
-  problem = {activations(), format, config_.hidden, widest, options_.f8_activations};
+  problem = {activations(), format, config_.hidden, widest, options_.f8_activations, config_.moe.glu, !weights->bias.empty()};
   return choose(lists().grouped_mlp, problem, shape_text(problem.x, format, widest, problem.hidden));
 }
 
@@ -192,9 +195,10 @@ moe::Layer Builder::moe(const std::string& prefix, int layer) {
   const std::string router_name = prefix + "." + config_.names.router, shared_name = prefix + "." + config_.names.shared;
   std::vector<MatrixName> rows = {{router_name + ".weight", m.experts, config_.hidden}};
   if (m.routing.shared_gate) rows.push_back({shared_name + "_gate.weight", 1, config_.hidden});
-  auto gate = router(rows);
+  auto gate = router(rows, m.router_bias);
   parts.gate_kernel = gate.kernel;
   parts.gate = std::move(gate.weight);
+  parts.gate_bias = std::move(gate.bias);
   if (m.has_bias) parts.bias = vector(router_name + ".e_score_correction_bias", m.experts);
   parts.route_kernel = choose(lists().route, m.routing, std::to_string(m.experts) + " experts, top " + std::to_string(m.top_k));
   parts.combine_kernel = choose(lists().combine, {config_.hidden}, std::to_string(config_.hidden) + " columns");

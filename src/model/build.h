@@ -54,7 +54,7 @@ class Builder {
   LinearLayer linear(const std::vector<MatrixName>& names, bool bias = false);
   // One batch entry per window of one matrix.
   LinearLayer batched(const std::vector<ops::Weight>& windows, bool may_quantise);
-  LinearLayer router(const std::vector<MatrixName>& names);
+  LinearLayer router(const std::vector<MatrixName>& names, bool bias);
   MlpLayer mlp(const std::string& prefix, int inter);
   moe::Layer moe(const std::string& prefix, int layer);
   // The scratch of all MoE layers; where experts are spread over ranks, Model::regroup() completes it.

@@ -31,6 +31,7 @@ void read_yarn(Reader& s, Config& c) {
   c.rope_scaling.beta_slow = s.number("beta_slow", 1, 1e-9, 1e9);
   c.rope_scaling.mscale = s.number("mscale", 1, 0, 1e6);
   c.rope_scaling.mscale_all_dim = s.number("mscale_all_dim", 0, 0, 1e6);
+  c.rope_scaling.truncate = s.flag("truncate", true);
 }
 
 // "rope_theta" and "rope_scaling", or both in "rope_parameters" as newer checkpoints have them.
@@ -78,9 +79,10 @@ void read_spans(Reader& r, Config& c) {
 void read_quantization(Reader& r, Config& c) {
   const auto found = r.json().find("quantization_config");
   if (found == r.json().end() || found->is_null()) return;
-  if (!found->is_object() || !found->contains("quant_method") || (*found)["quant_method"] != "fp8" ||
-      !found->contains("weight_block_size")) {
-    return r.fail("quantization_config: only fp8 with weight_block_size is supported, found " + found->dump());
+  const Json method = found->is_object() ? found->value("quant_method", Json()) : Json();
+  if (method == "mxfp4") return;
+  if (method != "fp8" || !found->contains("weight_block_size")) {
+    return r.fail("quantization_config: only mxfp4, and fp8 with weight_block_size, are supported, found " + found->dump());
   }
   if ((*found)["weight_block_size"] != Json::array({128, 128})) {
     r.fail("quantization_config.weight_block_size: expected [128, 128], found " + (*found)["weight_block_size"].dump());

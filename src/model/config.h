@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "ops/grouped_mlp.h"
 #include "ops/routing.h"
 
 namespace braid::model {
@@ -22,9 +23,16 @@ struct RopeScaling {
   double beta_slow = 1;
   double mscale = 1;
   double mscale_all_dim = 0;
+  bool truncate = true;        // yarn: the range of dimensions is rounded outwards
   double low_freq_factor = 1;  // llama3
   double high_freq_factor = 1;
   bool yarn() const { return kind == Kind::kYarn && factor != 1; }
+};
+
+// Where the matrices of experts are.
+enum class ExpertTensors {
+  kSeparate,     // each for itself
+  kAlternating,  // stacked; rows of gates and ups alternate in one matrix; MXFP4 or plain, with biases
 };
 
 // What checkpoints of one family call what others call otherwise.
@@ -36,6 +44,7 @@ struct TensorNames {
   std::string up = "up_proj";
   std::string down = "down_proj";
   std::string root;               // before all names
+  ExpertTensors experts = ExpertTensors::kSeparate;
 };
 
 // Which keys the queries of a layer see ("layer_types"); ops/attention.h has the exact words.
@@ -54,6 +63,8 @@ struct MoeConfig {
   int step = 1;         // of the others, every step-th is a mixture
   std::vector<int> dense_layers;
   ops::Route::Problem routing;
+  bool router_bias = false;  // a part of the logits
+  ops::Glu glu;
   bool has_bias = false;  // that takes part in choosing
 };
 
@@ -68,6 +79,7 @@ struct Config {
   bool qk_norm = false;
   bool qkv_bias = false;
   bool o_bias = false;
+  bool sinks = false;
   int inter = 0;      // dense MLP
   int q_lora = 0;     // MLA; 0: a plain query projection
   int kv_lora = 0;

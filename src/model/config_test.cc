@@ -150,6 +150,18 @@ TEST(Config, ReadsWhichKeysEachLayerSees) {
   }
 }
 
+TEST(Config, ReadsGptOss) {
+  const std::string keys = R"("num_local_experts": 8, "num_experts_per_tok": 2, "sliding_window": 16, "swiglu_limit": 5,
+    "quantization_config": {"quant_method": "mxfp4"},
+    "rope_scaling": {"rope_type": "yarn", "factor": 32, "original_max_position_embeddings": 64, "truncate": false})";
+  const Config c = config_of("GptOssForCausalLM", keys + ", \"intermediate_size\": 64");
+  EXPECT_TRUE(c.sinks && c.qkv_bias && c.o_bias && c.moe.router_bias && !c.rope_scaling.truncate);
+  EXPECT_EQ(c.moe.glu.limit, 5);
+  EXPECT_EQ(c.span_of(2), LayerSpan::kWindow);
+  EXPECT_EQ(c.span_of(3), LayerSpan::kFull);
+  EXPECT_NE(error_of("GptOssForCausalLM", keys).find("multiples of 32, found 48"), std::string::npos);
+}
+
 TEST(Config, SaysWhetherTheCheckpointIsMeantForFp8Activations) {
   EXPECT_TRUE(parse_config(lexicon(), "config.json")->f8_activations);
   const std::string scheme = "\"activation_scheme\": ";

@@ -8,6 +8,7 @@ constexpr Family kFamilies[] = {
     {"DeepseekV2ForCausalLM", read_deepseek_v2, build_deepseek},
     {"DeepseekV3ForCausalLM", read_deepseek_v3, build_deepseek},
     {"Glm4MoeForCausalLM", read_glm4_moe, build_grouped_query},
+    {"GptOssForCausalLM", read_gpt_oss, build_grouped_query},
     {"LlamaForCausalLM", read_llama, build_grouped_query},
     {"MixtralForCausalLM", read_mixtral, build_grouped_query},
     {"Qwen2MoeForCausalLM", read_qwen2_moe, build_grouped_query},

@@ -5,12 +5,56 @@ namespace braid::model {
 
 ops::Weight weight_of(const weights::Stored& stored) { return ops::Weight(stored.values, stored.scales, stored.block); }
 
+namespace {
+
+// A matrix of twice as many rows, gate, up, gate, ..., is one of twice as many columns.
+void split_alternating(const weights::Stored& stored, MlpWeights& found) {
+  const auto paired = [](TensorView view) {
+    view.shape = {view.rows() / 2, 2 * view.cols()};
+    return view;
+  };
+  const bool scaled = stored.scales.data != nullptr;
+  const ops::Weight both(paired(stored.values), scaled ? paired(stored.scales) : TensorView{}, stored.block);
+  const std::int64_t half = both.cols / 2;
+  found.gate = both.window(0, both.rows, 0, half);
+  found.up = both.window(0, both.rows, half, half);
+}
+
+Result<std::vector<float>> alternating_biases(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name) {
+  const std::int64_t inter = name.inter;
+  ASSIGN_OR_RETURN(const auto both, checkpoint.matrix(name.prefix + ".experts.gate_up_proj_bias", c.moe.experts, 2 * inter));
+  ASSIGN_OR_RETURN(const auto down, checkpoint.matrix(name.prefix + ".experts.down_proj_bias", c.moe.experts, c.hidden));
+  std::vector<float> bias;
+  for (std::int64_t i = 0; i < 2 * inter; ++i) {
+    bias.push_back(both.values.at(name.expert * 2 * inter + (i < inter ? 2 * i : 2 * (i - inter) + 1)));
+  }
+  for (std::int64_t i = 0; i < c.hidden; ++i) bias.push_back(down.values.at(std::int64_t{name.expert} * c.hidden + i));
+  return bias;
+}
+
+Result<MlpWeights> find_alternating(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name) {
+  const std::int64_t count = c.moe.experts, inter = name.inter;
+  ASSIGN_OR_RETURN(auto both, checkpoint.stacked(name.prefix + ".experts.gate_up_proj", name.expert, count, 2 * inter, c.hidden));
+  ASSIGN_OR_RETURN(auto down, checkpoint.stacked(name.prefix + ".experts.down_proj", name.expert, count, c.hidden, inter));
+  MlpWeights found;
+  split_alternating(both, found);
+  found.down = weight_of(down);
+  ASSIGN_OR_RETURN(found.bias, alternating_biases(checkpoint, c, name));
+  found.bytes = both.values.bytes() + down.values.bytes();
+  found.owners.push_back(std::move(both));
+  found.owners.push_back(std::move(down));
+  return found;
+}
+
+}  // namespace
+
 Result<MlpWeights> find_mlp(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name) {
+  if (name.expert >= 0 && c.names.experts == ExpertTensors::kAlternating) return find_alternating(checkpoint, c, name);
   const std::string prefix = name.prefix + (name.expert < 0 ? "." : ".experts." + std::to_string(name.expert) + ".");
   ASSIGN_OR_RETURN(auto gate, checkpoint.matrix(prefix + c.names.gate + ".weight", name.inter, c.hidden));
   ASSIGN_OR_RETURN(auto up, checkpoint.matrix(prefix + c.names.up + ".weight", name.inter, c.hidden));
   ASSIGN_OR_RETURN(auto down, checkpoint.matrix(prefix + c.names.down + ".weight", c.hidden, name.inter));
-  MlpWeights found{weight_of(gate), weight_of(up), weight_of(down), gate.values.bytes() + up.values.bytes() + down.values.bytes(), {}};
+  MlpWeights found{weight_of(gate), weight_of(up), weight_of(down), {}, gate.values.bytes() + up.values.bytes() + down.values.bytes(), {}};
   found.owners = {std::move(gate), std::move(up), std::move(down)};
   return found;
 }

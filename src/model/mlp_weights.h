@@ -20,6 +20,7 @@ struct MlpName {
 struct MlpWeights {
   ops::Weight gate, up;  // [inter, hidden]
   ops::Weight down;      // [hidden, inter]
+  std::vector<float> bias;  // as ops::PackedMlp has it, or empty
   std::size_t bytes = 0;
   std::vector<weights::Stored> owners;  // of what the weights look at
 };

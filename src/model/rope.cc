@@ -35,8 +35,10 @@ std::vector<float> frequencies(const Config& c, int dim) {
   const auto& s = c.rope_scaling;
   double low = 0, high = 0;
   if (s.yarn()) {
-    low = std::max(std::floor(correction_dim(c, dim, s.beta_fast)), 0.0);
-    high = std::min(std::ceil(correction_dim(c, dim, s.beta_slow)), dim - 1.0);
+    low = correction_dim(c, dim, s.beta_fast);
+    high = correction_dim(c, dim, s.beta_slow);
+    low = std::max(s.truncate ? std::floor(low) : low, 0.0);
+    high = std::min(s.truncate ? std::ceil(high) : high, dim - 1.0);
     if (low == high) high += 0.001;
   }
   for (int i = 0; i < dim / 2; ++i) {

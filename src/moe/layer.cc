@@ -44,7 +44,8 @@ Status Layer::begin(const Activations& x, Matrix<const float> exact, Matrix<floa
                     Workspace& w, Stream& stream) {
   const int logits = parts_.routing.logits();
   const Activations router_input{const_cast<float*>(exact.data), DType::kF32, x.rows, exact.cols, exact.stride};
-  parts_.gate_kernel->run({&parts_.gate, router_input, {w.logits.data(), DType::kF32, x.rows, logits, logits}}, stream);
+  parts_.gate_kernel->run({&parts_.gate, router_input, {w.logits.data(), DType::kF32, x.rows, logits, logits}, 0, 0, false,
+                           parts_.gate_bias.as<float>()}, stream);
   parts_.route_kernel->run({&parts_.routing, Matrix<const float>(w.logits.as<float>(), x.rows, logits), parts_.bias.as<float>(),
                             w.ids.as<std::int32_t>(), w.weights.as<float>(), w.shared_weights.as<float>()}, stream);
   w.x = x;

@@ -31,7 +31,8 @@ struct Parts {
   // Packs an expert's weights anew; only where experts are spread over ranks.
   std::function<Result<ops::PackedMlp>(int expert)> load;
   ops::PackedWeight gate;            // [routing.logits(), hidden], float32
-  Buffer bias;                       // [experts] float32, or empty
+  Buffer gate_bias;                  // [routing.logits()] float32, or empty
+  Buffer bias;                       // [experts] float32, or empty; takes part in choosing
   Placement placement = Placement::linear(1, 1);
   std::vector<ops::PackedMlp> experts;  // one a local slot; those of empty slots are never used
   std::vector<ops::PackedMlp> shared;   // none or one

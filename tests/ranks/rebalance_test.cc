@@ -79,7 +79,7 @@ class RebalancedModel : public ::testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(
     All, RebalancedModel,
     ::testing::Values(Case{"deepseek-v3", 2, 2}, Case{"deepseek-v3-fp8", 2, 2}, Case{"deepseek-v3-fp8", 4, 0, false},
-                      Case{"qwen3-moe", 2, 0}, Case{"qwen3-moe-fp8", 4, 4}, Case{"qwen3-moe", 2, 2, true, true},
+                      Case{"qwen3-moe", 2, 0}, Case{"gpt-oss", 2, 2}, Case{"qwen3-moe-fp8", 4, 4}, Case{"qwen3-moe", 2, 2, true, true},
                       Case{"qwen3-moe", 2, 2, true, false, false, DType::kF32}, Case{"lexicon-30m", 2, 0, true, false, true},
                       Case{"lexicon-30m", 4, 4, false, true, true},
                       Case{"qwen3-moe", 3, 2, true, false, false, DType::kBF16, true}),
