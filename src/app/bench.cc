@@ -44,17 +44,36 @@ struct EngineBench {
 struct Work {
   double bytes_at(double batch) const {
     const double distinct = experts > 0 ? (batch <= 1 ? top_k : experts * (1 - std::pow(1 - top_k / experts, batch))) : 0;
-    return (base + moe_layers * distinct * expert) * bytes_per_weight + head * 2;
+    return base * bytes_per_weight + moe_layers * distinct * expert * bytes_per_expert_weight + head * 2;
   }
   double flops = 0;         // per token, without the head
   double head = 0;          // weights of the head
   double base = 0;          // weights touched by every step
   double moe_layers = 0, experts = 0, top_k = 0, expert = 0;
-  double bytes_per_weight = 2;
-  double attention = 0;     // FLOP per token and key, all layers, expanded
+  double bytes_per_weight = 2, bytes_per_expert_weight = 2;
+  double attention = 0;     // FLOP per token and key of one layer, expanded
 };
 
-Work work_of(const model::Config& c, bool fp8) {
+// The formats of weights that a model's kernels multiply by.
+struct Formats {
+  bool fp8 = false;  // or int8
+  bool mxfp4 = false;
+};
+
+// How many keys a token of a prompt sees, on average; the sum over all layers.
+double keys_seen(const model::Config& c, double prompt) {
+  double sum = 0;
+  for (int layer = 0; layer < c.layers; ++layer) {
+    const auto span = c.span_of(layer);
+    const double most = std::min<double>(prompt, span == model::LayerSpan::kWindow ? c.sliding_window
+                                                 : span == model::LayerSpan::kChunk ? c.attention_chunk : prompt);
+    const double rising = (most + 1) / 2;
+    sum += span == model::LayerSpan::kWindow ? (most * rising + (prompt - most) * most) / prompt : rising;
+  }
+  return sum;
+}
+
+Work work_of(const model::Config& c, Formats formats) {
   Work w;
   const double h = c.hidden, qk = c.nope_dim + c.rope_dim;
   double a = c.kv_lora > 0 ? (c.q_lora > 0 ? h * c.q_lora + c.q_lora * c.heads * qk : h * c.heads * qk) +
@@ -68,9 +87,10 @@ Work work_of(const model::Config& c, bool fp8) {
   w.base = c.layers * a + dense * 3 * h * c.inter + w.moe_layers * (3 * h * c.moe.shared_inter + h * w.experts);
   w.head = h * c.vocab_size;
   w.flops = 2 * (w.base + w.moe_layers * w.top_k * w.expert);
-  w.bytes_per_weight = fp8 ? 1 : 2;
+  w.bytes_per_weight = formats.fp8 ? 1 : 2;
+  w.bytes_per_expert_weight = formats.mxfp4 ? 17.0 / 32 : w.bytes_per_weight;
   const double dims = c.kv_lora > 0 ? qk + c.v_dim : 2.0 * c.head_dim;
-  w.attention = 2 * dims * c.heads * c.layers;
+  w.attention = 2 * dims * c.heads;
   return w;
 }
 
@@ -200,14 +220,17 @@ Status run(const EngineBench& bench) {
   options.max_batched_tokens = std::max({bench.prompt, options.max_sequences, bench.context, kChatTokens});
   options.draft_module = bench.speculation.uses_draft_module();
   ASSIGN_OR_RETURN(LoadedModel loaded, load_model(bench.model, options, true));
-  bool fp8 = bench.model.cpu_activations == "int8";
-  for (const auto& chosen : loaded.model->chosen_kernels()) fp8 |= chosen.problem.find("fp8") != std::string::npos;
-  const Work work = work_of(loaded.model->config(), fp8);
+  Formats formats{.fp8 = bench.model.cpu_activations == "int8"};
+  for (const auto& chosen : loaded.model->chosen_kernels()) {
+    formats.fp8 |= chosen.problem.find("fp8") != std::string::npos;
+    formats.mxfp4 |= chosen.problem.find("mxfp4") != std::string::npos;
+  }
+  const Work work = work_of(loaded.model->config(), formats);
   const Floor floor = loaded.stream->unified() ? cpu_floor(bench, loaded) : gpu_floor(*loaded.stream);
   std::printf("%-8s %6s %12s %12s %7s\n", "case", "batch", "tokens/s", "floor", "share");
   Runner runner(*loaded.model, bench, most);
   std::vector<Case> cases;
-  const double prefill_flops = work.flops + work.attention * (bench.prompt + 1) / 2.0;
+  const double prefill_flops = work.flops + work.attention * keys_seen(loaded.model->config(), bench.prompt);
   cases.push_back({"prefill", bench.prompt, runner.prefill(), floor.peak / prefill_flops});
   for (const int batch : batches) {
     const double step = std::max(work.bytes_at(batch) / floor.bandwidth, batch * (work.flops + 2 * work.head) / floor.peak);
