@@ -284,6 +284,7 @@ constexpr Command kBenches[] = {
     {"machine", "peaks and bandwidths of this machine", bench_machine},
     {"engine", "tokens per second of a model by batch size, beside the machine's floor", bench_engine},
     {"serve", "latencies and throughput that clients of a server see", bench_serve},
+    {"route", "what requests and streams cost the router", bench_route},
     {"dispatch", "what bringing tokens to experts of other ranks costs, beside copying the same bytes", bench_dispatch},
     {"eplb", "how evenly recorded loads of experts lie on ranks, before and after balancing", bench_eplb},
 };

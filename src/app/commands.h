@@ -34,11 +34,14 @@ int config(Words words);
 int bench(Words words);
 int bench_eplb(Words words);
 int bench_serve(Words words);
+int bench_route(Words words);
 int bench_dispatch(Words words);
 int doctor(Words words);
 int chat(Words words);
 int metrics(Words words);
 int top(Words words);
+int route(Words words);
+int sidecar(Words words);
 
 // Prints "braid: message" and returns 1, or 2 for a wrong argument.
 int fail(const Error& error);

@@ -13,6 +13,8 @@ using namespace braid::app;
 
 constexpr Command kCommands[] = {
     {"serve", "serve a model over an OpenAI-compatible HTTP API: braid serve models/lexicon-30m", serve},
+    {"route", "route requests to servers, as an EndpointPickerConfig says: braid route --endpoints a:8000,b:8000", route},
+    {"sidecar", "stand in front of a decode server, so that requests are prefilled elsewhere first", sidecar},
     {"chat", "talk to a served model in the terminal", chat},
     {"top", "watch a server's ranks in the terminal", top},
     {"bench", "measure this machine, a model, a server", bench},

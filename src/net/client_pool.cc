@@ -84,6 +84,7 @@ struct Call {
   TimePoint silence;  // latest time for the next sign of life
   TimePoint armed;    // when the timer fires
   bool owns_connection = false;
+  bool connecting = false;
   bool reused = false;
   bool head_told = false;
   bool answered = false;  // at least one byte came
@@ -181,6 +182,7 @@ class Pool final : public ClientPool {
       if (ec || !*alive || call->done) return;
       const TimePoint now = std::chrono::steady_clock::now();
       if (now >= call->end) return finish(call, Error{ErrorCode::kDeadlineExceeded, call->server.where + ": no complete answer in time", {}});
+      if (now >= call->silence && call->connecting) return fail(call, ErrorCode::kUnavailable, "no connection in time");
       if (now >= call->silence) return fail(call, ErrorCode::kDeadlineExceeded, call->answered ? "the answer has stopped" : "no answer in time");
       arm(call);
     });
@@ -229,6 +231,7 @@ class Pool final : public ClientPool {
 
   void connect(const CallPtr& call) {
     call->socket = tcp::socket(loop_->io());
+    call->connecting = true;
     expect(call, call->request.connect_timeout);
     error_code ec;
     const auto address = asio::ip::make_address(call->request.host, ec);
@@ -256,6 +259,7 @@ class Pool final : public ClientPool {
 
   // A server may answer before it has read all and close; so whether sending failed is told by reading.
   void send(const CallPtr& call) {
+    call->connecting = false;
     expect(call, call->request.silence_timeout);
     const std::array<asio::const_buffer, 2> parts{asio::buffer(call->head), asio::buffer(call->request.body.data(), call->request.body.size())};
     asio::async_write(call->socket, parts, [this, alive = alive_, call](error_code, std::size_t) {

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -44,16 +45,30 @@ def children_of(pid):
     return [int(p) for p in os.listdir("/proc") if p.isdigit() and alive(p) and process_fields(p)[1] == str(pid)]
 
 
-class Server:
-    def __init__(self, *flags, env=None, wait=True, prefix=()):
-        self.process = subprocess.Popen([*prefix, BRAID, "serve", MODEL, "--host", "127.0.0.1", "--port", "0", *flags],
-                                        stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+def free_ports(count):
+    """The first of so many free ports in a row."""
+    while True:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            first = s.getsockname()[1]
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as s:
+                    s.bind(("127.0.0.1", port))
+            return first
+        except (OSError, OverflowError):
+            continue
+
+
+class Process:
+    """A program whose log is read as it comes, and what it serves once its url is known."""
+
+    def __init__(self, words, env=None):
+        self.process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self.log = []
         self.logged = threading.Condition()
         self.reader = threading.Thread(target=self.read_log, daemon=True)
         self.reader.start()
-        if wait:
-            self.wait_ready()
 
     def wait_ready(self):
         watchdog = threading.Timer(DEADLINE_S, self.process.kill)
@@ -78,17 +93,29 @@ class Server:
     def client(self, key="none"):
         return OpenAI(base_url=self.url + "/v1", api_key=key, max_retries=0, timeout=DEADLINE_S)
 
+    def answers(self, path):
+        try:
+            self.get(path)
+            return True
+        except OSError:
+            return False
+
     def get(self, path):
         return urllib.request.urlopen(self.url + path, timeout=DEADLINE_S).read().decode()
 
     def post(self, path, body, headers=None):
+        status, _, text = self.post_raw(path, body, headers)
+        return status, json.loads(text)
+
+    def post_raw(self, path, body, headers=None):
         request = urllib.request.Request(self.url + path, data=body if isinstance(body, bytes) else json.dumps(body).encode(),
                                          headers={"Content-Type": "application/json", **(headers or {})})
         try:
-            answer = urllib.request.urlopen(request, timeout=DEADLINE_S)
-            return answer.status, json.loads(answer.read())
+            with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+                return answer.status, answer.headers, answer.read().decode()
         except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
+            with error:
+                return error.code, error.headers, error.read().decode()
 
     def metric(self, name):
         return sum(float(line.split()[-1]) for line in self.get("/metrics").splitlines() if line.startswith(name))
@@ -102,3 +129,15 @@ class Server:
         self.reader.join(DEADLINE_S)
         self.process.stderr.close()
         return status
+
+    def end(self):
+        """Ends it, however it is; its log stays readable."""
+        self.process.kill()
+        self.wait()
+
+
+class Server(Process):
+    def __init__(self, *flags, env=None, wait=True, prefix=()):
+        super().__init__([*prefix, BRAID, "serve", MODEL, "--host", "127.0.0.1", "--port", "0", *flags], env)
+        if wait:
+            self.wait_ready()

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import unittest
@@ -12,22 +11,9 @@ import urllib.error
 import urllib.request
 
 from ranks_test import answers, answers_while, free_port
-from server import BRAID, DEADLINE_S, MODEL, Server, alive, children_of, wait_until
+from server import BRAID, DEADLINE_S, MODEL, Server, alive, children_of, free_ports, wait_until
 
 SECRET = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
-
-
-def free_ports(count):
-    """The first of so many free ports in a row."""
-    while True:
-        first = free_port()
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as s:
-                    s.bind(("127.0.0.1", port))
-            return first
-        except OSError:
-            continue
 
 
 class Servers(unittest.TestCase):

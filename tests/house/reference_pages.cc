@@ -9,7 +9,10 @@
 #include "config/reference.h"
 #include "engine/balance_metrics.h"
 #include "engine/metrics.h"
+#include "gateway/metrics.h"
+#include "gateway/settings.h"
 #include "metrics/registry.h"
+#include "router/metrics.h"
 
 namespace braid {
 namespace {
@@ -25,6 +28,8 @@ std::string config_page() {
       "wins over the environment, the environment over the file, the file over the default.\n"
       "Dashes and underscores are the same in flags and keys.\n\n";
   page += config::markdown<app::ServeSettings>("braid serve", "");
+  page += config::markdown<gateway::RouteSettings>("braid route", "");
+  page += config::markdown<gateway::SidecarSettings>("braid sidecar", "");
   page.pop_back();
   return page;
 }
@@ -36,8 +41,13 @@ std::string metrics_page() {
   metrics::Registry registry;
   registry.add(metrics, labels);
   registry.add(balance, labels);
+  const router::Metrics decisions;
+  const gateway::Metrics gateway;
+  metrics::Registry routing;
+  routing.add(decisions);
+  routing.add(gateway);
   return "# Metrics\n\n" + std::string(kWritten) +
-         "Prometheus text format 0.0.4.\n\n## Engine\n\n" + registry.markdown();
+         "Prometheus text format 0.0.4.\n\n## Engine\n\n" + registry.markdown() + "\n## Router\n\n" + routing.markdown();
 }
 
 }  // namespace

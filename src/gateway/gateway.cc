@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/gateway.h"
+
+#include <algorithm>
+#include <latch>
+#include <optional>
+#include <random>
+
+#include "base/log.h"
+#include "gateway/core.h"
+#include "gateway/discovery.h"
+#include "gateway/exchange.h"
+#include "gateway/scraper.h"
+#include "metrics/registry.h"
+#include "net/http_server.h"
+#include "protocol/error_json.h"
+#include "protocol/json_text.h"
+#include "router/front.h"
+
+namespace braid::gateway {
+namespace {
+
+using Client = std::shared_ptr<net::ResponseWriter>;
+
+constexpr std::string_view kForwardedFolders[] = {"/v1/", "/v2/", "/inference/"};
+constexpr std::string_view kForwardedPaths[] = {"/generate", "/tokenize", "/detokenize", "/score", "/rerank", "/pooling", "/classify", "/embed"};
+
+bool is_forwarded(std::string_view path) {
+  return std::any_of(std::begin(kForwardedFolders), std::end(kForwardedFolders), [&](std::string_view f) { return path.starts_with(f); }) ||
+         std::find(std::begin(kForwardedPaths), std::end(kForwardedPaths), path) != std::end(kForwardedPaths);
+}
+
+void send_json(const Client& client, int status, std::string body) { client->send({.status = status, .body = std::move(body)}); }
+
+Result<ScraperOptions> scraper_options(const RouteSettings& settings, const router::DataLayer& layer) {
+  using std::chrono::milliseconds;
+  ScraperOptions options;
+  options.interval = layer.metrics.interval ? layer.metrics.interval->value : milliseconds(settings.refresh_metrics_interval_ms);
+  options.timeout = milliseconds(settings.metrics_timeout_ms);
+  options.path = layer.metrics.path;
+  options.default_engine = layer.extractor.default_engine;
+  options.engine_label = layer.extractor.engine_label;
+  for (const auto& engine : layer.extractor.engines) {
+    EngineMetrics metrics;
+    const auto add = [&](LoadMetric metric, const std::string& text) -> Status {
+      if (text.empty()) return {};
+      ASSIGN_OR_RETURN(MetricSpec spec, parse_metric_spec(text));
+      metrics.load.emplace_back(metric, std::move(spec));
+      return {};
+    };
+    RETURN_IF_ERROR(add(LoadMetric::kWaiting, engine.waiting));
+    RETURN_IF_ERROR(add(LoadMetric::kRunning, engine.running));
+    RETURN_IF_ERROR(add(LoadMetric::kCacheUse, engine.kv_usage));
+    RETURN_IF_ERROR(add(LoadMetric::kAdapters, engine.adapters));
+    RETURN_IF_ERROR(add(LoadMetric::kCacheConfig, engine.cache_info));
+    options.engines[engine.name] = std::move(metrics);
+  }
+  for (const auto& custom : layer.extractor.custom) {
+    ASSIGN_OR_RETURN(MetricSpec spec, parse_metric_spec(custom.spec));
+    options.custom.emplace_back(custom.key, std::move(spec));
+  }
+  return options;
+}
+
+DiscoveryOptions discovery_options(const RouteSettings& settings, const router::DataLayer& layer) {
+  DiscoveryOptions options;
+  options.list = settings.endpoints;
+  options.names = settings.endpoints_dns;
+  options.name_interval = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(settings.dns_interval_seconds));
+  options.file = settings.endpoints_file;
+  if (layer.discovery && options.file.empty()) {
+    options.file = layer.discovery->path;
+    options.watch_file = layer.discovery->watch;
+  }
+  return options;
+}
+
+net::HttpServerOptions server_options(const RouteSettings& settings) {
+  net::HttpServerOptions options;
+  options.host = settings.http.host;
+  options.port = settings.port;
+  options.max_connections = settings.http.max_connections;
+  options.max_body_bytes = static_cast<std::size_t>(settings.http.max_body_mib) << 20;
+  options.idle_timeout = std::chrono::seconds(settings.http.keep_alive_timeout_seconds);
+  return options;
+}
+
+class HttpGateway final : public Gateway {
+ public:
+  explicit HttpGateway(const RouteSettings& settings) : core_(settings) { core_.loop = std::make_shared<net::EventLoop>("braid-route"); }
+
+  // What the loop still holds of the core ends with the loop.
+  ~HttpGateway() override {
+    core_.loop->run_and_wait([this] {
+      scraper_.reset();
+      discovery_.reset();
+      core_.waiting.clear();
+      core_.upstream.reset();
+    });
+    server_.reset();
+    core_.loop.reset();
+  }
+
+  Status open(const router::PickerConfig& config, router::Resources resources) {
+    ASSIGN_OR_RETURN(core_.router, router::Router::make(config, {.clock = &core_.clock, .metrics = &core_.router_metrics,
+                                                                 .resources = std::move(resources), .seed = std::random_device()()}));
+    registry_.add(core_.router_metrics);
+    registry_.add(core_.metrics);
+    const router::DataLayer layer = router::data_layer_of(config);
+    ASSIGN_OR_RETURN(ScraperOptions scraping, scraper_options(core_.settings, layer));
+    Status status;
+    core_.loop->run_and_wait([&] { status = open_on_loop(discovery_options(core_.settings, layer), std::move(scraping)); });
+    RETURN_IF_ERROR(std::move(status));
+    // A first request may come before `server_` is set; it waits for that.
+    const auto ready = std::make_shared<std::latch>(1);
+    ASSIGN_OR_RETURN(server_, net::HttpServer::listen(server_options(core_.settings), [this, ready](net::Request&& request, Client client) {
+                       ready->wait();
+                       handle(std::move(request), std::move(client));
+                     }, core_.loop));
+    ready->count_down();
+    return {};
+  }
+
+  int port() const override { return server_->port(); }
+
+  void drain(Duration timeout) override {
+    core_.loop->run_and_wait([this] {
+      core_.draining = true;
+      for (router::Settled& settled : core_.router->shut_down()) {
+        const auto found = core_.waiting.find(settled.ticket);
+        if (found == core_.waiting.end()) continue;
+        const auto exchange = std::move(found->second);
+        core_.waiting.erase(found);
+        exchange->settle(std::move(settled.decision));
+      }
+    });
+    server_->shutdown(timeout);
+  }
+
+ private:
+  Status open_on_loop(DiscoveryOptions discovery, ScraperOptions scraping) {
+    core_.upstream = net::ClientPool::create(core_.loop, {.max_idle = static_cast<std::size_t>(core_.settings.http.max_idle_connections),
+                                                          .idle_timeout = std::chrono::seconds(core_.settings.http.idle_timeout_seconds)});
+    core_.endpoints = std::make_unique<EndpointPool>([this](const std::string& name) { core_.router->remove_endpoint(name); });
+    scraper_ = std::make_unique<Scraper>(*core_.loop, *core_.upstream, *core_.endpoints, core_.metrics, std::move(scraping),
+                                         Scraper::Hooks{.on_change = [this] { core_.poll_soon(); },
+                                                        .on_restart = [this](const std::string& name) { core_.router->restarted(name); }});
+    ASSIGN_OR_RETURN(discovery_, Discovery::start(*core_.loop, *core_.endpoints, std::move(discovery), [this] {
+                       scraper_->sync();
+                       core_.poll_soon();
+                     }));
+    scraper_->sync();
+    return {};
+  }
+
+  void handle(net::Request&& request, Client client) {
+    const std::string_view path = request.path();
+    if (is_forwarded(path)) return std::make_shared<Exchange>(core_, std::move(request), std::move(client))->start();
+    if (request.method != "GET") return not_found(request, client);
+    if (path == "/health" || path == "/healthz" || path == "/livez") return client->send({.content_type = "text/plain"});
+    if (path == "/readyz" || path == "/ready") return send_readiness(client);
+    if (path == "/metrics") return send_metrics(client);
+    if (path == "/debug/state") return send_json(client, 200, core_.router->state_json());
+    constexpr std::string_view kDecisions = "/debug/decisions/";
+    if (!path.starts_with(kDecisions)) return not_found(request, client);
+    if (auto json = core_.decisions.json(path.substr(kDecisions.size()))) return send_json(client, 200, std::move(*json));
+    not_found(request, client);
+  }
+
+  static void not_found(const net::Request& request, const Client& client) {
+    send_json(client, 404, protocol::error_body({ErrorCode::kNotFound, "Not Found: " + std::string(request.path()), {}}, 404));
+  }
+
+  std::vector<std::string> missing() const {
+    std::vector<std::string> reasons;
+    if (core_.draining) reasons.push_back("the gateway is draining");
+    if (core_.endpoints->size() == 0) reasons.push_back("no endpoint has been discovered");
+    else if (core_.endpoints->usable().empty()) reasons.push_back("none of " + std::to_string(core_.endpoints->size()) + " endpoints answers");
+    for (std::string& signal : core_.router->missing_signals(core_.endpoints->usable())) reasons.push_back(std::move(signal));
+    return reasons;
+  }
+
+  void send_readiness(const Client& client) const {
+    std::string list;
+    for (const std::string& reason : missing()) list.append(list.empty() ? "" : ",").append(protocol::json_string(reason));
+    send_json(client, list.empty() ? 200 : 503, std::string("{\"ready\":") + (list.empty() ? "true" : "false") + ",\"reasons\":[" + list + "]}");
+  }
+
+  void send_metrics(const Client& client) {
+    core_.router->observe(core_.endpoints->usable());
+    core_.metrics.dead_endpoints.set(static_cast<double>(core_.endpoints->dead().size()));
+    core_.metrics.upstream_connections.set(core_.upstream->connections());
+    core_.metrics.client_connections.set(server_->connections());
+    client->send({.content_type = std::string(metrics::kContentType), .body = registry_.text()});
+  }
+
+  Core core_;
+  metrics::Registry registry_;
+  std::unique_ptr<Scraper> scraper_;
+  std::unique_ptr<Discovery> discovery_;
+  std::unique_ptr<net::HttpServer> server_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Gateway>> Gateway::start(const RouteSettings& settings, const router::PickerConfig& config, router::Resources resources) {
+  auto gateway = std::make_unique<HttpGateway>(settings);
+  RETURN_IF_ERROR(gateway->open(config, std::move(resources)));
+  return std::unique_ptr<Gateway>(std::move(gateway));
+}
+
+}  // namespace braid::gateway

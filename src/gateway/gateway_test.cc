@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/gateway.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "gateway/testing/fake_engine.h"
+#include "metrics/samples.h"
+#include "net/http_client.h"
+#include "net/test_socket.h"
+
+namespace braid::gateway {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::eventually;
+using testing::FakeEngine;
+using testing::kStreamed;
+
+class GatewayTest : public ::testing::Test {
+ protected:
+  // `yaml` empty: the configuration that is used when none is given.
+  void start(const std::vector<std::string>& endpoints, const std::string& yaml = "") {
+    settings_.endpoints = endpoints;
+    settings_.http.host = "127.0.0.1";
+    settings_.http.access_log = false;
+    settings_.port = 0;
+    settings_.refresh_metrics_interval_ms = 5;
+    router::Resources resources;
+    auto config = yaml.empty() ? Result<router::PickerConfig>(router::default_picker_config()) : router::parse_picker_config(yaml, "epp.yaml");
+    ASSERT_TRUE(config.ok()) << config.error().message;
+    ASSERT_TRUE(router::add_resources(resources, yaml, "epp.yaml").ok());
+    auto started = Gateway::start(settings_, *config, std::move(resources));
+    ASSERT_TRUE(started.ok()) << started.error().message;
+    gateway_ = std::move(*started);
+    client_ = net::HttpClient::create("127.0.0.1", gateway_->port());
+  }
+  bool ready() { return get("/readyz").status == 200; }
+  void wait_ready() { ASSERT_TRUE(eventually([this] { return ready(); })); }
+  // Until so many endpoints can be used.
+  void wait_usable(int count) {
+    ASSERT_TRUE(eventually([&] { return metric("llm_d_epp_ready_endpoints") == count; }));
+  }
+
+  net::ClientResponse fetch(net::ClientRequest request) {
+    auto got = client_->fetch(std::move(request));
+    EXPECT_TRUE(got.ok()) << got.error().message;
+    return got.ok() ? *got : net::ClientResponse{};
+  }
+  double metric(std::string_view name) {
+    const auto samples = metrics::Samples::parse(get("/metrics").body);
+    const auto found = samples.named(name);
+    return found.empty() ? -1 : found.front()->value;
+  }
+  net::ClientResponse get(std::string target) { return fetch({.target = std::move(target)}); }
+  net::ClientResponse post(std::string body, std::vector<net::Header> headers = {}) {
+    return fetch({.method = "POST", .target = "/v1/completions", .headers = std::move(headers), .body = std::move(body)});
+  }
+
+  RouteSettings settings_;
+  std::unique_ptr<Gateway> gateway_;
+  std::unique_ptr<net::HttpClient> client_;
+};
+
+constexpr const char* kAsk = R"({"model":"m","prompt":"hello"})";
+constexpr const char* kAskStream = R"({"model":"m","prompt":"hello","stream":true})";
+
+bool refuse(net::Request& request, const FakeEngine::Writer& writer) {
+  writer->send({.status = 503, .body = "{\"error\":\"busy\"}"});
+  return true;
+}
+bool drop(net::Request&, const FakeEngine::Writer& writer) {
+  writer->abort();
+  return true;
+}
+
+TEST_F(GatewayTest, BringsARequestToAnEndpointAndItsAnswerBack) {
+  FakeEngine engine("a");
+  start({engine.address()});
+  wait_ready();
+  const auto answer = post(kAsk, {{"authorization", "Bearer k"}, {"x-request-id", "mine"}});
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body, "{\"model\":\"m\",\"engine\":\"a\"}");
+  EXPECT_EQ(net::find_header(answer.headers, "x-engine"), "a");
+  EXPECT_EQ(net::find_header(answer.headers, "x-request-id"), "mine");
+  const net::Request seen = engine.requests().at(0);
+  EXPECT_EQ(seen.body, kAsk);
+  EXPECT_EQ(seen.header("authorization"), "Bearer k");
+  EXPECT_EQ(seen.header("x-forwarded-for"), "127.0.0.1");
+}
+
+TEST_F(GatewayTest, StreamsComeByteForByte) {
+  FakeEngine engine("a");
+  start({engine.address()});
+  wait_ready();
+  const auto answer = post(kAskStream);
+  EXPECT_EQ(answer.body, kStreamed);
+  EXPECT_EQ(net::find_header(answer.headers, "content-type"), "text/event-stream; charset=utf-8");
+}
+
+TEST_F(GatewayTest, HeadersThatOnlyARouterMaySetDoNotPass) {
+  FakeEngine engine("a");
+  start({engine.address()});
+  wait_ready();
+  post(kAsk, {{"X-Prefiller-Host-Port", "10.0.0.1:1"}, {"x-data-parallel-rank", "3"}, {"te", "trailers"}, {"connection", "x-mine"}, {"x-mine", "1"}});
+  const net::Request seen = engine.requests().at(0);
+  for (const char* name : {"x-prefiller-host-port", "x-data-parallel-rank", "te", "x-mine"}) EXPECT_EQ(seen.header(name), "") << name;
+}
+
+TEST_F(GatewayTest, NamesTheRankBehindASharedPort) {
+  FakeEngine engine("a");
+  engine.set_metrics("vllm:num_requests_waiting{engine=\"3\"} 0\n");
+  start({engine.address() + "@3"});
+  wait_ready();
+  post(kAsk);
+  EXPECT_EQ(engine.requests().at(0).header("x-data-parallel-rank"), "3");
+}
+
+TEST_F(GatewayTest, AnEndpointThatDropsRequestsCostsNoAnswer) {
+  FakeEngine bad("bad", drop), good("good");
+  start({bad.address(), good.address()});
+  wait_usable(2);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(post(kAsk).body, "{\"model\":\"m\",\"engine\":\"good\"}");
+}
+
+TEST_F(GatewayTest, AnEndpointThatIsGoneIsLeftOutUntilItComesBack) {
+  FakeEngine a("a"), b("b");
+  start({a.address(), b.address()});
+  wait_usable(2);
+  a.die();
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(post(kAsk).body, "{\"model\":\"m\",\"engine\":\"b\"}");
+  wait_usable(1);
+  a.come_back();
+  wait_usable(2);
+}
+
+TEST_F(GatewayTest, AnEndpointThatCannotServeNowIsPassedOver) {
+  FakeEngine busy("busy", refuse), free("free");
+  start({busy.address(), free.address()});
+  wait_usable(2);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(post(kAsk).status, 200);
+}
+
+TEST_F(GatewayTest, WhenNoneCanServeTheClientGetsWhatTheLastOneSaid) {
+  FakeEngine a("a", refuse), b("b", refuse);
+  start({a.address(), b.address()});
+  wait_usable(2);
+  const auto answer = post(kAsk);
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.body, "{\"error\":\"busy\"}");
+  EXPECT_EQ(a.requests().size() + b.requests().size(), 2u);
+}
+
+TEST_F(GatewayTest, WithoutAnEndpointTheAnswerIs503AndSaysWhenToTryAgain) {
+  FakeEngine engine("a");
+  start({engine.address()});
+  wait_ready();
+  engine.die();
+  const auto answer = post(kAsk);
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(net::find_header(answer.headers, "retry-after"), "1");
+  EXPECT_EQ(net::find_header(answer.headers, "x-llm-d-request-dropped-reason"), "rejected-no-endpoints");
+  EXPECT_THAT(answer.body, HasSubstr("\"code\":503"));
+  EXPECT_TRUE(eventually([this] { return !ready(); }));
+}
+
+TEST_F(GatewayTest, AnAnswerThatBreaksOffEndsWithAnErrorEvent) {
+  FakeEngine engine("a", [](net::Request&, const FakeEngine::Writer& writer) {
+    writer->begin({.content_type = "text/event-stream", .body = "data: {\"half\"\n\n"});
+    writer->on_drained([writer] { writer->abort(); });
+    return true;
+  });
+  start({engine.address()});
+  wait_ready();
+  const auto answer = post(kAskStream);
+  EXPECT_THAT(answer.body, HasSubstr("data: {\"half\"\n\ndata: {\"error\":{\"message\":\"the answer broke off"));
+  EXPECT_EQ(engine.requests().size(), 1u);
+}
+
+TEST_F(GatewayTest, AClientThatLeavesEndsTheRequestAtTheEndpoint) {
+  std::promise<void> started, left;
+  FakeEngine::Writer kept;
+  FakeEngine engine("a", [&](net::Request&, const FakeEngine::Writer& writer) {
+    writer->on_close([&] { left.set_value(); });
+    writer->begin({.content_type = "text/event-stream", .body = "data: 1\n\n"});
+    kept = writer;
+    return true;
+  });
+  start({engine.address()});
+  wait_ready();
+  {
+    net::TestSocket socket(gateway_->port());
+    const std::string body = kAskStream;
+    socket.send("POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+    socket.read_until("data: 1");
+  }
+  EXPECT_EQ(left.get_future().wait_for(testing::kPatience), std::future_status::ready);
+  EXPECT_TRUE(eventually([this] { return metric("braid_route_client_disconnects_total") == 1; }));
+  kept.reset();
+}
+
+TEST_F(GatewayTest, AnEndpointIsReadNoFasterThanTheClientReads) {
+  constexpr std::size_t kMoreThanFits = 40u << 20;
+  std::promise<void> drained;
+  FakeEngine::Writer kept;
+  std::promise<void> written;
+  FakeEngine engine("a", [&](net::Request&, const FakeEngine::Writer& writer) {
+    writer->begin({.content_type = "text/event-stream"});
+    writer->write(std::string(kMoreThanFits, 'x'));
+    writer->on_drained([&, writer] {
+      drained.set_value();
+      writer->end();
+    });
+    written.set_value();
+    return true;
+  });
+  start({engine.address()});
+  wait_ready();
+  net::TestSocket socket(gateway_->port());
+  const std::string body = kAskStream;
+  socket.send("POST /v1/completions HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  written.get_future().wait();
+  socket.read_until("\r\n\r\n");
+  auto all_sent = drained.get_future();
+  EXPECT_NE(all_sent.wait_for(Duration::zero()), std::future_status::ready);
+  EXPECT_GT(socket.read_all().size(), kMoreThanFits);
+  EXPECT_EQ(all_sent.wait_for(testing::kPatience), std::future_status::ready);
+}
+
+TEST_F(GatewayTest, ABodyThatIsNoRequestIsRefusedBeforeAnyEndpoint) {
+  FakeEngine engine("a");
+  start({engine.address()});
+  wait_ready();
+  const auto answer = post("{\"model\":");
+  EXPECT_EQ(answer.status, 400);
+  EXPECT_THAT(answer.body, HasSubstr("\"param\":\"body\""));
+  EXPECT_TRUE(engine.requests().empty());
+}
+
+TEST_F(GatewayTest, WhatControlsAnEngineIsNotReachable) {
+  FakeEngine engine("a");
+  start({engine.address()});
+  wait_ready();
+  for (const char* path : {"/scale_elastic_ep", "/sleep", "/", "/v1", "/metrics/../sleep"}) {
+    EXPECT_EQ(fetch({.method = "POST", .target = path, .body = "{}"}).status, 404) << path;
+  }
+  EXPECT_EQ(get("/v1/models").status, 200);
+  EXPECT_EQ(engine.requests().size(), 1u);
+}
+
+TEST_F(GatewayTest, TellsWhyARequestWentWhereItWent) {
+  FakeEngine a("a"), b("b");
+  start({a.address(), b.address()});
+  wait_usable(2);
+  const auto answer = post(kAsk, {{"x-braid-explain", "1"}, {"x-request-id", "why"}});
+  EXPECT_THAT(std::string(net::find_header(answer.headers, "x-braid-explain")), HasSubstr("\"queue-scorer\""));
+  const auto kept = get("/debug/decisions/why");
+  EXPECT_EQ(kept.status, 200);
+  EXPECT_THAT(kept.body, HasSubstr("{\"id\":\"why\",\"decisions\":[{"));
+  EXPECT_EQ(get("/debug/decisions/other").status, 404);
+}
+
+TEST_F(GatewayTest, LoadedEndpointsGetLess) {
+  FakeEngine loaded("loaded"), idle("idle");
+  loaded.set_metrics("vllm:num_requests_waiting 9\nvllm:num_requests_running 90\nvllm:kv_cache_usage_perc 0.9\n");
+  start({loaded.address(), idle.address()});
+  wait_usable(2);
+  ASSERT_TRUE(eventually([&] { return metric("llm_d_epp_average_queue_size") == 4.5; }));
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(post(kAsk).body, "{\"model\":\"m\",\"engine\":\"idle\"}");
+}
+
+constexpr const char* kRewrite = R"(apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: random-picker
+schedulingProfiles:
+- name: default
+  plugins:
+  - pluginRef: random-picker
+---
+kind: InferenceModelRewrite
+metadata:
+  name: alias
+spec:
+  rules:
+  - matches:
+    - model:
+        type: Exact
+        value: alias
+    targets:
+    - modelRewrite: m
+)";
+
+TEST_F(GatewayTest, ARewrittenModelKeepsItsNameForTheClient) {
+  FakeEngine engine("a");
+  start({engine.address()}, kRewrite);
+  wait_ready();
+  EXPECT_EQ(post(R"({"model":"alias","prompt":"x"})").body, "{\"model\":\"alias\",\"engine\":\"a\"}");
+  EXPECT_EQ(engine.requests().at(0).body, R"({"model":"m","prompt":"x"})");
+  EXPECT_THAT(post(R"({"model":"alias","prompt":"x","stream":true})").body, HasSubstr("{\"model\":\"alias\",\"choices\":[{\"text\":\"one\"}]}"));
+}
+
+TEST_F(GatewayTest, DrainingLetsAnswersEndAndRefusesFurtherRequests) {
+  std::promise<FakeEngine::Writer> asked;
+  FakeEngine engine("a", [&](net::Request& request, const FakeEngine::Writer& writer) {
+    if (request.body.find("slow") == std::string::npos) return false;
+    asked.set_value(writer);
+    return true;
+  });
+  start({engine.address()});
+  wait_ready();
+  auto slow = std::async(std::launch::async, [&] { return post(R"({"model":"m","prompt":"slow"})"); });
+  auto writer = asked.get_future().get();
+  auto drained = std::async(std::launch::async, [&] { gateway_->drain(testing::kPatience); });
+  ASSERT_TRUE(eventually([&] { return !net::TestSocket(gateway_->port()).connected(); }));
+  writer->send({.body = "{}"});
+  EXPECT_EQ(slow.get().body, "{}");
+  drained.wait();
+}
+
+constexpr const char* kDivided = R"(apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- type: prefill-filter
+- type: decode-filter
+- type: random-picker
+- type: always-disagg-pd-decider
+- type: disagg-profile-handler
+  parameters:
+    deciders:
+      prefill: always-disagg-pd-decider
+    onMissingPrefill: fail
+schedulingProfiles:
+- name: prefill
+  plugins:
+  - pluginRef: prefill-filter
+  - pluginRef: random-picker
+- name: decode
+  plugins:
+  - pluginRef: decode-filter
+  - pluginRef: random-picker
+)";
+
+bool answer_prefill(net::Request& request, const FakeEngine::Writer& writer) {
+  writer->send({.body = R"({"kv_transfer_params":{"do_remote_prefill":true,"remote_block_ids":[1,2]},"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":4}}})"});
+  return true;
+}
+
+TEST_F(GatewayTest, PrefillsOnOneEndpointAndDecodesOnAnother) {
+  FakeEngine prefill("p", answer_prefill), decode("d");
+  start({prefill.address() + ";role=prefill", decode.address() + ";role=decode"}, kDivided);
+  wait_usable(2);
+  const auto answer = post(R"({"model":"m","prompt":"x","max_tokens":50,"stream":true})");
+  EXPECT_EQ(answer.body, kStreamed);
+  const net::Request first = prefill.requests().at(0), second = decode.requests().at(0);
+  EXPECT_THAT(first.body, HasSubstr(R"("max_tokens":1)"));
+  EXPECT_THAT(first.body, HasSubstr(R"("do_remote_decode":true)"));
+  EXPECT_EQ(second.body, R"({"model":"m","prompt":"x","max_tokens":50,"stream":true,"kv_transfer_params":{"do_remote_prefill":true,"remote_block_ids":[1,2]}})");
+  EXPECT_NE(first.header("x-request-id"), "");
+  EXPECT_EQ(first.header("x-request-id"), second.header("x-request-id"));
+}
+
+TEST_F(GatewayTest, APrefillerThatFailsIsReplacedByAnother) {
+  FakeEngine bad("bad", refuse), good("good", answer_prefill), decode("d");
+  start({bad.address() + ";role=prefill", good.address() + ";role=prefill", decode.address()}, kDivided);
+  wait_usable(3);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(post(kAsk).status, 200);
+  EXPECT_EQ(decode.requests().size(), 10u);
+}
+
+TEST_F(GatewayTest, WithoutAPrefillerNothingIsDecodedInSilence) {
+  FakeEngine bad("bad", drop), decode("d");
+  start({bad.address() + ";role=prefill", decode.address()}, kDivided);
+  wait_usable(2);
+  const auto answer = post(kAsk);
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_NE(net::find_header(answer.headers, "retry-after"), "");
+  EXPECT_TRUE(decode.requests().empty());
+}
+
+}  // namespace
+}  // namespace braid::gateway

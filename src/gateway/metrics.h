@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the gateway counts beside the router's metrics (router/metrics.h).
+#pragma once
+
+#include "metrics/metrics.h"
+
+namespace braid::gateway {
+
+struct Metrics {
+  metrics::Family<metrics::Counter> poll_errors{{"endpoint_name"}};
+  metrics::Gauge dead_endpoints;
+  metrics::Gauge upstream_connections;
+  metrics::Gauge client_connections;
+  metrics::Family<metrics::Counter> retries{{"why"}};
+  metrics::Counter broken_streams;
+  metrics::Counter client_disconnects;
+  metrics::Family<metrics::Counter> prefills{{"outcome"}};
+
+  template <class Self, class Visitor>
+  static void describe(Self& self, Visitor& v) {
+    v.metric("llm_d_epp_datalayer_poll_errors", self.poll_errors, "Scrapes of an endpoint's metrics that failed");
+    v.metric("braid_route_dead_endpoints", self.dead_endpoints, "Endpoints that have not answered their first or last scrapes");
+    v.metric("braid_route_upstream_connections", self.upstream_connections, "Connections to endpoints in use");
+    v.metric("braid_route_client_connections", self.client_connections, "Open connections of clients");
+    v.metric("braid_route_retries", self.retries, "Requests sent to another endpoint, by what was wrong with the first: unreachable, broken, or its status");
+    v.metric("braid_route_broken_streams", self.broken_streams, "Answers that broke off after the client had part of them");
+    v.metric("braid_route_client_disconnects", self.client_disconnects, "Requests whose client left before the answer's end");
+    v.metric("braid_route_prefills", self.prefills, "Prefills on another endpoint than the decode's, by outcome: done, refused, failed, without_transfer");
+  }
+};
+
+}  // namespace braid::gateway
