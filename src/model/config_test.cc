@@ -113,7 +113,7 @@ TEST(Config, RefusesWhatAFamilyIsNotComputedWith) {
   EXPECT_NE(error_of("LlamaForCausalLM", "\"mlp_bias\": true").find("mlp_bias: true is not supported"), std::string::npos);
   EXPECT_NE(error_of("MixtralForCausalLM", "\"sliding_window\": 4096").find("sliding_window: expected null, found 4096"), std::string::npos);
   EXPECT_NE(error_of("Qwen3ForCausalLM", "\"use_sliding_window\": true").find("use_sliding_window: true"), std::string::npos);
-  EXPECT_NE(error_of("Qwen3MoeForCausalLM", "\"mlp_only_layers\": 3").find("mlp_only_layers: expected a list"), std::string::npos);
+  EXPECT_NE(error_of("Qwen3MoeForCausalLM", "\"num_experts\": 8, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 16, \"mlp_only_layers\": 3").find("mlp_only_layers: expected a list"), std::string::npos);
   const std::string unknown = error_of("FalconForCausalLM", "");
   EXPECT_NE(unknown.find("'FalconForCausalLM' is not supported (supported: DeepseekV2ForCausalLM, "), std::string::npos) << unknown;
 }
