@@ -25,6 +25,8 @@ constexpr Absent kAbsent[] = {
     {"multicluster-prefix-cache-scorer", "routing to other clusters is not available"},
     {"multicluster-session-affinity-scorer", "routing to other clusters is not available"},
     {"precise-prefix-cache-scorer", "it was replaced: use precise-prefix-cache-producer with prefix-cache-scorer"},
+    {"burst-prefix-cache-producer", "it is not needed: approx-prefix-cache-producer counts a prompt from the moment it is sent"},
+    {"request-attribute-reporter", "CEL expressions are not available"},
     {"vllmgrpc-parser", "gRPC is not available"},
     {"vertexai-parser", "the Vertex AI API is not available"},
 };
@@ -33,7 +35,8 @@ constexpr Absent kAbsent[] = {
 
 std::vector<PluginType> catalog() {
   std::vector<PluginType> types;
-  for (const auto list : {load_scorers(), prefix_scorers(), filters(), pickers(), profile_handlers(), producers(), front_plugins()}) {
+  for (const auto list : {load_scorers(), prefix_scorers(), affinity_scorers(), filters(), pickers(), profile_handlers(), producers(), flow_policies(),
+                          front_plugins()}) {
     types.insert(types.end(), list.begin(), list.end());
   }
   return types;

@@ -50,10 +50,12 @@ constexpr PluginType plugin_type(std::string_view type, std::string_view what) {
 // The lists that make up the catalog.
 std::span<const PluginType> load_scorers();
 std::span<const PluginType> prefix_scorers();
+std::span<const PluginType> affinity_scorers();
 std::span<const PluginType> filters();
 std::span<const PluginType> pickers();
 std::span<const PluginType> profile_handlers();
 std::span<const PluginType> producers();
+std::span<const PluginType> flow_policies();
 std::span<const PluginType> front_plugins();  // parsers and the data layer
 
 std::vector<PluginType> catalog();

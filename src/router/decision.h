@@ -112,6 +112,14 @@ struct Decision {
   const Target& primary() const { return decode.front(); }
 };
 
+// What a response has told by its end.
+struct ResponseFacts {
+  int status = 200;
+  std::int64_t prompt_tokens = 0;  // from usage; 0: unknown
+  std::int64_t output_tokens = 0;
+  std::int64_t cached_tokens = 0;
+};
+
 // The explanation for people, a few lines a profile, and for programs, one JSON object.
 std::string to_text(const Decision& decision);
 std::string to_json(const Decision& decision);

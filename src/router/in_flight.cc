@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "router/prefix_of.h"
+
 namespace braid::router {
 
 Status connect_in_flight(Plugins& plugins, const Plugin& user, const std::string& name, InFlightLoad*& load) {
@@ -26,19 +28,18 @@ Status InFlightLoad::connect(Plugins& plugins) {
   for (const auto& plugin : plugins.all()) {
     if (prefixes_ == nullptr) prefixes_ = dynamic_cast<PrefixProducer*>(plugin.get());
   }
-  return {};
+  return prefixes_ != nullptr ? Status() : connect_prefixes(plugins, *this, "", prefixes_);
 }
 
 std::int64_t InFlightLoad::uncached_tokens(Context& context, EndpointIndex endpoint) const {
   const std::int64_t prompt = context.request.prompt_tokens();
-  if (prefixes_ == nullptr) return prompt;
   const std::int64_t cached = prefixes_->match(context).cached_tokens(static_cast<std::size_t>(endpoint));
   return std::max<std::int64_t>(prompt - cached, 0);
 }
 
 std::int64_t InFlightLoad::uncached(const Sent& sent, EndpointIndex endpoint) const {
   const std::int64_t prompt = sent.request.prompt_tokens();
-  if (prefixes_ == nullptr || !sent.data.looked_up[prefixes_->index]) return prompt;
+  if (!sent.data.looked_up[prefixes_->index]) return prompt;
   const std::int64_t cached = sent.data.prefixes[prefixes_->index].cached_tokens(static_cast<std::size_t>(endpoint));
   return std::max<std::int64_t>(prompt - cached, 0);
 }
@@ -85,7 +86,7 @@ void InFlightLoad::first_chunk(FlightNumber flight) {
   release(found->second.prefill);
 }
 
-void InFlightLoad::done(FlightNumber flight) {
+void InFlightLoad::done(FlightNumber flight, const ResponseFacts&, TimePoint) {
   const auto found = flights_.find(flight);
   if (found == flights_.end()) return;
   release(found->second.decode);

@@ -41,7 +41,7 @@ class InFlightLoad final : public Plugin {
   Status connect(Plugins& plugins) override;
   void sent(const Sent& sent) override;
   void first_chunk(FlightNumber flight) override;
-  void done(FlightNumber flight) override;
+  void done(FlightNumber flight, const ResponseFacts& facts, TimePoint now) override;
   void endpoint_removed(Slot slot, std::string_view name) override;
 
  private:
@@ -66,7 +66,7 @@ class InFlightLoad final : public Plugin {
   void release(Share& share);
 
   Parameters parameters_;
-  PrefixProducer* prefixes_ = nullptr;  // null: nobody tells, so nothing counts as cached
+  PrefixProducer* prefixes_ = nullptr;
   std::vector<Load> loads_;
   std::unordered_map<FlightNumber, Flight> flights_;
 };

@@ -4,8 +4,8 @@
 //
 // Each source (one publisher: an engine's rank) numbers its messages from 0. A message that is ahead
 // of the expected one leaves a gap: what follows is held back, and a replay from the first missing
-// one is asked for. A number below the expected one means that the engine has started anew: its blocks
-// are forgotten and a replay from 0 is asked for. What cannot be replayed is given up after a while,
+// one is asked for. A number that does not grow means that the engine has started anew: its blocks are
+// forgotten, and what it has published since then is a gap like any other. What cannot be replayed is given up after a while,
 // and counted; a stored block whose parent was lost is counted too, never guessed.
 //
 // Thread rules: those of the router that owns it. The caller owns the sockets.
@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -74,11 +75,10 @@ class KvFeed {
   // took 2 min.
   void on_replayed(const std::string& source,
                    std::uint64_t sequence,
-                   std::span<const std::uint8_t> payload,
-                   TimePoint now);
-  void on_replay_end(const std::string& source, TimePoint now);
+                   std::span<const std::uint8_t> payload);
+  void on_replay_end(const std::string& source);
 
-  // A new connection to a source that was lost: what was missed meanwhile shows as a gap.
+  // The source has left for good.
   void remove(const std::string& source);
 
   const KvFeedCounts& counts() const { return counts_; }
@@ -92,11 +92,10 @@ class KvFeed {
   };
   struct Source {
     std::uint64_t expected = 0;
-    bool fresh = true;  // nothing received yet
+    std::optional<std::uint64_t> last_live;  // number of the newest message that was not replayed
     bool behind = false;
     bool replaying = false;
-    TimePoint replay_asked{};
-    TimePoint gap_since{};
+    std::optional<TimePoint> replay_asked;
     std::vector<Held> held;  // ascending, all above `expected`
   };
 

@@ -4,6 +4,17 @@
 #include "router/catalog.h"
 
 namespace braid::router {
+
+Result<Plugin*> made_of(Plugins& plugins, std::string_view type) {
+  if (Plugin* found = plugins.find(type)) return found;
+  ASSIGN_OR_RETURN(std::unique_ptr<Plugin> plugin, make_plugin_of(type, {}));
+  plugin->name = plugin->type = type;
+  RETURN_IF_ERROR(plugin->connect(plugins));
+  Plugin* raw = plugin.get();
+  plugins.add(std::move(plugin));
+  return raw;
+}
+
 namespace {
 
 std::string at_line(const PickerConfig& config, int line) { return config.file + " line " + std::to_string(line) + ": "; }
@@ -17,17 +28,6 @@ Status make_all(const PickerConfig& config, Plugins& plugins) {
   }
   for (std::size_t i = 0; i < config.plugins.size(); ++i) RETURN_IF_ERROR(plugins.all()[i]->connect(plugins));
   return {};
-}
-
-// The only plugin of a kind, or one made of `type`.
-Result<Plugin*> made_of(Plugins& plugins, std::string_view type) {
-  if (Plugin* found = plugins.find(type)) return found;
-  ASSIGN_OR_RETURN(std::unique_ptr<Plugin> plugin, make_plugin_of(type, {}));
-  plugin->name = plugin->type = type;
-  RETURN_IF_ERROR(plugin->connect(plugins));
-  Plugin* raw = plugin.get();
-  plugins.add(std::move(plugin));
-  return raw;
 }
 
 Status use_in_profile(const PickerConfig& config, Plugin& plugin, const PluginRef& ref, Profile& profile) {
@@ -116,14 +116,16 @@ Status choose_handler(const PickerConfig& config, Pipeline& pipeline) {
 Status Pipeline::build(const PickerConfig& config) {
   RETURN_IF_ERROR(make_all(config, plugins));
   RETURN_IF_ERROR(make_profiles(config, *this));
-  RETURN_IF_ERROR(choose_handler(config, *this));
+  return choose_handler(config, *this);
+}
+
+void Pipeline::number_prefixes() {
   for (const auto& plugin : plugins.all()) {
     if (auto* producer = dynamic_cast<PrefixProducer*>(plugin.get())) {
       producer->index = prefixes.size();
       prefixes.push_back(producer);
     }
   }
-  return {};
 }
 
 }  // namespace braid::router

@@ -15,8 +15,12 @@ struct Pipeline {
   ProfileHandler* handler = nullptr;
   std::vector<PrefixProducer*> prefixes;  // by PrefixProducer::index
 
-  // Fills `this` in place: plugins keep pointers into it.
+  // Fills `this` in place: plugins keep pointers into it. number_prefixes() comes when all plugins are made.
   Status build(const PickerConfig& config);
+  void number_prefixes();
 };
+
+// The plugin called as its type, or one made of that type.
+Result<Plugin*> made_of(Plugins& plugins, std::string_view type);
 
 }  // namespace braid::router

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,7 @@ struct PrefixMatch {
 };
 
 struct RequestData {
+  std::shared_ptr<void> underway;     // counts as decided and not sent until this is let go
   std::string model;                  // after rewriting
   std::vector<PrefixMatch> prefixes;  // by producer
   std::vector<bool> looked_up;        // which of them have been asked

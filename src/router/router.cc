@@ -2,10 +2,16 @@
 #include "router/router.h"
 
 #include <algorithm>
+#include <set>
 #include <unordered_map>
 
+#include "router/admission.h"
 #include "router/endpoint_table.h"
+#include "router/index/approximate.h"
+#include "router/index/precise.h"
 #include "router/pipeline.h"
+#include "router/producers.h"
+#include "router/scorers/session.h"
 
 namespace braid::router {
 namespace {
@@ -41,6 +47,7 @@ struct Router::Impl {
     bool streaming = false;
     bool started = false;
     int priority = 0;
+    bool evicted = false;
   };
 
   Impl(const PickerConfig& config, RouterParts parts) : config(config), parts(std::move(parts)), random(this->parts.seed) {}
@@ -50,14 +57,46 @@ struct Router::Impl {
   Pipeline pipeline;
   EndpointTable table;
   Random random;
+  Admission admission;
+  std::unique_ptr<KvFeed> feed;
+  KvFeedCounts counted;  // of the feed, already in the metrics
+  PrecisePrefix* precise = nullptr;
+  std::unordered_map<std::string, std::string> names_by_place;  // "host:port#rank" -> name
+  std::set<std::string> sent_to;                                // endpoint names
   std::unordered_map<FlightId, Flight> flights;
   FlightId last_flight = 0;
+  Ticket last_ticket = 0;
+  std::vector<Settled> settled;  // not yet handed out
+  bool pool_empty = false;
+  bool shutting_down = false;
+  std::set<std::pair<std::string, int>> reported_flows;
 
   void choose_model(const RoutedRequest& request, Decision& decision);
   void run(const RoutedRequest& request, std::span<const Endpoint> endpoints, Decision& decision);
   void finish(const RoutedRequest& request, Context& context, Decision& decision);
   void count(const RoutedRequest& request, const Decision& decision);
+  Decision decide(const RoutedRequest& request, std::span<const Endpoint> endpoints);
+
+  std::vector<Slot> slots_of(std::span<const Endpoint> endpoints);
+  void advance(std::span<const Endpoint> endpoints);
+  void settle(FlowControl::Dropped dropped);
+  void count_wait(const char* outcome, Duration waited);
+
+  void open_feed();
+  Slot slot_of_source(const std::string& source, std::optional<int> rank);
+  void observe_flow(Metrics& metrics, std::span<const Endpoint> endpoints);
+  void observe_prefixes(Metrics& metrics);
 };
+
+namespace {
+
+Decision refused(Refusal refusal) {
+  Decision decision;
+  decision.refusal = std::move(refusal);
+  return decision;
+}
+
+}  // namespace
 
 void Router::Impl::choose_model(const RoutedRequest& request, Decision& decision) {
   decision.model = request.model;
@@ -91,6 +130,11 @@ void Router::Impl::run(const RoutedRequest& request, std::span<const Endpoint> e
                                endpoints.empty() ? "the pool has no endpoints" : "no endpoint is in the subset that the request allows", 1};
     return;
   }
+  if (admission.has_admitters() || (!admission.queues() && request.priority < 0)) {
+    const double saturation = admission.saturation(endpoints, slots).effective();
+    decision.refusal = admission.refuses(request, saturation, random);
+    if (decision.refusal) return;
+  }
   Context context{request, endpoints, slots, candidates, *decision.data, random, parts.clock->now()};
   pipeline.handler->run(context, decision);
   if (!decision.refusal) finish(request, context, decision);
@@ -112,6 +156,12 @@ void Router::Impl::finish(const RoutedRequest& request, Context& context, Decisi
   if (!decision.prefill.empty()) decision.request_headers.emplace_back("x-prefiller-host-port", host_ports(decision.prefill));
   if (shares_port(context.at(primary), context.endpoints)) {
     decision.request_headers.emplace_back("x-data-parallel-rank", std::to_string(decision.primary().id.rank));
+  }
+  for (const auto& plugin : pipeline.plugins.all()) plugin->decided(context, decision);
+  for (PrefixProducer* producer : pipeline.prefixes) {
+    if (decision.data->looked_up[producer->index] && !decision.data->prefixes[producer->index].known) {
+      decision.notes.push_back("prefix unknown to " + dynamic_cast<Plugin*>(producer)->name + ": the prompt has no token ids");
+    }
   }
 }
 
@@ -142,37 +192,140 @@ Result<std::unique_ptr<Router>> Router::make(const PickerConfig& config, RouterP
   CHECK(parts.clock != nullptr, "a router needs a clock");
   auto impl = std::make_unique<Impl>(config, std::move(parts));
   RETURN_IF_ERROR(impl->pipeline.build(config));
+  RETURN_IF_ERROR(impl->admission.build(config, impl->pipeline));
+  impl->pipeline.number_prefixes();
+  impl->open_feed();
   return std::unique_ptr<Router>(new Router(std::move(impl)));
 }
 
 void Router::complete(RoutedRequest& request) const {
   const auto found = impl_->parts.resources.objectives.find(request.objective);
   if (found != impl_->parts.resources.objectives.end()) request.priority = found->second;
+  if (request.fairness_id != "default-flow") return;
+  for (const auto& plugin : impl_->pipeline.plugins.all()) {
+    if (dynamic_cast<const AgentIdentity*>(plugin.get()) == nullptr) continue;
+    const std::string_view id = AgentIdentity::id_of(request);
+    if (!id.empty()) request.fairness_id = id;
+  }
+}
+
+Decision Router::Impl::decide(const RoutedRequest& request, std::span<const Endpoint> endpoints) {
+  const TimePoint start = parts.clock->now();
+  Decision decision;
+  run(request, endpoints, decision);
+  decision.spent = parts.clock->now() - start;
+  count(request, decision);
+  return decision;
 }
 
 Decision Router::decide(const RoutedRequest& request, std::span<const Endpoint> endpoints) {
-  const TimePoint start = impl_->parts.clock->now();
-  Decision decision;
-  impl_->run(request, endpoints, decision);
-  decision.spent = impl_->parts.clock->now() - start;
-  impl_->count(request, decision);
-  return decision;
+  return impl_->decide(request, endpoints);
+}
+
+std::vector<Slot> Router::Impl::slots_of(std::span<const Endpoint> endpoints) {
+  std::vector<Slot> slots;
+  slots.reserve(endpoints.size());
+  for (const Endpoint& endpoint : endpoints) slots.push_back(table.slot(endpoint.id.name));
+  return slots;
+}
+
+void Router::Impl::count_wait(const char* outcome, Duration waited) {
+  if (parts.metrics != nullptr) parts.metrics->queue_duration.with({outcome}).observe(to_seconds(waited));
+}
+
+void Router::Impl::settle(FlowControl::Dropped dropped) {
+  Settled& each = settled.emplace_back(Settled{dropped.waiting.ticket, refused(std::move(dropped.refusal))});
+  each.decision.queued = parts.clock->now() - dropped.waiting.enqueued;
+  each.decision.model = dropped.waiting.request->model;
+  count_wait("rejected", each.decision.queued);
+}
+
+void Router::Impl::advance(std::span<const Endpoint> endpoints) {
+  FlowControl* flow = admission.flow();
+  if (flow == nullptr) return;
+  const TimePoint now = parts.clock->now();
+  pool_empty = endpoints.empty();
+  for (FlowControl::Dropped& dropped : flow->expire(now, pool_empty)) settle(std::move(dropped));
+  if (flow->waiting() == 0 || pool_empty) return;
+  const std::vector<Slot> slots = slots_of(endpoints);
+  flow->next_round();
+  while (auto waiting = flow->dispatch(admission.saturation(endpoints, slots).effective(), now)) {
+    Decision decision = decide(*waiting->request, endpoints);
+    decision.queued = now - waiting->enqueued;
+    if (decision.ok()) decision.data->underway = admission.count_underway(waiting->request->prompt_tokens());
+    count_wait(decision.ok() ? "dispatched" : "rejected", decision.queued);
+    settled.push_back({waiting->ticket, std::move(decision)});
+  }
 }
 
 Router::Submission Router::submit(std::shared_ptr<RoutedRequest> request, std::span<const Endpoint> endpoints) {
   complete(*request);
-  return {decide(*request, endpoints), 0};
+  if (Metrics* metrics = impl_->parts.metrics) {
+    metrics->requests.with({request->model, request->model, request->fairness_id, std::to_string(request->priority)}).add();
+    metrics->request_size.with({request->model}).observe(static_cast<double>(request->body.size()));
+  }
+  if (impl_->shutting_down) return {refused({503, dropped::kShuttingDown, "the router is shutting down", 1}), 0};
+  if (!impl_->admission.queues()) return {impl_->decide(*request, endpoints), 0};
+  const Ticket ticket = ++impl_->last_ticket;
+  std::vector<FlowControl::Dropped> dropped;
+  impl_->admission.flow()->enqueue(ticket, std::move(request), impl_->parts.clock->now(), dropped);
+  for (FlowControl::Dropped& each : dropped) impl_->settle(std::move(each));
+  impl_->advance(endpoints);
+  auto& settled = impl_->settled;
+  const auto own = std::find_if(settled.begin(), settled.end(), [&](const Settled& each) { return each.ticket == ticket; });
+  if (own == settled.end()) return {std::nullopt, ticket};
+  Submission submission{std::move(own->decision), 0};
+  settled.erase(own);
+  return submission;
 }
 
-std::vector<Settled> Router::poll(std::span<const Endpoint>) { return {}; }
-std::optional<TimePoint> Router::next_wake() const { return std::nullopt; }
-void Router::cancel(Ticket) {}
-std::vector<Settled> Router::shut_down() { return {}; }
-std::vector<FlightId> Router::take_evictions() { return {}; }
+std::vector<Settled> Router::poll(std::span<const Endpoint> endpoints) {
+  impl_->advance(endpoints);
+  return std::exchange(impl_->settled, {});
+}
+
+std::optional<TimePoint> Router::next_wake() const {
+  if (!impl_->settled.empty()) return impl_->parts.clock->now();
+  return impl_->admission.queues() ? impl_->admission.flow()->next_deadline(impl_->pool_empty) : std::nullopt;
+}
+
+void Router::cancel(Ticket ticket) {
+  if (impl_->admission.queues()) impl_->admission.flow()->cancel(ticket);
+  std::erase_if(impl_->settled, [&](const Settled& each) { return each.ticket == ticket; });
+}
+
+std::vector<Settled> Router::shut_down() {
+  impl_->shutting_down = true;
+  if (impl_->admission.queues()) {
+    for (FlowControl::Dropped& dropped : impl_->admission.flow()->shut_down()) impl_->settle(std::move(dropped));
+  }
+  return std::exchange(impl_->settled, {});
+}
+
+std::vector<FlightId> Router::take_evictions() {
+  std::vector<FlightId> taken;
+  if (!impl_->admission.evicts() || impl_->admission.flow()->waiting() == 0) return taken;
+  std::vector<std::pair<int, FlightId>> victims;
+  std::size_t ending = 0;
+  for (const auto& [id, flight] : impl_->flights) {
+    ending += flight.evicted;
+    if (flight.priority < 0 && !flight.evicted) victims.emplace_back(flight.priority, id);
+  }
+  std::sort(victims.begin(), victims.end(), [](const auto& a, const auto& b) { return a.first != b.first ? a.first < b.first : a.second > b.second; });
+  for (const auto& [priority, id] : victims) {
+    if (taken.size() + ending >= impl_->admission.flow()->waiting_above(priority)) break;
+    impl_->flights[id].evicted = true;
+    taken.push_back(id);
+  }
+  if (impl_->parts.metrics != nullptr) impl_->parts.metrics->evictions.add(static_cast<double>(taken.size()));
+  return taken;
+}
 
 FlightId Router::sent(const RoutedRequest& request, const Decision& decision) {
   const FlightId flight = ++impl_->last_flight;
-  impl_->flights[flight] = {decision.model, request.received, request.facts.streaming, false, request.priority};
+  impl_->flights[flight] = {decision.model, request.received, request.facts.streaming, false, request.priority, false};
+  decision.data->underway.reset();
+  impl_->sent_to.insert(decision.primary().id.name);
   Sent sent{flight, request, *decision.data};
   sent.now = impl_->parts.clock->now();
   const auto slot_of = [&](EndpointIndex index) { return impl_->table.find(decision.endpoints[static_cast<std::size_t>(index)]); };
@@ -203,7 +356,7 @@ void Router::chunk(FlightId, std::int64_t) {}
 void Router::done(FlightId flight, const ResponseFacts& facts) {
   const auto found = impl_->flights.find(flight);
   if (found == impl_->flights.end()) return;
-  for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->done(flight);
+  for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->done(flight, facts, impl_->parts.clock->now());
   if (Metrics* metrics = impl_->parts.metrics) {
     const std::string& model = found->second.model;
     metrics->requests_running.with({model}).add(-1);
@@ -221,6 +374,9 @@ void Router::remove_endpoint(std::string_view name) {
   if (slot == kNoSlot) return;
   for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->endpoint_removed(slot, name);
   impl_->table.remove(name);
+  impl_->sent_to.erase(std::string(name));
+  std::erase_if(impl_->names_by_place, [&](const auto& each) { return each.second == name; });
+  if (impl_->feed != nullptr) impl_->feed->remove(std::string(name));
 }
 
 void Router::restarted(std::string_view name) {
@@ -229,20 +385,106 @@ void Router::restarted(std::string_view name) {
   for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->endpoint_restarted(slot, name);
 }
 
-KvFeed* Router::kv_feed() { return nullptr; }
-std::optional<TokenSource> Router::token_source() const { return std::nullopt; }
+void Router::Impl::open_feed() {
+  for (const auto& plugin : pipeline.plugins.all()) {
+    if (precise == nullptr) precise = dynamic_cast<PrecisePrefix*>(plugin.get());
+  }
+  if (precise == nullptr) return;
+  const auto apply = [this](const std::string& source, const KvEventBatch& batch) {
+    const Slot slot = slot_of_source(source, batch.rank);
+    if (slot != kNoSlot) precise->apply(slot, batch);
+  };
+  const auto forget = [this](const std::string& source) {
+    const Slot slot = slot_of_source(source, std::nullopt);
+    if (slot != kNoSlot) precise->forget(slot);
+  };
+  feed = std::make_unique<KvFeed>(precise->feed_settings(), KvFeed::Sink{apply, forget});
+}
+
+// A source is an endpoint's name, or the address that its topic names.
+Slot Router::Impl::slot_of_source(const std::string& source, std::optional<int> rank) {
+  const Slot known = table.find(source);
+  if (known != kNoSlot) return known;
+  const auto place = names_by_place.find(source + "#" + std::to_string(rank.value_or(0)));
+  return table.slot(place == names_by_place.end() ? source : place->second);
+}
+
+KvFeed* Router::kv_feed() { return impl_->feed.get(); }
+
+std::optional<TokenSource> Router::token_source() const {
+  for (const auto& plugin : impl_->pipeline.plugins.all()) {
+    const auto* tokens = dynamic_cast<const TokenProducer*>(plugin.get());
+    if (tokens == nullptr || !tokens->settings.vllm) continue;
+    TokenSource source{tokens->settings.vllm->url, tokens->settings.model};
+    if (tokens->settings.vllm->timeout) source.timeout = tokens->settings.vllm->timeout->value;
+    return source;
+  }
+  return std::nullopt;
+}
 
 std::vector<std::string> Router::missing_signals(std::span<const Endpoint> endpoints) const {
   std::vector<std::string> missing;
   for (const Endpoint& endpoint : endpoints) {
     if (!endpoint.state.seen) missing.push_back("endpoint " + endpoint.id.name + " has never reported its load");
+    const bool silent = impl_->feed != nullptr && impl_->sent_to.contains(endpoint.id.name) && !impl_->feed->heard(endpoint.id.name) &&
+                        !impl_->feed->heard(endpoint.id.host_port());
+    if (silent) missing.push_back("endpoint " + endpoint.id.name + " has been sent requests and has never published a KV event");
+  }
+  if (impl_->precise != nullptr && impl_->precise->strangers() > 0) {
+    missing.push_back("engines hash blocks otherwise than tokenProcessorConfig says: give hashAlgorithm, hashSeed and blockSizeTokens as the engines have them");
   }
   return missing;
 }
 
+void Router::Impl::observe_flow(Metrics& metrics, std::span<const Endpoint> endpoints) {
+  const StageSaturation saturation = admission.saturation(endpoints, slots_of(endpoints));
+  metrics.pool_saturation.with({"prefill"}).set(saturation.prefill);
+  metrics.pool_saturation.with({"decode"}).set(saturation.decode);
+  if (!admission.queues()) return;
+  for (const auto& [id, priority] : reported_flows) {
+    metrics.queue_size.with({id, std::to_string(priority)}).set(0);
+    metrics.queue_bytes.with({id, std::to_string(priority)}).set(0);
+  }
+  admission.flow()->for_each_flow([&](const std::string& id, int priority, std::size_t requests, std::int64_t bytes) {
+    constexpr std::size_t kMostFlows = 1000;
+    const bool known = reported_flows.contains({id, priority}) || reported_flows.size() < kMostFlows;
+    const std::string name = known ? id : "other";
+    reported_flows.emplace(name, priority);
+    metrics.queue_size.with({name, std::to_string(priority)}).add(static_cast<double>(requests));
+    metrics.queue_bytes.with({name, std::to_string(priority)}).add(static_cast<double>(bytes));
+  });
+}
+
+void Router::Impl::observe_prefixes(Metrics& metrics) {
+  double blocks = 0;
+  for (PrefixProducer* producer : pipeline.prefixes) {
+    if (const auto* approximate = dynamic_cast<ApproximatePrefix*>(producer)) blocks += static_cast<double>(approximate->blocks());
+  }
+  metrics.prefix_index_size.set(blocks);
+  if (feed == nullptr) return;
+  metrics.kv_index_blocks.set(static_cast<double>(precise->blocks()));
+  metrics.kv_orphan_blocks.add(static_cast<double>(precise->orphans()) - metrics.kv_orphan_blocks.value());
+  const KvFeedCounts& now = feed->counts();
+  const auto grow = [&](const char* what, std::uint64_t total, std::uint64_t before) {
+    metrics.kv_feed.with({what}).add(static_cast<double>(total - before));
+  };
+  grow("received", now.messages, counted.messages);
+  grow("malformed", now.malformed, counted.malformed);
+  grow("gap", now.gaps, counted.gaps);
+  grow("lost", now.lost_messages, counted.lost_messages);
+  grow("restart", now.restarts, counted.restarts);
+  grow("replay", now.replays, counted.replays);
+  counted = now;
+}
+
 void Router::observe(std::span<const Endpoint> endpoints) {
+  for (const Endpoint& endpoint : endpoints) {
+    impl_->names_by_place[endpoint.id.host_port() + "#" + std::to_string(endpoint.id.rank)] = endpoint.id.name;
+  }
   Metrics* metrics = impl_->parts.metrics;
   if (metrics == nullptr) return;
+  impl_->observe_flow(*metrics, endpoints);
+  impl_->observe_prefixes(*metrics);
   const auto mean = [&](auto get) {
     double sum = 0;
     int count = 0;

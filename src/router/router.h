@@ -55,14 +55,6 @@ struct Settled {
   Decision decision;  // or its refusal
 };
 
-// What a response has told by its end.
-struct ResponseFacts {
-  int status = 200;
-  std::int64_t prompt_tokens = 0;  // from usage; 0: unknown
-  std::int64_t output_tokens = 0;
-  std::int64_t cached_tokens = 0;
-};
-
 class Router {
  public:
   static Result<std::unique_ptr<Router>> make(const PickerConfig& config, RouterParts parts);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prints docs/reference/config.md or docs/reference/metrics.md from what the layers describe.
+// Prints docs/reference/config.md, metrics.md or router.md from what the layers describe.
 // A layer's settings and metrics structs are listed here once.
 #include <cstdio>
 #include <string>
@@ -12,7 +12,9 @@
 #include "gateway/metrics.h"
 #include "gateway/settings.h"
 #include "metrics/registry.h"
+#include "router/catalog.h"
 #include "router/metrics.h"
+#include "router/picker_config.h"
 
 namespace braid {
 namespace {
@@ -50,16 +52,26 @@ std::string metrics_page() {
          "Prometheus text format 0.0.4.\n\n## Engine\n\n" + registry.markdown() + "\n## Router\n\n" + routing.markdown();
 }
 
+std::string router_page() {
+  router::ParameterPage keys;
+  router::PickerConfig config;
+  router::PickerConfig::describe(config, keys);
+  return "# Endpoint picker\n\n" + std::string(kWritten) +
+         "`EndpointPickerConfig` of llm-d, in YAML. `docs/life-of-a-routing-decision.md` tells what becomes of it. A score counts\n"
+         "between 0 and 1; an endpoint's total is the sum of weight times score.\n\n## Keys\n\n"
+         "| key | default | meaning |\n|---|---|---|\n" + keys.rows() + "\n## Plugins\n\n" + router::plugins_markdown();
+}
+
 }  // namespace
 }  // namespace braid
 
 int main(int argc, char** argv) {
   const std::string_view which = argc == 2 ? argv[1] : "";
-  if (which != "config" && which != "metrics") {
-    std::fputs("usage: reference_pages config|metrics\n", stderr);
+  if (which != "config" && which != "metrics" && which != "router") {
+    std::fputs("usage: reference_pages config|metrics|router\n", stderr);
     return 2;
   }
-  const std::string page = which == "config" ? braid::config_page() : braid::metrics_page();
+  const std::string page = which == "config" ? braid::config_page() : which == "metrics" ? braid::metrics_page() : braid::router_page();
   std::fwrite(page.data(), 1, page.size(), stdout);
   return 0;
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 def pages(program):
     return {name: subprocess.run([program, name], capture_output=True, text=True, check=True).stdout
-            for name in ("config", "metrics")}
+            for name in ("config", "metrics", "router")}
 
 
 def stale(printed, stored):
