@@ -10,6 +10,7 @@
 #include "config/reference.h"
 #include "gateway/gateway.h"
 #include "gateway/sidecar.h"
+#include "router/replay.h"
 #include "text/files.h"
 
 namespace braid::app {
@@ -44,7 +45,15 @@ void wait_for_stop(const sigset_t& signals, int drain_seconds) {
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
 }
 
+Status explain(const gateway::RouteSettings& settings) {
+  ASSIGN_OR_RETURN(const std::string scenario, text::read_file(settings.explain));
+  ASSIGN_OR_RETURN(const std::string told, router::explain_scenario(scenario, settings.explain, settings.explain_json));
+  std::fwrite(told.data(), 1, told.size(), stdout);
+  return {};
+}
+
 Status run_route(const gateway::RouteSettings& settings) {
+  if (!settings.explain.empty()) return explain(settings);
   const sigset_t signals = block_stop_signals();
   std::string yaml = settings.config_text;
   std::string name = "--config-text";
@@ -100,7 +109,8 @@ int route(Words words) {
   return run<gateway::RouteSettings>(words,
                                      {"braid route --endpoints HOST:PORT,... [flags]",
                                       "Routes requests to servers by their load and what their caches hold, as an EndpointPickerConfig of llm-d says.",
-                                      "  braid route --endpoints localhost:8000,localhost:8001 --port 8081\n"},
+                                      "  braid route --endpoints localhost:8000,localhost:8001 --port 8081\n"
+                                      "  braid route --explain tests/scenarios/router/default_config.txt\n"},
                                      run_route);
 }
 

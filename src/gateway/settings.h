@@ -52,6 +52,8 @@ struct RouteSettings {
   int port = 8081;
   std::string config_file;
   std::string config_text;
+  std::string explain;
+  bool explain_json = false;
   std::vector<std::string> endpoints;
   std::string endpoints_file;
   std::vector<std::string> endpoints_dns;
@@ -68,6 +70,8 @@ struct RouteSettings {
     v.field("port", self.port, {.help = "Port to listen on; 0: any free one", .min = 0, .max = 65535});
     v.field("config-file", self.config_file, {.help = "EndpointPickerConfig of llm-d (YAML), objectives and model rewrites behind it; unset: queue, cache and prefix scorers"});
     v.field("config-text", self.config_text, {.help = "The same as text"});
+    v.field("explain", self.explain, {.help = "Plays a scenario from this file (tests/scenarios/router/README.md), prints every decision and why, and ends"});
+    v.field("explain-json", self.explain_json, {.help = "Prints decisions as JSON, one a line"});
     v.field("endpoints", self.endpoints,
             {.help = "Servers: host:port, host:port@rank for a rank behind a shared port, labels behind ';': host:port;role=prefill"});
     v.field("endpoints-file", self.endpoints_file,
