@@ -160,6 +160,7 @@ TEST(Config, ReadsGptOss) {
   EXPECT_EQ(c.span_of(2), LayerSpan::kWindow);
   EXPECT_EQ(c.span_of(3), LayerSpan::kFull);
   EXPECT_NE(error_of("GptOssForCausalLM", keys).find("multiples of 32, found 48"), std::string::npos);
+  EXPECT_NE(error_of("GptOssForCausalLM", keys + ", \"quantization_config\": null").find("expected quant_method mxfp4"), std::string::npos);
 }
 
 TEST(Config, SaysWhetherTheCheckpointIsMeantForFp8Activations) {

@@ -18,6 +18,10 @@ void read_experts(Reader& r, Config& c) {
   m.glu = {1.702f, static_cast<float>(r.number("swiglu_limit", 7, 1e-6, 1e30)), 1};
   c.names.router = "router";
   c.names.experts = ExpertTensors::kAlternating;
+  const auto quantised = r.json().find("quantization_config");
+  if (quantised == r.json().end() || !quantised->is_object() || quantised->value("quant_method", nlohmann::json()) != "mxfp4") {
+    r.fail("quantization_config: expected quant_method mxfp4, the only experts of gpt-oss that Braid computes with");
+  }
   for (const int size : {c.hidden, c.inter}) {
     if (size % kMxfp4Block != 0) r.fail("hidden_size and intermediate_size must be multiples of 32, found " + std::to_string(size));
   }
