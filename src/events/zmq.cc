@@ -152,10 +152,10 @@ class ZmqContext final : public Context {
     return std::unique_ptr<Socket>(std::move(socket));
   }
 
-  void wait(Socket* socket, int fd, Duration timeout) override {
-    zmq_pollitem_t items[2] = {{nullptr, fd, ZMQ_POLLIN, 0}, {}};
-    if (socket) items[1] = {static_cast<ZmqSocket*>(socket)->handle(), 0, ZMQ_POLLIN, 0};
-    library_.poll(items, socket ? 2 : 1, std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count());
+  void wait(std::span<Socket* const> sockets, int fd, Duration timeout) override {
+    std::vector<zmq_pollitem_t> items{{nullptr, fd, ZMQ_POLLIN, 0}};
+    for (Socket* socket : sockets) items.push_back({static_cast<ZmqSocket*>(socket)->handle(), 0, ZMQ_POLLIN, 0});
+    library_.poll(items.data(), static_cast<int>(items.size()), std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count());
   }
 
  private:

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,8 +39,10 @@ class Context {
   static Result<std::unique_ptr<Context>> create();
   // `most_waiting`: messages for or from a peer; 0: no limit. The context outlives its sockets.
   virtual Result<std::unique_ptr<Socket>> socket(SocketKind kind, int most_waiting) = 0;
-  // Returns when `socket`, which may be null, has a message, `fd` can be read, or `timeout` is over.
-  virtual void wait(Socket* socket, int fd, Duration timeout) = 0;
+  // Returns when one of `sockets` has a message, `fd` can be read, or `timeout` is over.
+  virtual void wait(std::span<Socket* const> sockets, int fd, Duration timeout) = 0;
+  // The same for one socket, which may be null.
+  void wait(Socket* socket, int fd, Duration timeout) { wait(std::span<Socket* const>(&socket, socket ? 1 : 0), fd, timeout); }
 };
 
 }  // namespace braid::events

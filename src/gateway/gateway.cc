@@ -10,6 +10,7 @@
 #include "gateway/core.h"
 #include "gateway/discovery.h"
 #include "gateway/exchange.h"
+#include "gateway/kv_subscriber.h"
 #include "gateway/scraper.h"
 #include "metrics/registry.h"
 #include "net/http_server.h"
@@ -91,12 +92,15 @@ class HttpGateway final : public Gateway {
 
   // What the loop still holds of the core ends with the loop.
   ~HttpGateway() override {
-    core_.loop->run_and_wait([this] {
+    std::unique_ptr<KvSubscriber> kv_events;
+    core_.loop->run_and_wait([this, &kv_events] {
+      kv_events = std::move(kv_events_);
       scraper_.reset();
       discovery_.reset();
       core_.waiting.clear();
       core_.upstream.reset();
     });
+    kv_events.reset();
     server_.reset();
     core_.loop.reset();
   }
@@ -138,6 +142,41 @@ class HttpGateway final : public Gateway {
   }
 
  private:
+  Status follow_kv_events() {
+    router::KvFeed* feed = core_.router->kv_feed();
+    if (feed == nullptr) return {};
+    ASSIGN_OR_RETURN(kv_events_, KvSubscriber::start(feed->settings(), [this](std::vector<KvMessage> messages) {
+                       core_.loop->post([this, messages = std::move(messages)] { take_kv_events(messages); });
+                     }));
+    return {};
+  }
+
+  void take_kv_events(const std::vector<KvMessage>& messages) {
+    if (kv_events_ == nullptr) return;
+    router::KvFeed& feed = *core_.router->kv_feed();
+    const TimePoint now = core_.clock.now();
+    for (const KvMessage& message : messages) {
+      const std::span payload(reinterpret_cast<const std::uint8_t*>(message.payload.data()), message.payload.size());
+      switch (message.kind) {
+        case KvMessage::Kind::kLive: feed.on_message(message.source, message.sequence, payload, now); break;
+        case KvMessage::Kind::kReplayed: feed.on_replayed(message.source, message.sequence, payload); break;
+        case KvMessage::Kind::kReplayEnd: feed.on_replay_end(message.source); break;
+      }
+    }
+    for (const router::ReplayRequest& request : feed.take_replays(now)) kv_events_->replay(request);
+  }
+
+  // Dead ones too: their events tell what they will have when they are back.
+  void sync_kv_events() {
+    if (kv_events_ == nullptr) return;
+    std::vector<router::EndpointId> ids;
+    for (const auto& endpoints : {core_.endpoints->usable(), core_.endpoints->dead()}) {
+      for (const router::Endpoint& endpoint : endpoints) ids.push_back(endpoint.id);
+    }
+    core_.router->know_places(ids);
+    kv_events_->follow(std::move(ids));
+  }
+
   Status open_on_loop(DiscoveryOptions discovery, ScraperOptions scraping) {
     core_.upstream = net::ClientPool::create(core_.loop, {.max_idle = static_cast<std::size_t>(core_.settings.http.max_idle_connections),
                                                           .idle_timeout = std::chrono::seconds(core_.settings.http.idle_timeout_seconds)});
@@ -147,9 +186,12 @@ class HttpGateway final : public Gateway {
                                                         .on_restart = [this](const std::string& name) { core_.router->restarted(name); }});
     ASSIGN_OR_RETURN(discovery_, Discovery::start(*core_.loop, *core_.endpoints, std::move(discovery), [this] {
                        scraper_->sync();
+                       sync_kv_events();
                        core_.poll_soon();
                      }));
     scraper_->sync();
+    RETURN_IF_ERROR(follow_kv_events());
+    sync_kv_events();
     return {};
   }
 
@@ -196,6 +238,7 @@ class HttpGateway final : public Gateway {
 
   Core core_;
   metrics::Registry registry_;
+  std::unique_ptr<KvSubscriber> kv_events_;
   std::unique_ptr<Scraper> scraper_;
   std::unique_ptr<Discovery> discovery_;
   std::unique_ptr<net::HttpServer> server_;

@@ -409,6 +409,11 @@ Slot Router::Impl::slot_of_source(const std::string& source, std::optional<int> 
   return table.slot(place == names_by_place.end() ? source : place->second);
 }
 
+void Router::know_places(std::span<const EndpointId> endpoints) {
+  impl_->names_by_place.clear();
+  for (const EndpointId& id : endpoints) impl_->names_by_place[id.host_port() + "#" + std::to_string(id.rank)] = id.name;
+}
+
 KvFeed* Router::kv_feed() { return impl_->feed.get(); }
 
 std::optional<TokenSource> Router::token_source() const {
@@ -478,9 +483,6 @@ void Router::Impl::observe_prefixes(Metrics& metrics) {
 }
 
 void Router::observe(std::span<const Endpoint> endpoints) {
-  for (const Endpoint& endpoint : endpoints) {
-    impl_->names_by_place[endpoint.id.host_port() + "#" + std::to_string(endpoint.id.rank)] = endpoint.id.name;
-  }
   Metrics* metrics = impl_->parts.metrics;
   if (metrics == nullptr) return;
   impl_->observe_flow(*metrics, endpoints);

@@ -100,6 +100,8 @@ class Router {
   // Forgets what its cache held: its engine has started anew.
   void restarted(std::string_view name);
 
+  // Which endpoints may publish KV events at a central socket, where topics name addresses.
+  void know_places(std::span<const EndpointId> endpoints);
   // Where KV events go. Null: nothing in the configuration wants them.
   KvFeed* kv_feed();
 
