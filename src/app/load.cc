@@ -181,6 +181,7 @@ engine::Vocabulary load_vocabulary(const ModelSettings& settings, const model::C
   const auto generation = generation_config(settings.model);
   if (generation.contains("eos_token_id")) add_eos(generation["eos_token_id"], vocabulary.eos_ids);
   if (!tokenizer) return vocabulary;
+  vocabulary.tokenizer = tokenizer;
   auto grammars = text::make_grammar_compiler(settings.tokenizer.value_or(settings.model), vocabulary.eos_ids, config.vocab_size);
   if (grammars.ok()) vocabulary.grammars = *grammars;
   else log_warning("structured output is off", {{"reason", grammars.error().message}});

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "sample/random.h"
+#include "text/gated_matcher.h"
 
 namespace braid::engine {
 namespace {
@@ -159,6 +160,20 @@ Result<std::unique_ptr<text::GrammarMatcher>> Admission::compile_grammar(
   return vocabulary_.grammars->compile(kind_of(structured.kind), text);
 }
 
+Result<std::unique_ptr<text::GrammarMatcher>> Admission::make_matcher(const protocol::SamplingParams& params) const {
+  ASSIGN_OR_RETURN(auto matcher, compile_grammar(params.structured));
+  const bool triggered = matcher && !params.structured.trigger.empty();
+  const protocol::ReasoningSpan& span = params.reasoning;
+  const bool gated = !span.close.empty() && (matcher || span.budget);
+  if (!triggered && !gated) return matcher;
+  if (vocabulary_.tokenizer == nullptr) {
+    return invalid_argument("limits of reasoning and strict tools need a tokenizer, and this server runs without one", "structured_outputs");
+  }
+  if (triggered) matcher = text::after_each(params.structured.trigger, vocabulary_.tokenizer, std::move(matcher));
+  if (!gated) return matcher;
+  return text::after_reasoning({span.open, span.close, span.open_in_prompt, span.budget}, vocabulary_.tokenizer, std::move(matcher));
+}
+
 Result<std::vector<std::vector<std::int32_t>>> Admission::encode_bad_words(
     const std::vector<std::string>& words) const {
   std::vector<std::vector<std::int32_t>> sequences;
@@ -187,7 +202,7 @@ Status Admission::go_on(Choice& choice, const Progress& progress) {
 
 Result<std::unique_ptr<Request>> Admission::build(SubmitMessage message) {
   RETURN_IF_ERROR(check(message));
-  ASSIGN_OR_RETURN(const auto grammar, compile_grammar(message.params.structured));
+  ASSIGN_OR_RETURN(const auto grammar, make_matcher(message.params));
   ASSIGN_OR_RETURN(const auto bad_words, encode_bad_words(message.params.bad_words));
 
   auto request = std::make_unique<Request>();

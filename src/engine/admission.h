@@ -54,6 +54,8 @@ class Admission {
   Status check_params(const protocol::SamplingParams& params) const;
   Result<std::unique_ptr<text::GrammarMatcher>> compile_grammar(
       const protocol::StructuredOutput& structured) const;
+  // The grammar of the whole output; null: anything may come.
+  Result<std::unique_ptr<text::GrammarMatcher>> make_matcher(const protocol::SamplingParams& params) const;
   Result<std::vector<std::vector<std::int32_t>>> encode_bad_words(
       const std::vector<std::string>& words) const;
   static Status go_on(Choice& choice, const Progress& progress);

@@ -18,6 +18,7 @@
 #include "engine/settings.h"
 #include "model/model.h"
 #include "text/grammar.h"
+#include "text/tokenizer.h"
 
 namespace braid::moe {
 class Rebalancer;
@@ -46,6 +47,7 @@ struct Vocabulary {
   std::shared_ptr<const text::GrammarCompiler> grammars;  // null: structured output is refused
   // Token sequences of a bad word; null: bad_words are refused.
   std::function<std::vector<std::vector<std::int32_t>>(const std::string&)> encode_bad_word;
+  std::shared_ptr<const text::Tokenizer> tokenizer;  // null: reasoning has no limits, and tools are not strict
 };
 
 // A request that may be submitted to the engine that admitted it.

@@ -25,7 +25,7 @@ constexpr std::int32_t kVocabulary = 4096;
 class Structured : public ::testing::Test {
  protected:
   // Texts of `n` choices.
-  std::vector<std::string> generate(StructuredOutput structured, int n = 6) {
+  std::vector<std::string> generate(StructuredOutput structured, int n = 6, FinishReason finish = FinishReason::kStop) {
     const auto compiler = text::make_grammar_compiler(kFolder, {kEnd}, kVocabulary);
     const auto tokenizer = text::load_tokenizer(kFolder);
     EXPECT_TRUE(compiler.ok() && tokenizer.ok());
@@ -34,17 +34,19 @@ class Structured : public ::testing::Test {
     options.max_model_len = 256;
     options.eos_ids = {kEnd};
     options.grammars = compiler.value();
+    options.tokenizer = tokenizer.value();
     Harness harness(options);
     protocol::SamplingParams params;
     params.n = n;
     params.seed = 17;
     params.max_tokens = 200;
+    params.ignore_eos = finish == FinishReason::kLength;
     params.structured = std::move(structured);
     const auto id = harness.submit({5, 6, 7}, params);
     harness.run_until_idle();
     std::vector<std::string> texts;
     for (int i = 0; i < n; ++i) {
-      EXPECT_EQ(harness.heard(id, i).finish, FinishReason::kStop) << harness.heard(id, i).error;
+      EXPECT_EQ(harness.heard(id, i).finish, finish) << harness.heard(id, i).error;
       texts.push_back(tokenizer.value()->decode(harness.heard(id, i).tokens, true));
     }
     return texts;
@@ -80,6 +82,20 @@ TEST_F(Structured, matches_a_lark_grammar) {
   for (const auto& text : generate({StructuredOutput::Kind::kGrammar, grammar})) {
     EXPECT_TRUE(std::regex_match(text, std::regex("(ab|cd)( (ab|cd)){2}"))) << text;
   }
+}
+
+TEST_F(Structured, behind_a_trigger_follows_the_grammar_and_elsewhere_nothing) {
+  int triggered = 0;
+  for (std::string text : generate({StructuredOutput::Kind::kGrammar, "start: \"[zz]\"", {}, "a"}, 6, FinishReason::kLength)) {
+    for (std::size_t at = text.find('a'); at != std::string::npos; at = text.find('a')) {
+      const std::size_t section = text.find('[', at);
+      if (section == std::string::npos) break;  // the output ended here
+      EXPECT_EQ(text.substr(section, 4), std::string("[zz]").substr(0, text.size() - section)) << text;
+      text.erase(0, std::min(text.size(), section + 4));
+      ++triggered;
+    }
+  }
+  EXPECT_GT(triggered, 0);
 }
 
 }  // namespace

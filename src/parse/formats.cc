@@ -21,6 +21,7 @@ const std::vector<ToolFormatKind>& tool_formats() {
       {"llama4_json", make_llama_json, {}, Off::kText},
       {"llama4_pythonic", make_pythonic, {}, Off::kText},
       {"pythonic", make_pythonic, {}, Off::kText},
+      {"json_list", make_json_list, {}, Off::kText},
   };
   return kinds;
 }

@@ -101,6 +101,15 @@ bool reads_special_tokens(const ParserNames& names, const Request& request) {
   return tools != nullptr && (request.tools == Request::Tools::kOffered || tools->off == ToolFormatKind::Off::kHidden);
 }
 
+std::optional<ReasoningMarks> reasoning_marks(const ParserNames& names, const Request& request) {
+  if (names.reasoning == kHarmonyReasoning) return ReasoningMarks{"", "<|channel|>final<|message|>", true};
+  const ReasoningFormat* format = named(reasoning_formats(), names.reasoning);
+  if (format == nullptr) return std::nullopt;
+  const Opening opening = opening_of(*format, request);
+  if (opening == Opening::kContent) return std::nullopt;
+  return ReasoningMarks{std::string(format->open), std::string(format->close), opening == Opening::kReasoning};
+}
+
 Result<std::unique_ptr<OutputParser>> make_parser(const ParserNames& names, Request request) {
   RETURN_IF_ERROR(check_names(names));
   const bool harmony_tools = names.tools == kHarmonyTools;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -31,6 +32,14 @@ struct ParserNames {
 Status check_names(const ParserNames& names);
 // Whether the parsers look for markers that may be special tokens, which the text must then have.
 bool reads_special_tokens(const ParserNames& names, const Request& request);
+
+// The reasoning with which the output of a request may begin; none: it begins with the answer.
+struct ReasoningMarks {
+  std::string open, close;
+  bool open_in_prompt = false;
+};
+std::optional<ReasoningMarks> reasoning_marks(const ParserNames& names, const Request& request);
+
 Result<std::unique_ptr<OutputParser>> make_parser(const ParserNames& names, Request request);
 
 }  // namespace braid::parse

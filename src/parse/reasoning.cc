@@ -21,16 +21,23 @@ const std::vector<ReasoningFormat>& reasoning_formats() {
   return formats;
 }
 
+Opening opening_of(const ReasoningFormat& format, const Request& request) {
+  const std::string_view prompt = trimmed(request.prompt);
+  if (prompt.ends_with(format.close) || !request.thinking.value_or(true)) return Opening::kContent;
+  if (format.by_prompt && prompt.ends_with(format.open)) return Opening::kReasoning;
+  if (format.asked_for && !request.thinking.value_or(false)) return Opening::kContent;
+  return format.presumed ? Opening::kPresumed : Opening::kTagged;
+}
+
 ReasoningSplitter::ReasoningSplitter(const ReasoningFormat& format, const Request& request, bool may_call,
                                      std::vector<std::string_view> call_starts)
     : format_(format), call_starts_(std::move(call_starts)) {
-  const std::string_view prompt = trimmed(request.prompt);
-  const bool closed = prompt.ends_with(format.close) || !request.thinking.value_or(true);
-  if (closed) state_ = State::kContent;
-  else if (format.by_prompt && prompt.ends_with(format.open)) state_ = State::kReasoning;
-  else if (format.asked_for && !request.thinking.value_or(false)) state_ = State::kContent;
-  else if (!format.presumed) state_ = State::kBefore;
-  else state_ = may_call ? State::kUndecided : State::kReasoning;
+  switch (opening_of(format, request)) {
+    case Opening::kContent: state_ = State::kContent; break;
+    case Opening::kReasoning: state_ = State::kReasoning; break;
+    case Opening::kTagged: state_ = State::kBefore; break;
+    case Opening::kPresumed: state_ = may_call ? State::kUndecided : State::kReasoning; break;
+  }
 }
 
 std::string ReasoningSplitter::push(std::string_view text, Sink& sink) {

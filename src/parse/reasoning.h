@@ -24,6 +24,15 @@ struct ReasoningFormat {
 
 const std::vector<ReasoningFormat>& reasoning_formats();
 
+// How the output of a request begins.
+enum class Opening {
+  kContent,    // reasoning is over, or was not wanted
+  kReasoning,  // the prompt has opened it
+  kPresumed,   // what stands before a closing tag is reasoning, with or without an opening one
+  kTagged,     // reasoning only behind an opening tag
+};
+Opening opening_of(const ReasoningFormat& format, const Request& request);
+
 // Splits an output into reasoning, which goes to the sink, and the rest, which it returns.
 class ReasoningSplitter {
  public:

@@ -57,5 +57,6 @@ std::unique_ptr<ToolFormat> make_hermes();
 std::unique_ptr<ToolFormat> make_llama_json();
 std::unique_ptr<ToolFormat> make_mistral();
 std::unique_ptr<ToolFormat> make_pythonic();
+std::unique_ptr<ToolFormat> make_json_list();
 
 }  // namespace braid::parse

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "protocol/chat_json.h"
 #include "protocol/loose.h"
 #include "protocol/messages.h"
 #include "protocol/request_shapes.h"
@@ -34,6 +35,8 @@ struct FirstFault : nlohmann::json_sax<Json> {
   std::optional<std::size_t> byte;
 };
 
+}  // namespace
+
 Result<Json> parse_body(std::string_view body) {
   if (auto json = parse_shallow(body)) return *json;
   FirstFault fault;
@@ -42,6 +45,8 @@ Result<Json> parse_body(std::string_view body) {
   const std::string at = std::to_string(*fault.byte);
   return invalid_argument("the body is not JSON: error at byte " + at, body.empty() ? "body" : "body." + at);
 }
+
+namespace {
 
 Result<Json> read_body(std::string_view body, const Shape& shape, Status (*rule)(const Json&)) {
   ASSIGN_OR_RETURN(Json json, parse_body(body));
@@ -209,6 +214,18 @@ void read_template_kwargs(const Fields& f, ChatRequest& c) {
   c.template_kwargs = kwargs.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+void read_tool_choice(const Fields& f, ChatRequest& c) {
+  using ToolChoice = ChatRequest::ToolChoice;
+  const Json* choice = f.find("tool_choice");
+  if (!choice) return;
+  if (choice->is_object()) {
+    c.tool_choice = ToolChoice::kNamed;
+    c.tool_name = (*choice)["function"]["name"];
+  } else {
+    c.tool_choice = *choice == "none" ? ToolChoice::kNone : *choice == "required" ? ToolChoice::kRequired : ToolChoice::kAuto;
+  }
+}
+
 Status read_conversation(const Fields& f, ChatRequest& c, bool join_parts) {
   Json messages = *f.find("messages");
   RETURN_IF_ERROR(check_tool_calls(messages));
@@ -219,7 +236,8 @@ Status read_conversation(const Fields& f, ChatRequest& c, bool join_parts) {
   prepare_messages(messages, join_parts);
   c.messages = messages.dump(-1, ' ', false, Json::error_handler_t::replace);
   f.read_json("tools", c.tools);
-  if (const Json* choice = f.find("tool_choice")) c.declines_tools = *choice == "none";
+  read_tool_choice(f, c);
+  if (const Json* budget = f.find("thinking_token_budget"); budget && *budget != -1) f.read("thinking_token_budget", c.thinking_budget);
   f.read("parallel_tool_calls", c.parallel_tool_calls);
   f.read("include_reasoning", c.include_reasoning);
   f.read_json("documents", c.documents);
@@ -282,7 +300,13 @@ RequestDefaults read_defaults(std::string_view json) {
 }
 
 Result<ChatRequest> parse_chat(std::string_view body, const RequestDefaults& defaults, bool join_parts) {
-  ASSIGN_OR_RETURN(const Json json, read_body(body, shapes::kChat, rules::chat));
+  ASSIGN_OR_RETURN(Json json, parse_body(body));
+  return read_chat(std::move(json), defaults, join_parts);
+}
+
+Result<ChatRequest> read_chat(Json json, const RequestDefaults& defaults, bool join_parts) {
+  if (json.is_object()) RETURN_IF_ERROR(rules::chat(json));
+  RETURN_IF_ERROR(fit(shapes::kChat, json));
   const Fields f(json);
   ChatRequest c;
   c.sampling = defaults.sampling;

@@ -48,8 +48,11 @@ struct ChatRequest : CommonRequest {
   bool add_generation_prompt = true;
   bool continue_final_message = false;
   bool return_prompt_text = false;
-  bool declines_tools = false;  // "tool_choice": "none"
+  enum class ToolChoice { kAuto, kNone, kRequired, kNamed };
+  ToolChoice tool_choice = ToolChoice::kAuto;
+  std::string tool_name;  // kNamed
   bool parallel_tool_calls = true;
+  std::optional<int> thinking_budget;  // most tokens of reasoning
   bool include_reasoning = true;
   std::string last_role;  // and content of the last message, for echo
   std::string last_content;

@@ -17,6 +17,14 @@ struct StructuredOutput {
   Kind kind = Kind::kNone;
   std::string text;                  // schema or tag as JSON, regex or grammar (Lark or EBNF)
   std::vector<std::string> choices;  // kChoice
+  std::string trigger;  // it holds from each occurrence of this text on, and the rest is free; empty: always
+};
+
+// Reasoning in front of the answer, which no constraint of the answer touches.
+struct ReasoningSpan {
+  std::string open, close;     // what begins and ends it; empty close: there is none
+  bool open_in_prompt = true;  // false: the output may also be the answer at once
+  std::optional<int> budget;   // most tokens of it
 };
 
 struct SamplingParams {
@@ -43,6 +51,7 @@ struct SamplingParams {
   bool skip_special_tokens = true;
   bool spaces_between_special_tokens = true;
   StructuredOutput structured;
+  ReasoningSpan reasoning;
 };
 
 enum class FinishReason { kNone, kStop, kLength, kAbort, kError };

@@ -43,17 +43,18 @@ RowSampler::RowSampler(const protocol::SamplingParams& params,
   if (repetition_ != 1) {
     for (const std::int32_t token : prompt) seen_.try_emplace(token, 0);
   }
-  plain_ = grammar_ == nullptr && allowed_.empty() && bad_words_.empty() && bias_.empty() &&
+  plain_ = allowed_.empty() && bad_words_.empty() && bias_.empty() &&
            presence_ == 0 && frequency_ == 0 && repetition_ == 1;
 }
 
 std::int32_t RowSampler::sample(std::span<const float> logits, Scratch& scratch) {
   std::span<const float> row = logits;
   const bool too_short = output_count_ < static_cast<std::uint64_t>(std::max(min_tokens_, 0));
-  if (!plain_ || too_short) {
+  const bool masked = grammar_ != nullptr && grammar_->restricts();
+  if (!plain_ || masked || too_short) {
     scratch.logits.assign(logits.begin(), logits.end());
     const std::span<float> work = scratch.logits;
-    if (grammar_ != nullptr) apply_grammar(work, scratch);
+    if (masked) apply_grammar(work, scratch);
     if (!allowed_.empty()) apply_allowed(work);
     if (!bad_words_.empty()) apply_bad_words(work);
     if (too_short) {

@@ -52,7 +52,7 @@ class RowSampler {
   void apply_penalties(std::span<float> logits) const;
 
   bool greedy_;
-  bool plain_;  // the logits need no processing
+  bool plain_;  // beside the grammar, the logits need no processing
   Restriction restriction_;
   std::uint64_t seed_;
   int min_tokens_;

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // POST /v1/chat/completions and its render.
-#include <optional>
-
-#include "parse/parser.h"
 #include "protocol/json_text.h"
 #include "serve/generation.h"
 #include "serve/logprobs_json.h"
+#include "serve/prepared_chat.h"
 #include "serve/render_json.h"
 
 namespace braid::serve {
@@ -16,6 +14,7 @@ using protocol::json_string;
 
 struct ChatAnswer {
   std::string role;         // of the new message
+  bool named_tool = false;  // the calls are those that were asked for
   std::string echo;         // what it begins with
   std::string prompt_text;  // JSON, null if not asked for
 };
@@ -23,7 +22,7 @@ struct ChatAnswer {
 class ChatFormat final : public Format {
  public:
   // `parsers`: one per choice, or none where answers are not parsed.
-  ChatFormat(ChatAnswer answer, std::vector<std::unique_ptr<parse::OutputParser>> parsers)
+  ChatFormat(ChatAnswer answer, Parsers parsers)
       : answer_(std::move(answer)), parsers_(std::move(parsers)), has_calls_(parsers_.size()) {}
 
   std::string id_prefix() const override { return "chatcmpl-"; }
@@ -78,16 +77,14 @@ class ChatFormat final : public Format {
   }
 
   parse::Delta parsed(const Choice& c, std::string_view text) {
-    auto& parser = *parsers_[static_cast<std::size_t>(c.index)];
-    parse::Delta delta = parser.push(text);
-    if (c.done()) parse::append(delta, parser.finish(c.finish == protocol::FinishReason::kLength));
+    parse::Delta delta = read_on(*parsers_[static_cast<std::size_t>(c.index)], c, text);
     if (!delta.calls.empty()) has_calls_[static_cast<std::size_t>(c.index)] = true;
     return delta;
   }
 
   std::string finish(const Choice& c) const {
     const bool calls = !has_calls_.empty() && has_calls_[static_cast<std::size_t>(c.index)];
-    return calls && c.finish == protocol::FinishReason::kStop ? "\"tool_calls\"" : finish_json(c);
+    return calls && !answer_.named_tool && c.finish == protocol::FinishReason::kStop ? "\"tool_calls\"" : finish_json(c);
   }
 
   static std::string call_json(const parse::CallDelta& call, bool whole) {
@@ -135,76 +132,37 @@ class ChatFormat final : public Format {
   }
 
   ChatAnswer answer_;
-  std::vector<std::unique_ptr<parse::OutputParser>> parsers_;
+  Parsers parsers_;
   std::vector<bool> has_calls_;
 };
 
-struct Rendered {
-  protocol::ChatRequest request;
-  std::string text;
-  std::vector<std::vector<std::int32_t>> prompts;  // one
-};
-
-Result<Rendered> render(const Context& context, const net::Request& request) {
-  Rendered r;
-  ASSIGN_OR_RETURN(r.request, protocol::parse_chat(request.body, context.parts.defaults, context.join_parts));
-  RETURN_IF_ERROR(context.check(r.request));
-  ASSIGN_OR_RETURN(r.text, render_chat(context, r.request));
-  ASSIGN_OR_RETURN(auto tokens, tokens_of(context, {r.text, {}, false}, r.request));
-  r.prompts.push_back(std::move(tokens));
-  return r;
+Result<PreparedChat> prepared(Context& context, const net::Request& request) {
+  ASSIGN_OR_RETURN(auto chat, protocol::parse_chat(request.body, context.parts.defaults, context.join_parts));
+  return prepare_chat(context, std::move(chat));
 }
 
-ChatAnswer answer_to(const Context& context, const Rendered& r) {
+ChatAnswer answer_to(const Context& context, const PreparedChat& r) {
   ChatAnswer answer;
+  answer.named_tool = r.request.tool_choice == protocol::ChatRequest::ToolChoice::kNamed;
   answer.role = r.request.add_generation_prompt ? context.settings.response_role : r.request.last_role;
   if (r.request.echo && r.request.last_role == answer.role) answer.echo = r.request.last_content;
   answer.prompt_text = r.request.return_prompt_text ? json_string(r.text) : "null";
   return answer;
 }
 
-parse::Request parse_request(const protocol::ChatRequest& chat, const std::string& prompt) {
-  using Tools = parse::Request::Tools;
-  parse::Request request;
-  request.prompt = prompt;
-  request.types = parse::ToolTypes(chat.tools);
-  request.tools = chat.declines_tools ? Tools::kDeclined : chat.tools == "null" ? Tools::kAbsent : Tools::kOffered;
-  request.parallel_calls = chat.parallel_tool_calls;
-  request.include_reasoning = chat.include_reasoning;
-  request.thinking = parse::asks_for_thinking(chat.template_kwargs);
-  return request;
-}
-
-// One parser per choice, none where the server parses nothing. The request then keeps the tokens that are markers.
-Result<std::vector<std::unique_ptr<parse::OutputParser>>> parsers_for(Context& context, Rendered& r) {
-  std::vector<std::unique_ptr<parse::OutputParser>> parsers;
-  const parse::ParserNames names = parser_names(context.settings);
-  if (names.tools.empty() && names.reasoning.empty()) return parsers;
-  parse::Request request = parse_request(r.request, r.text);
-  if (parse::reads_special_tokens(names, request)) r.request.sampling.skip_special_tokens = false;
-  for (int i = 0; i < r.request.sampling.n; ++i) {
-    request.call_id_prefix = context.new_id("call_") + "_";
-    ASSIGN_OR_RETURN(auto parser, parse::make_parser(names, request));
-    parsers.push_back(std::move(parser));
-  }
-  return parsers;
-}
-
 }  // namespace
 
 void handle_chat(Context& context, net::Request&& request, Writer writer) {
-  auto rendered = render(context, request);
-  if (!rendered.ok()) return send_error(writer, rendered.error());
-  auto parsers = parsers_for(context, *rendered);
-  if (!parsers.ok()) return send_error(writer, parsers.error());
-  auto format = std::make_unique<ChatFormat>(answer_to(context, *rendered), std::move(*parsers));
-  start_generation(context, request, std::move(rendered->request), std::move(rendered->prompts), std::move(format), std::move(writer));
+  auto chat = prepared(context, request);
+  if (!chat.ok()) return send_error(writer, chat.error());
+  auto format = std::make_unique<ChatFormat>(answer_to(context, *chat), std::move(chat->parsers));
+  start_generation(context, request, std::move(chat->request), std::move(chat->prompts), std::move(format), std::move(writer));
 }
 
 void handle_chat_render(Context& context, net::Request&& request, Writer writer) {
-  const auto rendered = render(context, request);
-  if (!rendered.ok()) return send_error(writer, rendered.error());
-  const auto body = rendered_json(context, rendered->request, rendered->prompts.front(), "chatcmpl-");
+  const auto chat = prepared(context, request);
+  if (!chat.ok()) return send_error(writer, chat.error());
+  const auto body = rendered_json(context, chat->request, chat->prompts.front(), "chatcmpl-");
   if (!body.ok()) return send_error(writer, body.error());
   send_json(writer, 200, *body);
 }

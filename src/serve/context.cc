@@ -6,10 +6,6 @@
 
 namespace braid::serve {
 
-parse::ParserNames parser_names(const Settings& settings) {
-  return {settings.enable_auto_tool_choice ? settings.tool_call_parser : "", settings.reasoning_parser};
-}
-
 std::string Context::new_id(const std::string& prefix) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::uint64_t z = next_id.fetch_add(1) * 0x9E3779B97F4A7C15u + static_cast<std::uint64_t>(started);
@@ -44,10 +40,12 @@ void send_json(const Writer& writer, int status, std::string body) {
   writer->send(std::move(response));
 }
 
-void send_error(const Writer& writer, const Error& error) {
+void send_error(const Writer& writer, const Error& error) { send_error(writer, error, protocol::status_of(error.code)); }
+
+void send_error(const Writer& writer, const Error& error, int status) {
   net::Response response;
-  response.status = protocol::status_of(error.code);
-  response.body = protocol::error_body(error, response.status);
+  response.status = status;
+  response.body = writer->error_body(error, status);
   if (response.status == 429 || response.status == 503) response.headers.push_back({"Retry-After", "1"});
   writer->send(std::move(response));
 }

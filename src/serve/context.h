@@ -14,13 +14,15 @@
 #include "serve/cors.h"
 #include "serve/in_flight.h"
 #include "serve/mailbox.h"
+#include "serve/reply.h"
+#include "serve/response_store.h"
 #include "serve/server.h"
 #include "serve/text_queue.h"
 #include "serve/waiting_answers.h"
 
 namespace braid::serve {
 
-using Writer = std::shared_ptr<net::ResponseWriter>;
+using Writer = std::shared_ptr<Reply>;
 
 struct Context {
   Parts parts;
@@ -33,10 +35,13 @@ struct Context {
   const std::shared_ptr<WaitingAnswers> waiting = std::make_shared<WaitingAnswers>();
   std::atomic<bool> draining{false};
   InFlight in_flight;
+  std::unique_ptr<ResponseStore> responses;
   Cors cors;
   std::atomic<std::uint64_t> next_id{1};
   std::int64_t started = 0;         // Unix seconds
   bool join_parts = true;           // message contents as one text
+  parse::ParserNames parsers;       // how the model writes calls and reasoning
+  bool reads_calls = false;         // calls are looked for where a request leaves the choice to the model
 
   std::string new_id(const std::string& prefix);
   std::int64_t now_seconds() const;
@@ -48,14 +53,13 @@ struct Context {
 
 void send_json(const Writer& writer, int status, std::string body);
 void send_error(const Writer& writer, const Error& error);
+void send_error(const Writer& writer, const Error& error, int status);
 void send_text_queue_full(const Writer& writer);
 
 // Prompt tokens of a request, truncated as it asks; errors when there is no tokenizer or template.
 Result<std::vector<std::int32_t>> tokens_of(const Context& context, const protocol::Prompt& prompt,
                                             const protocol::CommonRequest& request);
 Result<std::string> render_chat(const Context& context, const protocol::ChatRequest& request);
-
-parse::ParserNames parser_names(const Settings& settings);
 
 // Handlers. Each answers its request, now or later; those that read a body run on the text queue's
 // thread if it is long, and on the I/O thread if not.
@@ -64,6 +68,12 @@ void handle_completion(Context& context, net::Request&& request, Writer writer);
 void handle_generate(Context& context, net::Request&& request, Writer writer);
 void handle_chat_render(Context& context, net::Request&& request, Writer writer);
 void handle_completion_render(Context& context, net::Request&& request, Writer writer);
+void handle_responses(Context& context, net::Request&& request, Writer writer);
+void handle_response(Context& context, net::Request&& request, Writer writer);
+void handle_response_delete(Context& context, net::Request&& request, Writer writer);
+void handle_response_cancel(Context& context, net::Request&& request, Writer writer);
+void handle_messages(Context& context, net::Request&& request, Writer writer);
+void handle_count_tokens(Context& context, net::Request&& request, Writer writer);
 void handle_tokenize(Context& context, net::Request&& request, Writer writer);
 void handle_detokenize(Context& context, net::Request&& request, Writer writer);
 void handle_models(Context& context, net::Request&& request, Writer writer);

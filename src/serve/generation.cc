@@ -31,6 +31,14 @@ std::string Format::opening(const Generation& g, std::string_view object) {
          std::to_string(g.created()) + ",\"model\":" + json_string(g.model()) + ",\"choices\":";
 }
 
+std::string Format::stream_tail(const Generation& g) {
+  return (g.request().include_usage ? stream_usage(g) : "") + "data: [DONE]\n\n";
+}
+
+std::string Format::stream_failure(const Generation&, const Error& error) {
+  return "data: " + protocol::error_body(error, protocol::status_of(error.code)) + "\n\ndata: [DONE]\n\n";
+}
+
 const std::string& Format::stream_opening(const Generation& g) {
   if (stream_opening_.empty()) stream_opening_ = opening(g, stream_object());
   return stream_opening_;
@@ -170,7 +178,7 @@ void Generation::receive(engine::TokenMessage&& message) {
 void Generation::fail(const Error& error) {
   cancel_all();
   if (!streaming_) return send_error(writer_, error);
-  writer_->write("data: " + protocol::error_body(error, protocol::status_of(error.code)) + "\n\ndata: [DONE]\n\n");
+  writer_->write(format_->stream_failure(*this, error));
   writer_->end();
 }
 
@@ -211,10 +219,7 @@ Piece Generation::advance(Choice& choice, engine::TokenMessage& message) {
 void Generation::finish() {
   for (const auto& [id, prompt] : submitted_) context_.mailbox->remove(id);
   if (request_.stream) {
-    std::string tail;
-    if (request_.include_usage) tail += format_->stream_usage(*this);
-    tail += "data: [DONE]\n\n";
-    writer_->write(tail);
+    writer_->write(format_->stream_tail(*this));
     writer_->end();
     return;
   }

@@ -58,7 +58,9 @@ class Format {
   virtual std::string stream_start(const Generation& g) = 0;  // events before the first token
   virtual std::string stream_piece(const Generation& g, const Choice& choice, const Piece& piece) = 0;
   virtual std::string whole(const Generation& g) = 0;
-  virtual std::string stream_usage(const Generation& g);
+  // The end of a stream: after the last piece, or after an error.
+  virtual std::string stream_tail(const Generation& g);
+  virtual std::string stream_failure(const Generation& g, const Error& error);
   virtual bool needs_every_token(const Generation& g) const;
 
  protected:
@@ -68,6 +70,8 @@ class Format {
   static std::string opening(const Generation& g, std::string_view object);
   // That of every streamed one, made once.
   const std::string& stream_opening(const Generation& g);
+  // The event with the whole request's usage.
+  virtual std::string stream_usage(const Generation& g);
   // The end of a streamed event about a choice: its usage, if wanted, and the closing brace.
   static std::string stream_end(const Generation& g, const Choice& choice);
   static std::string finish_json(const Choice& choice);

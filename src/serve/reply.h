@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The writer that handlers get: adds headers that every answer to the request carries, and counts
-// the request as being answered for as long as somebody holds the writer.
+// The writer that handlers get: adds headers that every answer to the request carries, knows how its
+// endpoint writes errors, and counts the request as being answered for as long as somebody holds it.
 // Thread rules: those of net::ResponseWriter.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/result.h"
 #include "net/http_server.h"
 #include "serve/in_flight.h"
 
@@ -17,11 +18,16 @@ namespace braid::serve {
 
 class Reply final : public net::ResponseWriter {
  public:
+  // How an endpoint writes errors.
+  using ErrorBody = std::string (*)(const Error& error, int status);
+
   // `in_flight` null: not counted.
-  Reply(InFlight* in_flight, std::vector<net::Header> headers, std::shared_ptr<net::ResponseWriter> writer)
-      : headers_(std::move(headers)), writer_(std::move(writer)) {
+  Reply(InFlight* in_flight, std::vector<net::Header> headers, ErrorBody error_body, std::shared_ptr<net::ResponseWriter> writer)
+      : headers_(std::move(headers)), error_body_(error_body), writer_(std::move(writer)) {
     if (in_flight != nullptr) token_.emplace(*in_flight);
   }
+
+  std::string error_body(const Error& error, int status) const { return error_body_(error, status); }
 
   void send(net::Response response) override { writer_->send(with_headers(std::move(response))); }
   void begin(net::Response head) override { writer_->begin(with_headers(std::move(head))); }
@@ -40,6 +46,7 @@ class Reply final : public net::ResponseWriter {
   }
 
   const std::vector<net::Header> headers_;
+  const ErrorBody error_body_;
   const std::shared_ptr<net::ResponseWriter> writer_;
   std::optional<InFlight::Token> token_;
 };

@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <latch>
 
+#include "base/log.h"
 #include "base/version.h"
+#include "parse/detect.h"
+#include "protocol/anthropic.h"
 #include "serve/context.h"
 #include "serve/reply.h"
 #include "text/files.h"
@@ -55,6 +58,12 @@ void handle_metrics(Context& c, net::Request&&, Writer writer) { send_text(write
 constexpr Route kRoutes[] = {
     {"POST", "/v1/chat/completions", true, handle_chat},
     {"POST", "/v1/completions", true, handle_completion},
+    {"POST", "/v1/responses", true, handle_responses},
+    {"GET", "/v1/responses/{id}", true, handle_response},
+    {"DELETE", "/v1/responses/{id}", true, handle_response_delete},
+    {"POST", "/v1/responses/{id}/cancel", true, handle_response_cancel},
+    {"POST", "/v1/messages", true, handle_messages},
+    {"POST", "/v1/messages/count_tokens", true, handle_count_tokens},
     {"POST", "/inference/v1/generate", true, handle_generate},
     {"POST", "/v1/chat/completions/render", true, handle_chat_render},
     {"POST", "/v1/completions/render", true, handle_completion_render},
@@ -72,6 +81,17 @@ constexpr Route kRoutes[] = {
     {"GET", "/metrics", false, handle_metrics},
 };
 
+// {id} stands for one part of a path.
+bool matches(std::string_view route, std::string_view path) {
+  constexpr std::string_view kHole = "{id}";
+  const std::size_t hole = route.find(kHole);
+  if (hole == std::string_view::npos) return route == path;
+  if (!path.starts_with(route.substr(0, hole))) return false;
+  path.remove_prefix(hole);
+  const std::size_t end = std::min(path.find('/'), path.size());
+  return end > 0 && path.substr(end) == route.substr(hole + kHole.size());
+}
+
 // Compares without telling by its time where the difference is.
 bool same_key(std::string_view given, std::string_view key) {
   unsigned char difference = given.size() == key.size() ? 0 : 1;
@@ -85,8 +105,8 @@ bool authorised(const Context& c, const net::Request& request) {
   if (c.settings.api_key.empty()) return true;
   constexpr std::string_view kBearer = "Bearer ";
   std::string_view given = request.header("Authorization");
-  if (!given.starts_with(kBearer)) return false;
-  given.remove_prefix(kBearer.size());
+  if (given.starts_with(kBearer)) given.remove_prefix(kBearer.size());
+  else given = request.header("x-api-key");  // as Anthropic's clients send it
   return std::any_of(c.settings.api_key.begin(), c.settings.api_key.end(),
                      [&](const std::string& key) { return !key.empty() && same_key(given, key); });
 }
@@ -118,25 +138,29 @@ void handle(Context& c, const Route& route, net::Request&& request, Writer write
   if (!reads_body(route)) return route.handle(c, std::move(request), std::move(writer));
   const std::string_view type = request.header("Content-Type");
   if (!type.empty() && type.find("json") == std::string_view::npos) {
-    return send_json(writer, 415, protocol::error_body(invalid_argument("Content-Type: expected application/json, found " + std::string(type)), 415));
+    return send_error(writer, invalid_argument("Content-Type: expected application/json, found " + std::string(type)), 415);
   }
   if (c.draining) return send_error(writer, {ErrorCode::kUnavailable, "the server is shutting down", {}});
   handle_body(c, route, std::move(request), std::move(writer));
 }
 
-void dispatch(Context& c, net::Request&& request, Writer writer) {
+Reply::ErrorBody error_body_for(std::string_view path) {
+  return path.starts_with("/v1/messages") ? protocol::anthropic_error_body : protocol::error_body;
+}
+
+void dispatch(Context& c, net::Request&& request, std::shared_ptr<net::ResponseWriter> writer) {
   const Route* found = nullptr;
   bool known_path = false;
   for (const auto& route : kRoutes) {
-    if (route.path != request.path()) continue;
+    if (!matches(route.path, request.path())) continue;
     known_path = true;
     if (route.method == request.method) found = &route;
   }
   const bool counted = found && reads_body(*found);
-  auto reply = std::make_shared<Reply>(counted ? &c.in_flight : nullptr, common_headers(c, request), std::move(writer));
+  auto reply = std::make_shared<Reply>(counted ? &c.in_flight : nullptr, common_headers(c, request), error_body_for(request.path()), std::move(writer));
   if (auto answer = c.cors.preflight(request)) return reply->send(std::move(*answer));
   if (found) return handle(c, *found, std::move(request), std::move(reply));
-  if (known_path) return send_json(reply, 405, protocol::error_body(invalid_argument("Method Not Allowed"), 405));
+  if (known_path) return send_error(reply, invalid_argument("Method Not Allowed"), 405);
   send_error(reply, {ErrorCode::kNotFound, "Not Found: " + std::string(request.path()), {}});
 }
 
@@ -169,11 +193,13 @@ class HttpFace final : public Server {
     context_.started = context_.now_seconds();
     context_.model_names = settings.served_model_name;
     if (context_.model_names.empty()) context_.model_names = {context_.parts.model_path};
+    context_.responses = std::make_unique<ResponseStore>(static_cast<std::size_t>(settings.response_store_mib) << 20);
     RETURN_IF_ERROR(load_template());
+    RETURN_IF_ERROR(choose_parsers());
     context_.cors = Cors({settings.allowed_origins, settings.allowed_methods, settings.allowed_headers, settings.allow_credentials});
     // A first request may come before the parts below are there; it waits for them.
     const auto ready = std::make_shared<std::latch>(1);
-    ASSIGN_OR_RETURN(http_, net::HttpServer::listen(http_options(settings), [this, ready](net::Request&& request, Writer writer) {
+    ASSIGN_OR_RETURN(http_, net::HttpServer::listen(http_options(settings), [this, ready](net::Request&& request, std::shared_ptr<net::ResponseWriter> writer) {
                        ready->wait();
                        dispatch(context_, std::move(request), std::move(writer));
                      }));
@@ -213,6 +239,23 @@ class HttpFace final : public Server {
     return {};
   }
 
+  Status choose_parsers() {
+    const Settings& s = context_.settings;
+    const auto found = context_.parts.chat_template ? parse::detect_parsers(context_.parts.chat_template->source()) : parse::ParserNames();
+    const bool any_calls = s.tool_call_parser == "auto", any_reasoning = s.reasoning_parser == "auto";
+    context_.parsers = {any_calls ? found.tools : s.tool_call_parser, any_reasoning ? found.reasoning : s.reasoning_parser};
+    context_.reads_calls = !context_.parsers.tools.empty() && (any_calls || s.enable_auto_tool_choice);
+    if (s.enable_auto_tool_choice && context_.parsers.tools.empty()) {
+      return invalid_argument("--enable-auto-tool-choice needs --tool-call-parser: the chat template shows no format that is known", "tool-call-parser");
+    }
+    const auto shown = [](const std::string& name) { return name.empty() ? std::string("none") : name; };
+    if (context_.parts.chat_template) {
+      log_info("how answers are read", {{"tool_calls", shown(context_.parsers.tools)}, {"reasoning", shown(context_.parsers.reasoning)},
+                                        {"found_by", any_calls || any_reasoning ? "chat template" : "settings"}});
+    }
+    return {};
+  }
+
   const SteadyClock clock_;
   Context context_;
   std::unique_ptr<net::HttpServer> http_;
@@ -222,10 +265,8 @@ class HttpFace final : public Server {
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::start(Parts parts, const Settings& settings) {
-  RETURN_IF_ERROR(parse::check_names({settings.tool_call_parser, settings.reasoning_parser}));
-  if (settings.enable_auto_tool_choice && settings.tool_call_parser.empty()) {
-    return invalid_argument("--enable-auto-tool-choice needs --tool-call-parser: name the model's format", "tool-call-parser");
-  }
+  const auto named = [](const std::string& name) { return name == "auto" ? std::string() : name; };
+  RETURN_IF_ERROR(parse::check_names({named(settings.tool_call_parser), named(settings.reasoning_parser)}));
   auto face = std::make_unique<HttpFace>();
   RETURN_IF_ERROR(face->open(std::move(parts), settings));
   return std::unique_ptr<Server>(std::move(face));

@@ -17,8 +17,8 @@ struct Settings {
   std::string chat_template_content_format = "auto";
   std::string response_role = "assistant";
   bool enable_auto_tool_choice = false;
-  std::string tool_call_parser;
-  std::string reasoning_parser;
+  std::string tool_call_parser = "auto";
+  std::string reasoning_parser = "auto";
   bool return_tokens_as_token_ids = false;
   bool enable_force_include_usage = false;
   bool enable_prompt_tokens_details = false;
@@ -26,6 +26,7 @@ struct Settings {
   int max_connections = 4096;
   int max_body_mib = 16;
   int max_waiting_prompts = 256;
+  int response_store_mib = 64;
   std::vector<std::string> allowed_origins = {"*"};
   std::vector<std::string> allowed_methods = {"*"};
   std::vector<std::string> allowed_headers = {"*"};
@@ -52,9 +53,11 @@ struct Settings {
             {.help = "How the template sees message contents", .choices = {"auto", "string", "openai"}});
     v.field("response-role", self.response_role, {.help = "Role of generated messages"});
     v.field("enable-auto-tool-choice", self.enable_auto_tool_choice,
-            {.help = "Tool calls are looked for in answers of chats, in the format of tool-call-parser"});
-    v.field("tool-call-parser", self.tool_call_parser, {.help = "Format of the model's tool calls"});
-    v.field("reasoning-parser", self.reasoning_parser, {.help = "Format of the model's reasoning; unset: it is content"});
+            {.help = "Models choose whether to call tools, in the format of tool-call-parser; implied where that is found by auto"});
+    v.field("tool-call-parser", self.tool_call_parser,
+            {.help = "Format of the model's tool calls; auto: that of its chat template, if it is known; empty: none"});
+    v.field("reasoning-parser", self.reasoning_parser,
+            {.help = "Format of the model's reasoning; auto: that of its chat template, if it is known; empty: it is content"});
     v.field("return-tokens-as-token-ids", self.return_tokens_as_token_ids,
             {.help = "Write tokens in logprobs as token_id:N"});
     v.field("enable-force-include-usage", self.enable_force_include_usage, {.help = "Streams always end with usage"});
@@ -67,6 +70,9 @@ struct Settings {
     v.field("max-waiting-prompts", self.max_waiting_prompts,
             {.help = "Long prompts that may wait to be parsed and tokenised; further ones are refused with status 429",
              .unit = "requests", .min = 1});
+    v.field("response-store-size", self.response_store_mib,
+            {.help = "Memory for answers of /v1/responses that later requests may go on from; the oldest go first", .unit = "MiB",
+             .min = 0, .max = 1 << 20});
     v.field("allowed-origins", self.allowed_origins, {.help = "Origins whose pages may send requests; *: all"});
     v.field("allowed-methods", self.allowed_methods, {.help = "Methods that pages of other origins may use; *: all"});
     v.field("allowed-headers", self.allowed_headers, {.help = "Headers that pages of other origins may send; *: all"});

@@ -9,13 +9,13 @@
 #include <mutex>
 #include <utility>
 
-#include "net/http_server.h"
+#include "serve/reply.h"
 
 namespace braid::serve {
 
 class WaitingAnswers {
  public:
-  using Writer = std::shared_ptr<net::ResponseWriter>;
+  using Writer = std::shared_ptr<Reply>;
 
   // Keeps the writer until take() or close().
   std::uint64_t keep(Writer writer) {

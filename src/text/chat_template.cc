@@ -17,8 +17,8 @@ struct Freer {
 
 class CoreTemplate final : public ChatTemplate {
  public:
-  CoreTemplate(BraidTemplate* handle, std::string variables)
-      : handle_(handle), variables_(std::move(variables)) {}
+  CoreTemplate(BraidTemplate* handle, std::string source, std::string variables)
+      : handle_(handle), source_(std::move(source)), variables_(std::move(variables)) {}
 
   Result<std::string> render(const RenderInput& input) const override {
     return render_json("{\"messages\":" + input.messages + ",\"tools\":" + input.tools +
@@ -38,10 +38,12 @@ class CoreTemplate final : public ChatTemplate {
   ContentFormat content_format() const override {
     return braid_template_loops_over_content(handle_.get()) ? ContentFormat::kOpenAi : ContentFormat::kString;
   }
+  const std::string& source() const override { return source_; }
   const std::string& default_variables() const override { return variables_; }
 
  private:
   std::unique_ptr<BraidTemplate, Freer> handle_;
+  std::string source_;
   std::string variables_;
 };
 
@@ -80,7 +82,7 @@ Result<std::shared_ptr<const ChatTemplate>> compile_template(const std::string& 
   const int failed = braid_template_new(as_text(source), as_text(variables), &handle, &out);
   const std::string message = take(out);
   if (failed) return invalid_argument("chat template does not compile: " + message, "chat_template");
-  return std::shared_ptr<const ChatTemplate>(std::make_shared<CoreTemplate>(handle, variables));
+  return std::shared_ptr<const ChatTemplate>(std::make_shared<CoreTemplate>(handle, source, variables));
 }
 
 Result<std::shared_ptr<const ChatTemplate>> load_chat_template(const std::string& folder) {

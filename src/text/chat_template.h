@@ -30,6 +30,7 @@ class ChatTemplate {
   // The same from one JSON object with RenderInput's members; what is absent is none or false.
   virtual Result<std::string> render_json(const std::string& input) const = 0;
   virtual ContentFormat content_format() const = 0;
+  virtual const std::string& source() const = 0;
   // Special tokens of tokenizer_config.json as a JSON object; RenderInput::variables overrides.
   virtual const std::string& default_variables() const = 0;
 };

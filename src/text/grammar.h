@@ -20,6 +20,8 @@ enum class GrammarKind { kJsonSchema, kJsonObject, kRegex, kChoice, kGrammar };
 class GrammarMatcher {
  public:
   virtual ~GrammarMatcher() = default;
+  // False: any token may come next, and there is no need for a mask.
+  virtual bool restricts() const { return true; }
   // Sets bit t of mask (little-endian words, (vocabulary + 31) / 32 of them) for each allowed t.
   virtual void fill_mask(std::span<std::uint32_t> mask) = 0;
   // Advances; false when the token was not allowed (the state is then unchanged).

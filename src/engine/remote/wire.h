@@ -87,7 +87,12 @@ void fields(Archive& a, Formed& v) {
 
 template <class Archive>
 void fields(Archive& a, protocol::StructuredOutput& v) {
-  a.all(v.kind, v.text, v.choices);
+  a.all(v.kind, v.text, v.choices, v.trigger);
+}
+
+template <class Archive>
+void fields(Archive& a, protocol::ReasoningSpan& v) {
+  a.all(v.open, v.close, v.open_in_prompt, v.budget);
 }
 
 template <class Archive>
@@ -95,7 +100,8 @@ void fields(Archive& a, protocol::SamplingParams& v) {
   a.all(v.n, v.max_tokens, v.min_tokens, v.temperature, v.top_p, v.top_k, v.min_p, v.presence_penalty,
         v.frequency_penalty, v.repetition_penalty, v.seed, v.logit_bias, v.allowed_token_ids, v.bad_words, v.stop,
         v.stop_token_ids, v.include_stop_str_in_output, v.ignore_eos, v.logprobs, v.prompt_logprobs,
-        v.skip_special_tokens, v.spaces_between_special_tokens, v.structured);
+        v.skip_special_tokens, v.spaces_between_special_tokens, v.structured,
+        v.reasoning);
 }
 
 template <class Archive>

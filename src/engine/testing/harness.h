@@ -66,6 +66,7 @@ struct HarnessOptions {
   bool priority = false;
   std::vector<std::int32_t> eos_ids = {};
   std::shared_ptr<const text::GrammarCompiler> grammars = nullptr;
+  std::shared_ptr<const text::Tokenizer> tokenizer = nullptr;
   std::function<void(const StepPlan&)> trace = {};
   // What drafts `limits.max_drafts` tokens while no more than `largest_draft_batch` sequences run.
   std::function<std::unique_ptr<Drafter>(FakeModel&, kv::Cache&)> drafter = {};
@@ -86,7 +87,7 @@ class Harness {
                    .max_waiting = o.max_waiting,
                    .max_logprobs = o.max_logprobs,
                    .block_size = o.block_size},
-                  Vocabulary{o.model.vocabulary, o.eos_ids, o.grammars, {}},
+                  Vocabulary{o.model.vocabulary, o.eos_ids, o.grammars, {}, o.tokenizer},
                   &hasher,
                   &metrics,
                   &clock),

@@ -38,6 +38,7 @@ class ServerFixture : public ::testing::Test {
     parts.tokenizer = std::move(o.tokenizer);
     parts.chat_template = std::move(o.chat_template);
     parts.model_path = "fake";
+    parts.eos_ids = o.vocabulary.eos_ids;
     parts.metrics_text = [] { return std::string(); };
     o.settings.host = "127.0.0.1";
     o.settings.port = 0;

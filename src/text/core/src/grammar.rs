@@ -44,7 +44,7 @@ fn compact(mut schema: serde_json::Value) -> serde_json::Value {
 
 /// GBNF (`root ::= ...`) as Lark; Lark passes through.
 fn as_lark(grammar: &str) -> String {
-    if !grammar.contains("::=") {
+    if !Regex::new(r"(?m)^\s*[A-Za-z][A-Za-z0-9_-]*\s*::=").unwrap().is_match(grammar) {
         return grammar.to_string();
     }
     let token = Regex::new(r#""(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|#[^\n]*|::=|[A-Za-z][A-Za-z0-9_-]*"#).unwrap();
