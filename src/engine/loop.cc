@@ -85,8 +85,10 @@ bool Loop::step() {
   scheduler_.plan(plan_);
   if (trace_) trace_(plan_);
   note_plan(start);
+  start_masks();
   DraftPlan drafts;
   const auto computed = compute(drafts);
+  if (masks_) masks_->finish();
   if (!computed.ok()) {
     die(computed.error().message);
     return true;
@@ -104,6 +106,7 @@ bool Loop::step() {
     commit(plan_.work[i], runner_.rows()[i], *logits, now);
   }
   emit();
+  jump_ahead();
   const Status drafted = draft(drafts);
   retired_.clear();
   if (!drafted.ok()) die(drafted.error().message);
@@ -129,6 +132,32 @@ Result<std::optional<Matrix<const float>>> Loop::compute_once(DraftPlan& drafts)
   if (agreed.overlap) metrics_->dbo_steps.add();
   metrics_->moe.observe(model_->traffic());
   return std::optional(logits);
+}
+
+void Loop::start_masks() {
+  std::vector<sample::MaskAhead::Job> jobs;
+  for (const PlannedWork& work : plan_.work) {
+    auto& choice = *static_cast<Choice*>(work.sequence);
+    const bool samples = choice.computed + work.count == choice.length();
+    if (samples && choice.sampler.masked()) {
+      jobs.push_back({&choice.sampler, std::span(choice.drafts).first(static_cast<std::size_t>(work.drafts))});
+    }
+  }
+  if (jobs.empty()) return;
+  if (!masks_) masks_.emplace(admission_->vocabulary().size);
+  masks_->start(std::move(jobs));
+}
+
+void Loop::jump_ahead() {
+  for (const PlannedWork& work : plan_.work) {
+    auto& choice = *static_cast<Choice*>(work.sequence);
+    if (choice.state != Sequence::State::kRunning || !choice.decoding() || !choice.sampler.masked()) continue;
+    const std::int32_t output = choice.request->params.max_tokens - choice.generated();
+    const std::int32_t room = std::min(output, admission_->limits().max_model_len - choice.length()) - 1;
+    choice.drafts = choice.sampler.forced();
+    if (choice.drafts.size() > static_cast<std::size_t>(std::max(room, 0))) choice.drafts.resize(static_cast<std::size_t>(std::max(room, 0)));
+    choice.drafts_forced = !choice.drafts.empty();
+  }
 }
 
 void Loop::regroup() {
@@ -222,8 +251,9 @@ void Loop::commit(const PlannedWork& work,
   scheduler_.commit(choice, work.count);
   if (rows.next < 0) return;
   const int accepted = verify(choice, work.drafts, rows.next, logits, now);
-  if (work.drafts > 0) speculation_->observe(work.drafts, accepted);
+  if (work.drafts > 0 && !choice.drafts_forced) speculation_->observe(work.drafts, accepted);
   choice.drafts.clear();
+  choice.drafts_forced = false;
 }
 
 // Samples token after token, from logits that presume the drafts before them, while those come true.

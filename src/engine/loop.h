@@ -21,6 +21,7 @@
 #include "events/publisher.h"
 #include "kv/block_pool.h"
 #include "kv/cache.h"
+#include "sample/mask_ahead.h"
 
 namespace braid::moe {
 class Rebalancer;
@@ -79,6 +80,10 @@ class Loop {
   Result<Agreement> agree();
   std::int32_t wanted_drafts();
   Status draft(const DraftPlan& drafts);
+  // The grammar masks of this step's sequences are computed beside its forward pass.
+  void start_masks();
+  // Tokens about which a grammar leaves no choice are given to the next step at once, as drafts.
+  void jump_ahead();
   void note_plan(TimePoint now);
   void note_admitted(Choice& choice, TimePoint now);
   void commit(const PlannedWork& work, const ItemRows& rows, Matrix<const float> logits, TimePoint now);
@@ -120,6 +125,7 @@ class Loop {
   const OverlapSettings overlap_;
   std::int32_t most_sequences_ = 0;  // of any rank in the last step
   sample::Scratch scratch_;
+  std::optional<sample::MaskAhead> masks_;  // from the first grammar on
   StepPlan plan_;
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;
   std::vector<std::unique_ptr<Request>> retired_;  // ended in this step

@@ -109,6 +109,7 @@ void Scheduler::preempt(Sequence& victim, StepPlan& plan) {
   victim.named_blocks = 0;
   victim.followed = 0;
   victim.drafts.clear();
+  victim.drafts_forced = false;
   plan.preempted.push_back(&victim);
   add(victim);
 }

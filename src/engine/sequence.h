@@ -49,6 +49,7 @@ struct Sequence {
   // Every prompt row must be computed, because somebody wants its logits.
   bool wants_prompt_rows = false;
   std::vector<std::int32_t> drafts;    // guesses at the tokens to come, which the next step checks
+  bool drafts_forced = false;          // they are what a grammar leaves, not guesses of a drafter
   std::int32_t followed = 0;           // tokens whose computation the drafter saw, without a gap
   std::int32_t cached_tokens = -1;     // found in the cache at first admission; -1 before it
   const Sequence* leader = nullptr;    // choice 0 of the same prompt, whose blocks may be shared

@@ -13,6 +13,9 @@ constexpr float kForbidden = -std::numeric_limits<float>::infinity();
 constexpr float kGreedyBelow = 1e-5f;
 constexpr float kLeastTemperature = 1e-2f;  // lower ones overflow without changing the choice
 
+// Words of a mask over a vocabulary.
+std::size_t words_for(std::size_t vocabulary) { return (vocabulary + 31) / 32; }
+
 void forbid(std::span<float> logits, std::int32_t token) {
   if (token >= 0 && static_cast<std::size_t>(token) < logits.size()) {
     logits[static_cast<std::size_t>(token)] = kForbidden;
@@ -50,11 +53,11 @@ RowSampler::RowSampler(const protocol::SamplingParams& params,
 std::int32_t RowSampler::sample(std::span<const float> logits, Scratch& scratch) {
   std::span<const float> row = logits;
   const bool too_short = output_count_ < static_cast<std::uint64_t>(std::max(min_tokens_, 0));
-  const bool masked = grammar_ != nullptr && grammar_->restricts();
-  if (!plain_ || masked || too_short) {
+  const bool by_grammar = masked();
+  if (!plain_ || by_grammar || too_short) {
     scratch.logits.assign(logits.begin(), logits.end());
     const std::span<float> work = scratch.logits;
-    if (masked) apply_grammar(work, scratch);
+    if (by_grammar) apply_grammar(work, scratch);
     if (!allowed_.empty()) apply_allowed(work);
     if (!bad_words_.empty()) apply_bad_words(work);
     if (too_short) {
@@ -74,17 +77,39 @@ std::int32_t RowSampler::sample(std::span<const float> logits, Scratch& scratch)
 
 bool RowSampler::accept(std::int32_t token) {
   if (grammar_ != nullptr && !grammar_->accept(token)) return false;
+  const std::uint64_t position = output_count_ - ahead_from_;
+  if (position >= ahead_drafts_.size() || ahead_drafts_[position] != token) ahead_.clear();
   ++output_count_;
   if (!bad_words_.empty()) output_.push_back(token);
   if (presence_ != 0 || frequency_ != 0 || repetition_ != 1) ++seen_[token];
   return true;
 }
 
-void RowSampler::apply_grammar(std::span<float> logits, Scratch& scratch) {
-  scratch.mask.assign((logits.size() + 31) / 32, 0);
-  grammar_->fill_mask(scratch.mask);
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    if ((scratch.mask[i / 32] >> (i % 32) & 1) == 0) logits[i] = kForbidden;
+void RowSampler::prepare(std::span<const std::int32_t> drafts, std::int32_t vocabulary) {
+  ahead_.clear();
+  ahead_drafts_.assign(drafts.begin(), drafts.end());
+  ahead_from_ = output_count_;
+  if (masked()) grammar_->look_ahead(drafts, words_for(static_cast<std::size_t>(vocabulary)), ahead_);
+}
+
+std::span<const std::uint32_t> RowSampler::prepared(std::size_t words) const {
+  const std::size_t first = (output_count_ - ahead_from_) * words;
+  return first + words <= ahead_.size() ? std::span(ahead_).subspan(first, words) : std::span<const std::uint32_t>();
+}
+
+void RowSampler::apply_grammar(std::span<float> logits, Scratch& scratch) const {
+  std::span<const std::uint32_t> mask = prepared(words_for(logits.size()));
+  if (mask.empty()) {
+    scratch.mask.assign(words_for(logits.size()), 0);
+    grammar_->fill_mask(scratch.mask);
+    mask = scratch.mask;
+  }
+  for (std::size_t word = 0; word < mask.size(); ++word) {
+    if (mask[word] == ~std::uint32_t{0}) continue;
+    const std::size_t end = std::min(logits.size(), (word + 1) * 32);
+    for (std::size_t i = word * 32; i < end; ++i) {
+      if ((mask[word] >> (i % 32) & 1) == 0) logits[i] = kForbidden;
+    }
   }
 }
 

@@ -42,11 +42,21 @@ class RowSampler {
   // Records that the sequence gained `token`; false when the grammar does not allow it.
   bool accept(std::int32_t token);
 
+  // Whether a grammar has a say in the next token.
+  bool masked() const { return grammar_ != nullptr && grammar_->restricts(); }
+  // Computes the grammar's masks for the next token and for those behind each of `drafts`, so that
+  // sample() has them. Changes nothing that can be seen.
+  void prepare(std::span<const std::int32_t> drafts, std::int32_t vocabulary);
+  // Tokens that the grammar leaves no choice about, so that a forward pass can take them at once.
+  std::vector<std::int32_t> forced() const { return masked() ? grammar_->forced() : std::vector<std::int32_t>(); }
+
   // The grammar's output is complete.
   bool complete() const { return grammar_ != nullptr && grammar_->finished(); }
 
  private:
-  void apply_grammar(std::span<float> logits, Scratch& scratch);
+  void apply_grammar(std::span<float> logits, Scratch& scratch) const;
+  // The prepared mask of the next token; empty: none is.
+  std::span<const std::uint32_t> prepared(std::size_t words) const;
   void apply_allowed(std::span<float> logits) const;
   void apply_bad_words(std::span<float> logits) const;
   void apply_penalties(std::span<float> logits) const;
@@ -62,6 +72,11 @@ class RowSampler {
   std::vector<std::int32_t> end_ids_;
   std::vector<std::vector<std::int32_t>> bad_words_;
   std::unique_ptr<text::GrammarMatcher> grammar_;
+
+  // Prepared masks, of the tokens from output_count_ == ahead_from_ on; they presume the drafts.
+  std::vector<std::uint32_t> ahead_;
+  std::vector<std::int32_t> ahead_drafts_;
+  std::uint64_t ahead_from_ = 0;
 
   std::vector<std::int32_t> output_;  // kept only for bad words
   std::uint64_t output_count_ = 0;

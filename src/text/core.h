@@ -46,6 +46,10 @@ int braid_grammar_compile(const BraidGrammars* compiler, int kind, BraidText tex
 void braid_grammar_free(BraidGrammar* handle);
 int braid_grammar_clone(const BraidGrammar* state, BraidGrammar** handle, BraidBytes* out);
 int braid_grammar_mask(BraidGrammar* state, std::uint32_t* mask, std::size_t words);
+// The mask of the next token, and those behind each of `drafts` that may come; says how many masks it wrote.
+std::size_t braid_grammar_look_ahead(BraidGrammar* state, const std::uint32_t* drafts, std::size_t count, std::uint32_t* masks, std::size_t words);
+// The tokens that must come next, at most `most` of them; says how many.
+std::size_t braid_grammar_forced(BraidGrammar* state, std::uint32_t* tokens, std::size_t most);
 bool braid_grammar_accept(BraidGrammar* state, std::uint32_t token);
 bool braid_grammar_finished(const BraidGrammar* state);
 }

@@ -97,6 +97,15 @@ class AfterReasoning final : public GrammarMatcher {
   }
 
   bool finished() const override { return state_ == State::kAnswer && answer_ && answer_->finished(); }
+  void look_ahead(std::span<const std::int32_t> drafts, std::size_t words, std::vector<std::uint32_t>& masks) override {
+    if (state_ == State::kAnswer && answer_) answer_->look_ahead(drafts, words, masks);
+    else GrammarMatcher::look_ahead(drafts, words, masks);
+  }
+  std::vector<std::int32_t> forced() override {
+    if (state_ == State::kAnswer && answer_) return answer_->forced();
+    if (state_ == State::kClosing) return {close_.begin() + static_cast<std::ptrdiff_t>(at_), close_.end()};
+    return {};
+  }
   std::unique_ptr<GrammarMatcher> clone() const override { return std::make_unique<AfterReasoning>(*this); }
 
  private:
@@ -150,6 +159,11 @@ class AfterEach final : public GrammarMatcher {
   }
 
   bool finished() const override { return false; }
+  void look_ahead(std::span<const std::int32_t> drafts, std::size_t words, std::vector<std::uint32_t>& masks) override {
+    if (inside_) inside_->look_ahead(drafts, words, masks);
+    else GrammarMatcher::look_ahead(drafts, words, masks);
+  }
+  std::vector<std::int32_t> forced() override { return inside_ ? inside_->forced() : std::vector<std::int32_t>(); }
   std::unique_ptr<GrammarMatcher> clone() const override { return std::make_unique<AfterEach>(*this); }
 
  private:

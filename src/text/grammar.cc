@@ -7,6 +7,8 @@
 namespace braid::text {
 namespace {
 
+constexpr std::size_t kMostForced = 16;
+
 struct Freer {
   void operator()(BraidGrammars* handle) const { braid_grammars_free(handle); }
   void operator()(BraidGrammar* handle) const { braid_grammar_free(handle); }
@@ -23,6 +25,18 @@ class CoreMatcher final : public GrammarMatcher {
     return token >= 0 && braid_grammar_accept(handle_.get(), static_cast<std::uint32_t>(token));
   }
   bool finished() const override { return braid_grammar_finished(handle_.get()); }
+  void look_ahead(std::span<const std::int32_t> drafts, std::size_t words, std::vector<std::uint32_t>& masks) override {
+    const std::size_t before = masks.size();
+    masks.resize(before + (drafts.size() + 1) * words);
+    const std::size_t count = braid_grammar_look_ahead(handle_.get(), reinterpret_cast<const std::uint32_t*>(drafts.data()), drafts.size(),
+                                                       masks.data() + before, words);
+    masks.resize(before + count * words);
+  }
+  std::vector<std::int32_t> forced() override {
+    std::vector<std::int32_t> tokens(kMostForced);
+    tokens.resize(braid_grammar_forced(handle_.get(), reinterpret_cast<std::uint32_t*>(tokens.data()), tokens.size()));
+    return tokens;
+  }
   std::unique_ptr<GrammarMatcher> clone() const override {
     BraidGrammar* copy = nullptr;
     BraidBytes out{};
@@ -54,6 +68,20 @@ class CoreCompiler final : public GrammarCompiler {
 };
 
 }  // namespace
+
+void GrammarMatcher::look_ahead(std::span<const std::int32_t> drafts, std::size_t words, std::vector<std::uint32_t>& masks) {
+  const auto add = [&](GrammarMatcher& matcher) {
+    masks.resize(masks.size() + words);
+    matcher.fill_mask(std::span(masks).last(words));
+  };
+  add(*this);
+  if (drafts.empty()) return;
+  const auto copy = clone();
+  for (const std::int32_t draft : drafts) {
+    if (!copy->accept(draft) || copy->finished()) return;
+    add(*copy);
+  }
+}
 
 Result<std::shared_ptr<const GrammarCompiler>> make_grammar_compiler(
     const std::string& tokenizer_folder, std::vector<std::int32_t> eos_ids, std::int32_t vocabulary) {

@@ -29,6 +29,11 @@ class GrammarMatcher {
   // The output is complete and nothing but an end token may follow.
   virtual bool finished() const = 0;
   virtual std::unique_ptr<GrammarMatcher> clone() const = 0;
+  // Appends the mask of `words` words for the next token, then those behind each of `drafts` that may
+  // come, up to the end of the output. The state stays what it is.
+  virtual void look_ahead(std::span<const std::int32_t> drafts, std::size_t words, std::vector<std::uint32_t>& masks);
+  // Tokens of which each is the only one that may come after those before it; perhaps not all of them.
+  virtual std::vector<std::int32_t> forced() { return {}; }
 };
 
 // Thread safety: compile may be called from any thread at once.

@@ -37,7 +37,7 @@ struct DraftPlan {
 class Drafter {
  public:
   virtual ~Drafter() = default;
-  // Appends to the `drafts` of each sequence, which are empty. REQUIRES: the cache has room for
+  // Appends to the `drafts` of each sequence that wants some, which are empty. REQUIRES: the cache has room for
   // `wanted` tokens behind the last; no `wanted` is above plan.tokens, which is at least 1.
   // A drafter that runs a model runs it exactly plan.tokens times, with empty batches if need be: ranks
   // that share experts must keep in step. After an error sequences may have any number of drafts.

@@ -31,7 +31,7 @@ Status Speculation::draft(const StepPlan& step, std::span<const ItemRows> rows, 
   for (std::size_t i = 0; i < step.work.size(); ++i) {
     auto& choice = *static_cast<Choice*>(step.work[i].sequence);
     if (choice.state != Sequence::State::kRunning) continue;
-    std::int32_t wanted = choice.decoding() ? room_for(choice, plan.tokens) : 0;
+    std::int32_t wanted = choice.decoding() && choice.drafts.empty() ? room_for(choice, plan.tokens) : 0;
     if (wanted > 0 && !scheduler.reserve(choice, choice.length() + wanted)) wanted = 0;
     work_.push_back({&choice, step.work[i].first, rows[i], wanted});
   }

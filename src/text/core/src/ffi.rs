@@ -241,6 +241,30 @@ pub unsafe extern "C" fn braid_grammar_mask(state: *mut grammar::State, mask: *m
     }
 }
 
+/// Fills up to count + 1 masks of `words` words and says how many; 0 on failure.
+#[no_mangle]
+pub unsafe extern "C" fn braid_grammar_look_ahead(
+    state: *mut grammar::State,
+    drafts: *const u32,
+    count: usize,
+    masks: *mut u32,
+    words: usize,
+) -> usize {
+    let drafts = if count == 0 { &[] } else { std::slice::from_raw_parts(drafts, count) };
+    let masks = std::slice::from_raw_parts_mut(masks, (count + 1) * words);
+    quiet(|| (*state).look_ahead(drafts, masks, words)).unwrap_or(0)
+}
+
+/// Writes the tokens that must come next, at most `most`, and says how many.
+#[no_mangle]
+pub unsafe extern "C" fn braid_grammar_forced(state: *mut grammar::State, tokens: *mut u32, most: usize) -> usize {
+    let tokens = std::slice::from_raw_parts_mut(tokens, most);
+    let forced = quiet(|| (*state).forced()).unwrap_or_default();
+    let count = forced.len().min(most);
+    tokens[..count].copy_from_slice(&forced[..count]);
+    count
+}
+
 #[no_mangle]
 pub unsafe extern "C" fn braid_grammar_accept(state: *mut grammar::State, token: u32) -> bool {
     quiet(|| (*state).accept(token)).unwrap_or(false)

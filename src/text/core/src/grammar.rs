@@ -157,6 +157,36 @@ impl State {
         self.matcher.try_consume_tokens(&[token]).map_or(false, |count| count == 1)
     }
 
+    /// Masks for the next token and behind each draft that may come; leaves the state as it was.
+    pub fn look_ahead(&mut self, drafts: &[u32], masks: &mut [u32], words: usize) -> usize {
+        let mut places = masks.chunks_exact_mut(words);
+        let Some(first) = places.next() else { return 0 };
+        self.mask(first);
+        let mut taken = 0;
+        for (draft, place) in drafts.iter().zip(places) {
+            if self.eos.contains(draft) || self.finished() || !self.accept(*draft) {
+                break;
+            }
+            taken += 1;
+            if self.finished() {
+                break;
+            }
+            self.mask(place);
+        }
+        let written = if self.finished() { taken } else { taken + 1 };
+        if taken > 0 {
+            let _ = self.matcher.rollback(taken);
+        }
+        written.max(1)
+    }
+
+    pub fn forced(&mut self) -> Vec<u32> {
+        if self.finished() || self.matcher.is_accepting().unwrap_or(true) {
+            return Vec::new();
+        }
+        self.matcher.compute_ff_tokens()
+    }
+
     pub fn finished(&self) -> bool {
         self.ended || self.matcher.is_stopped()
     }
