@@ -38,6 +38,7 @@ int bench_route(Words words);
 int bench_dispatch(Words words);
 int doctor(Words words);
 int chat(Words words);
+int eval(Words words);
 int metrics(Words words);
 int top(Words words);
 int route(Words words);

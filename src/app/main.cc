@@ -18,6 +18,7 @@ constexpr Command kCommands[] = {
     {"chat", "talk to a served model in the terminal", chat},
     {"top", "watch a server's ranks in the terminal", top},
     {"bench", "measure this machine, a model, a server", bench},
+    {"eval", "what a served model thinks of texts: perplexity, multiple choice", eval},
     {"kernels", "which kernels run a model here, and why not the others", kernels},
     {"config", "every setting of serve with its value and where it comes from", config},
     {"metrics", "every metric of /metrics and what it means", metrics},

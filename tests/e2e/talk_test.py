@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tools, structured answers and the three chat APIs through their own clients. usage: talk_test.py BRAID MODEL"""
 import json
+import os
+import subprocess
+import tempfile
 import unittest
 
 import anthropic
 import openai
 
-from server import DEADLINE_S, Server
+from server import BRAID, DEADLINE_S, Server
 
 PARAMETERS = {"type": "object", "properties": {"word": {"enum": ["river", "lake"]}, "count": {"type": "integer", "minimum": 0, "maximum": 9}},
               "required": ["word", "count"], "additionalProperties": False}
@@ -102,6 +105,24 @@ class Talk(unittest.TestCase):
             self.anthropic.messages.create(model="other", max_tokens=4, messages=QUESTION)
         with self.assertRaises(anthropic.BadRequestError):
             self.anthropic.messages.create(model=self.model, max_tokens=100000, messages=QUESTION)
+
+    def evaluate(self, kind, name, text):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, name)
+            with open(path, "w") as file:
+                file.write(text)
+            run = subprocess.run([BRAID, "eval", kind, path, "--url", self.server.url, "--window", "32", "--overlap", "8"],
+                                 capture_output=True, text=True, timeout=DEADLINE_S)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in run.stdout.splitlines()}
+
+    def test_evaluations(self):
+        known = self.openai.chat.completions.create(model=self.model, messages=QUESTION, temperature=0).choices[0].message.content
+        text = "<｜User｜>What is a river?<｜Assistant｜>" + known
+        likely = self.evaluate("perplexity", "a.txt", text)
+        self.assertLess(likely["perplexity"], self.evaluate("perplexity", "b.txt", " ".join(reversed(text.split())))["perplexity"])
+        question = {"prompt": "<｜User｜>What is a river?<｜Assistant｜>", "choices": ["Blue seven the", known], "answer": 1}
+        self.assertEqual(self.evaluate("choices", "c.jsonl", json.dumps(question) + "\n")["accuracy"], 1)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "require.h"
+#include "protocol/anthropic.h"
 #include "protocol/error_json.h"
 #include "protocol/request.h"
+#include "protocol/responses.h"
 
 namespace {
 
@@ -52,6 +54,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)protocol::read_defaults(body);
   for (const bool join_parts : {false, true}) {
     if (const auto chat = protocol::parse_chat(body, join_parts ? defaults : protocol::RequestDefaults{}, join_parts); answered(chat)) check(*chat);
+  }
+  const auto history = [](const std::string& id) { return id.empty() ? std::optional<std::string>() : "[]"; };
+  const auto responses = protocol::parse_responses(body, defaults, true, history);
+  if (responses.ok()) {
+    check(*responses);
+    require(Json::parse(responses->repeated, nullptr, false).is_object() && Json::parse(responses->history, nullptr, false).is_array(), "what is repeated and kept");
+  } else {
+    require(!responses.error().message.empty(), "an error says something");
+  }
+  for (const auto purpose : {protocol::MessagesPurpose::kAnswer, protocol::MessagesPurpose::kCount}) {
+    if (const auto messages = protocol::parse_messages(body, defaults, true, purpose); answered(messages)) check(*messages);
   }
   if (const auto completion = protocol::parse_completion(body, defaults); answered(completion)) {
     check(*completion);
