@@ -17,6 +17,7 @@ namespace braid::router {
 namespace {
 
 constexpr std::string_view kDestination = "x-gateway-destination-endpoint";
+constexpr std::string_view kQueueDuration = "x-llm-d-flow-queue-duration-ms";
 
 bool in_subset(const Endpoint& endpoint, const std::vector<std::string>& subset) {
   if (subset.empty()) return true;
@@ -253,6 +254,7 @@ void Router::Impl::advance(std::span<const Endpoint> endpoints) {
     Decision decision = decide(*waiting->request, endpoints);
     decision.queued = now - waiting->enqueued;
     if (decision.ok()) decision.data->underway = admission.count_underway(waiting->request->prompt_tokens());
+    decision.response_headers.emplace_back(kQueueDuration, std::to_string(decision.queued.count() / 1000000));
     count_wait(decision.ok() ? "dispatched" : "rejected", decision.queued);
     settled.push_back({waiting->ticket, std::move(decision)});
   }
