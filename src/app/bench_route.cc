@@ -8,9 +8,7 @@
 #include <atomic>
 #include <cstdio>
 #include <fstream>
-#include <future>
 #include <latch>
-#include <list>
 #include <thread>
 
 #include "app/commands.h"

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -24,6 +25,7 @@ struct Core {
   std::shared_ptr<net::EventLoop> loop;
   std::unique_ptr<net::ClientPool> upstream;
   std::unique_ptr<router::Router> router;
+  std::optional<router::TokenSource> token_source;  // the router's
   std::unique_ptr<EndpointPool> endpoints;
   Metrics metrics;
   router::Metrics router_metrics;

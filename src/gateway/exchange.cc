@@ -40,8 +40,7 @@ void Exchange::start() {
     return finish(400, {});
   }
   request_ = std::make_shared<router::RoutedRequest>(std::move(*request));
-  const auto source = core_.router->token_source();
-  if (source && !request_->facts.prompt.empty()) return fetch_tokens(*source);
+  if (core_.token_source && !request_->facts.prompt.empty()) return fetch_tokens(*core_.token_source);
   submit();
 }
 

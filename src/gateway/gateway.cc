@@ -108,6 +108,7 @@ class HttpGateway final : public Gateway {
   Status open(const router::PickerConfig& config, router::Resources resources) {
     ASSIGN_OR_RETURN(core_.router, router::Router::make(config, {.clock = &core_.clock, .metrics = &core_.router_metrics,
                                                                  .resources = std::move(resources), .seed = std::random_device()()}));
+    core_.token_source = core_.router->token_source();
     registry_.add(core_.router_metrics);
     registry_.add(core_.metrics);
     const router::DataLayer layer = router::data_layer_of(config);
