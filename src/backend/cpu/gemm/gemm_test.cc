@@ -377,7 +377,7 @@ TEST(GroupedMlpKernels, WorkersAndBatchesDoNotChangeABit) {
   auto one = make_stream({.threads = 1});
   auto three = make_stream({.threads = 3});
   for (const WeightFormat format : kFormats) {
-    const ops::GroupedMlp::Problem p{DType::kBF16, format, 256, 144};
+    const ops::GroupedMlp::Problem p{DType::kBF16, format, 256, 160};
     for (const auto* kernel : runnable(kernels().grouped_mlp, p, one->capabilities())) {
       const Experts many(format, p, *kernel, {77}, *one);
       const Experts single(format, p, *kernel, {1}, *one);
