@@ -16,17 +16,7 @@ class BabblingFixture : public ServerFixture {
  protected:
   using Json = nlohmann::ordered_json;
 
-  void start(const Settings& settings = {}, const std::string& chat_template = kTemplate) {
-    static const std::string kFolder = BRAID_SOURCE_DIR "/models/lexicon-30m";
-    static const auto tokenizer = *text::load_tokenizer(kFolder);
-    static const auto grammars = *text::make_grammar_compiler(kFolder, {1}, 4096);
-    ServerFixture::start({.model = {.vocabulary = 4096},
-                          .vocabulary = {.size = 4096, .eos_ids = {1}, .grammars = grammars, .encode_bad_word = {}, .tokenizer = tokenizer},
-                          .tokenizer = tokenizer,
-                          .chat_template = *text::compile_template(chat_template),
-                          .max_model_len = 600,
-                          .settings = settings});
-  }
+  void start(const Settings& settings = {}, const std::string& chat_template = kTemplate);
 
   net::ClientResponse post(const std::string& path, const Json& body) {
     return fetch({.method = "POST", .target = path, .body = body.dump()});
