@@ -16,7 +16,6 @@ RANKS ?= 32
 JOBS ?= $(shell nproc)
 # Extra arguments for cmake, for example -DCMAKE_CXX_COMPILER=g++-13
 CMAKE_ARGS ?=
-RANKS ?= 32
 
 STAMPS := build/.stamps
 BRAID := build/release/braid
