@@ -125,6 +125,7 @@ class RankBench {
     }
     weights_.assign(count * k, 1.0f / static_cast<float>(bench_.top_k));
     hidden_ = Buffer(count * static_cast<std::size_t>(bench_.hidden) * sizeof(float));
+    std::memset(hidden_.data(), 0, hidden_.size());
   }
 
   Matrix<const float> results(std::int64_t rows) {
