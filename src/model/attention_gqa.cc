@@ -10,9 +10,11 @@
 namespace braid::model {
 namespace {
 
+HeadNorm norm_of(const Config& c, int layer) { return c.turns(layer) ? c.head_norm : HeadNorm::kNone; }
+
 // Where q's norm weights carry the softmax scale and log2(e), scores are exponents of two.
 ops::AttentionShape shape_of(const Config& c, int layer) {
-  const float scale = c.qk_norm ? std::numbers::ln2_v<float> : 1.0f / std::sqrt(static_cast<float>(c.head_dim));
+  const float scale = norm_of(c, layer) != HeadNorm::kNone ? std::numbers::ln2_v<float> : 1.0f / std::sqrt(static_cast<float>(c.head_dim));
   ops::AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.head_dim, scale};
   if (c.span_of(layer) == LayerSpan::kWindow) shape.window = c.sliding_window;
   if (c.span_of(layer) == LayerSpan::kChunk) shape.chunk = c.attention_chunk;
@@ -49,17 +51,21 @@ void GqaAttention::Workspace::plan(const Batch& batch, StepMaker& maker) {
 }
 
 GqaAttention::GqaAttention(Builder& b, const std::string& prefix, int layer)
-    : heads_(b.config().heads), kv_heads_(b.config().kv_heads), dim_(b.config().head_dim), shape_(shape_of(b.config(), layer)),
+    : heads_(b.config().heads), kv_heads_(b.config().kv_heads), dim_(b.config().head_dim), turns_(b.config().turns(layer)), shape_(shape_of(b.config(), layer)),
       eps_(b.config().rms_eps), activations_(b.activations()) {
   const int hidden = b.config().hidden;
   qkv_ = b.linear({{prefix + ".q_proj.weight", heads_ * dim_, hidden},
                    {prefix + ".k_proj.weight", kv_heads_ * dim_, hidden},
                    {prefix + ".v_proj.weight", kv_heads_ * dim_, hidden}}, b.config().qkv_bias);
   o_ = b.linear({{prefix + ".o_proj.weight", hidden, heads_ * dim_}}, b.config().o_bias);
-  if (b.config().qk_norm) {
-    const float softmax_scale = 1.0f / std::sqrt(static_cast<float>(dim_));
-    q_norm_ = b.vector(prefix + ".q_norm.weight", dim_, softmax_scale * std::numbers::log2e_v<float>);
+  const HeadNorm norm = norm_of(b.config(), layer);
+  const float in_exponents = std::numbers::log2e_v<float> / std::sqrt(static_cast<float>(dim_));
+  if (norm == HeadNorm::kWeighted) {
+    q_norm_ = b.vector(prefix + ".q_norm.weight", dim_, in_exponents);
     k_norm_ = b.vector(prefix + ".k_norm.weight", dim_);
+  } else if (norm == HeadNorm::kPlain) {
+    q_norm_ = upload(b.stream(), std::vector<float>(static_cast<std::size_t>(dim_), in_exponents));
+    k_norm_ = upload(b.stream(), std::vector<float>(static_cast<std::size_t>(dim_), 1.0f));
   }
   if (shape_.sinks) sinks_ = b.vector(prefix + ".sinks", heads_);
   const std::string text = text_of(shape_);
@@ -84,7 +90,8 @@ void GqaAttention::forward(const Step& step, const Activations& x, Matrix<float>
   const Activations out{w.out.data(), activations_, tokens, width, width};
   qkv_.run(x, {w.qkv.data(), DType::kF32, tokens, all, all}, stream);
   prepare_->run({{w.qkv.as<float>(), tokens, all}, heads_, kv_heads_, dim_, q_norm_.as<float>(), k_norm_.as<float>(),
-                 eps_, rope.table(), step.positions.device, step.slots.device, q, cached}, stream);
+                 eps_, turns_ ? rope.table() : ops::RopeTable(), step.positions.device, step.slots.device, q, cached,
+                 turns_ ? nullptr : rope.q_scales()}, stream);
   const std::int64_t first = step.prefill_rows, rows = step.decode_rows();
   if (first > 0) {
     prefill_->run({shape_, q.slice_rows(0, first), keys(cached), values(cached), step.block_size, w.sequences,

@@ -45,6 +45,7 @@ class GqaAttention {
   ops::Rows values(const Activations& cached) const;
 
   int heads_, kv_heads_, dim_;
+  bool turns_;
   ops::AttentionShape shape_;
   float eps_;
   DType activations_;

@@ -192,6 +192,7 @@ moe::Layer Builder::moe(const std::string& prefix, int layer) {
   const auto& m = config_.moe;
   moe::Parts parts;
   parts.routing = m.routing;
+  parts.scaled_inputs = m.scaled_inputs;
   const std::string router_name = prefix + "." + config_.names.router, shared_name = prefix + "." + config_.names.shared;
   std::vector<MatrixName> rows = {{router_name + ".weight", m.experts, config_.hidden}};
   if (m.routing.shared_gate) rows.push_back({shared_name + "_gate.weight", 1, config_.hidden});
@@ -235,7 +236,7 @@ std::unique_ptr<moe::Workspace> Builder::moe_workspace(std::int64_t max_tokens) 
   const auto& m = config_.moe;
   if (m.experts == 0 || error_) return nullptr;
   const moe::LayerShape shape{m.experts, m.top_k, m.shared_inter > 0, config_.hidden, max_tokens, activations(), lists().exchange,
-                              m.routing.shared_gate};
+                              m.routing.shared_gate, m.scaled_inputs};
   const int widest = std::max(m.inter, m.shared_inter);
   const auto* combine = choose(lists().combine, {config_.hidden}, std::to_string(config_.hidden) + " columns");
   if (error_) return nullptr;

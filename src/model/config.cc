@@ -76,9 +76,10 @@ void read_spans(Reader& r, Config& c) {
   if (any(LayerSpan::kChunk)) c.attention_chunk = r.positive("attention_chunk_size");
 }
 
-void read_quantization(Reader& r, Config& c) {
-  const auto found = r.json().find("quantization_config");
-  if (found == r.json().end() || found->is_null()) return;
+// `json` is the whole of config.json.
+void read_quantization(Reader& r, const Json& json, Config& c) {
+  const auto found = json.find("quantization_config");
+  if (found == json.end() || found->is_null()) return;
   const Json method = found->is_object() ? found->value("quant_method", Json()) : Json();
   if (method == "mxfp4") return;
   if (method != "fp8" || !found->contains("weight_block_size")) {
@@ -109,7 +110,6 @@ void read_common(Reader& r, Config& c) {
   }
   read_spans(r, c);
   read_rotation(r, c);
-  read_quantization(r, c);
 }
 
 void check(Reader& r, Config& c) {
@@ -137,6 +137,11 @@ bool Config::is_moe(int layer) const {
   return kv_lora > 0 ? layer % moe.step == 0 : (layer + 1) % moe.step == 0;
 }
 
+bool Config::turns(int layer) const {
+  const auto at = static_cast<std::size_t>(layer);
+  return at >= still_layers.size() || !still_layers[at];
+}
+
 std::string Config::layer_name(int layer) const { return names.root + "model.layers." + std::to_string(layer); }
 
 LayerSpan Config::span_of(int layer) const {
@@ -154,8 +159,10 @@ Result<Config> parse_config(const std::string& text, const std::string& path) {
   Config c;
   c.architecture = (*names)[0].get<std::string>();
   ASSIGN_OR_RETURN(const Family* family, find_family(c.architecture, path));
-  Reader r(json, path);
+  const auto text_config = json.find("text_config");  // of models that also see
+  Reader r(text_config != json.end() && text_config->is_object() ? *text_config : json, path);
   read_common(r, c);
+  read_quantization(r, json, c);
   family->read(r, c);
   if (!r.error()) check(r, c);
   if (r.error()) return *r.error();

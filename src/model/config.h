@@ -32,6 +32,7 @@ struct RopeScaling {
 // Where the matrices of experts are.
 enum class ExpertTensors {
   kSeparate,     // each for itself
+  kTransposed,   // stacked; each [inputs, outputs], gates before ups in one matrix
   kAlternating,  // stacked; rows of gates and ups alternate in one matrix; MXFP4 or plain, with biases
 };
 
@@ -54,6 +55,15 @@ enum class LayerSpan {
   kChunk,   // those of the own chunk of attention_chunk_size
 };
 
+// RMSNorm of the heads of queries and keys.
+enum class HeadNorm { kNone, kWeighted, kPlain };
+
+// Queries of layers that do not turn, at position p, are multiplied by 1 + scale ln(1 + floor((p + 1) / floor)).
+struct Temperature {
+  double scale = 0;
+  double floor = 1;
+};
+
 struct MoeConfig {
   int experts = 0;
   int shared_inter = 0;  // of the shared expert; 0: none
@@ -63,6 +73,7 @@ struct MoeConfig {
   int step = 1;         // of the others, every step-th is a mixture
   std::vector<int> dense_layers;
   ops::Route::Problem routing;
+  bool scaled_inputs = false;  // a weight multiplies its expert's input
   bool router_bias = false;  // a part of the logits
   ops::Glu glu;
   bool has_bias = false;  // that takes part in choosing
@@ -75,8 +86,8 @@ struct Config {
   int layers = 0;
   int heads = 0;
   int kv_heads = 0;
-  int head_dim = 0;   // grouped-query attention, and the next three
-  bool qk_norm = false;
+  int head_dim = 0;   // grouped-query attention, as what follows to sinks
+  HeadNorm head_norm = HeadNorm::kNone;  // in layers that turn
   bool qkv_bias = false;
   bool o_bias = false;
   bool sinks = false;
@@ -91,6 +102,9 @@ struct Config {
   int sliding_window = 0;
   int attention_chunk = 0;
   double rope_theta = 10000;
+  bool interleaved_rope = false;   // pairs (2i, 2i + 1) turn, not (i, i + rope_dim / 2)
+  std::vector<bool> still_layers;  // where nothing turns; empty: nowhere
+  Temperature temperature;
   RopeScaling rope_scaling;
   std::int64_t max_positions = 0;
   bool tied_embeddings = false;
@@ -102,6 +116,7 @@ struct Config {
   TensorNames names;
 
   bool is_moe(int layer) const;
+  bool turns(int layer) const;
   // Before the names of a layer's tensors: "model.layers.3".
   std::string layer_name(int layer) const;
   // Those of a draft module, behind the layers, are full.

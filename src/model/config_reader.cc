@@ -32,6 +32,11 @@ bool Reader::flag(const char* key, bool fallback) {
   return found->is_boolean() ? found->get<bool>() : fallback;
 }
 
+bool Reader::truth(const char* key, bool fallback) {
+  const Json* found = find(key);
+  return found && found->is_number() ? found->get<double>() != 0 : flag(key, fallback);
+}
+
 std::string Reader::text(const char* key, const std::string& fallback) {
   const Json* found = find(key);
   if (!found) return fallback;

@@ -21,6 +21,8 @@ class Reader {
   int count(const char* key, int fallback) { return whole(key, fallback, 0, kLargest); }
   double number(const char* key, std::optional<double> fallback, double low, double high);
   bool flag(const char* key, bool fallback);
+  // A flag that some write as a number.
+  bool truth(const char* key, bool fallback);
   std::string text(const char* key, const std::string& fallback);
   // Layers by their numbers.
   std::vector<int> numbers(const char* key);

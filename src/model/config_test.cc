@@ -85,7 +85,7 @@ std::string error_of(const std::string& architecture, const std::string& more) {
 TEST(Config, ReadsWhatTellsTheFamiliesApart) {
   const Config llama = config_of("LlamaForCausalLM", "\"attention_bias\": true");
   EXPECT_EQ(llama.head_dim, 8);
-  EXPECT_TRUE(llama.qkv_bias && llama.o_bias && !llama.qk_norm);
+  EXPECT_TRUE(llama.qkv_bias && llama.o_bias && llama.head_norm == HeadNorm::kNone);
   EXPECT_FALSE(llama.is_moe(3));
 
   const Config mixtral = config_of("MixtralForCausalLM", "\"num_local_experts\": 8, \"num_experts_per_tok\": 2");
@@ -105,8 +105,33 @@ TEST(Config, ReadsWhatTellsTheFamiliesApart) {
   EXPECT_EQ(glm.rope_dim, 4);
   EXPECT_EQ(glm.moe.shared_inter, 32);
   EXPECT_EQ(glm.mtp_layers, 1);
-  EXPECT_TRUE(glm.qkv_bias && !glm.o_bias && !glm.qk_norm && glm.moe.has_bias);
+  EXPECT_TRUE(glm.qkv_bias && !glm.o_bias && glm.head_norm == HeadNorm::kNone && glm.moe.has_bias);
   EXPECT_FALSE(glm.is_moe(0));
+}
+
+// With the language model's keys in a part of their own.
+std::string llama4(const std::string& more) {
+  return R"({"architectures": ["Llama4ForConditionalGeneration"], "text_config": {"vocab_size": 64, "hidden_size": 32,
+    "intermediate_size": 16, "intermediate_size_mlp": 48, "num_hidden_layers": 8, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "max_position_embeddings": 64, "rope_theta": 10000, "num_local_experts": 4, "interleave_moe_layer_step": 2,
+    "attention_chunk_size": 8, "floor_scale": 16, "attn_temperature_tuning": 4, "num_experts_per_tok": )" + more + "}}";
+}
+
+TEST(Config, ReadsTheLanguageModelOfLlama4) {
+  const auto c = parse_config(llama4("1"), "config.json");
+  ASSERT_TRUE(c.ok()) << c.error().message;
+  EXPECT_TRUE(c->turns(2) && !c->turns(3) && !c->turns(7));
+  EXPECT_EQ(c->span_of(2), LayerSpan::kChunk);
+  EXPECT_EQ(c->span_of(3), LayerSpan::kFull);
+  EXPECT_EQ(c->attention_chunk, 8);
+  EXPECT_EQ(c->temperature.scale, 0.1);
+  EXPECT_EQ(c->temperature.floor, 16);
+  EXPECT_TRUE(!c->is_moe(0) && c->is_moe(1) && c->moe.scaled_inputs);
+  EXPECT_EQ(c->inter, 48);
+  EXPECT_EQ(c->moe.shared_inter, 16);
+  EXPECT_EQ(c->layer_name(3), "language_model.model.layers.3");
+  EXPECT_NE(parse_config(llama4("2"), "config.json").error().message.find("num_experts_per_tok: expected 1, found 2"), std::string::npos);
+  EXPECT_NE(parse_config(llama4("1, \"no_rope_layers\": [1, 0]"), "config.json").error().message.find("each of 8 layers"), std::string::npos);
 }
 
 TEST(Config, RefusesWhatAFamilyIsNotComputedWith) {

@@ -61,7 +61,7 @@ moe::Workspace& Decoder::mixture_space(const Lane& lane) { return lane.index == 
 
 // Where the experts of this rank can read them.
 Activations Decoder::normed(std::int64_t rows, const Lane& lane) {
-  const Activations staged = workspace_.moe ? mixture_space(lane).prepare->staging() : Activations{};
+  const Activations staged = workspace_.moe ? mixture_space(lane).staging() : Activations{};
   if (staged.data) return staged.slice_rows(0, rows);
   const Activations all{workspace_.normed.data(), activations_, workspace_.max_tokens, config_.hidden, config_.hidden};
   return all.slice_rows(lane.first_row, rows);

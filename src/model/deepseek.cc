@@ -18,6 +18,7 @@ void read_attention(Reader& r, Config& c) {
   c.rope_dim = r.positive("qk_rope_head_dim");
   c.v_dim = r.positive("v_head_dim");
   c.kv_heads = c.heads;
+  c.interleaved_rope = true;
   c.mtp_layers = r.count("num_nextn_predict_layers", 0);
 }
 
@@ -59,7 +60,7 @@ void read_deepseek_v3(Reader& r, Config& c) {
 
 std::unique_ptr<Model> build_deepseek(Builder& builder, const Config& config) {
   return std::make_unique<DecoderModel<MlaAttention>>(
-      builder, config, Rope(config, config.rope_dim, true, builder.options().max_model_len, builder.stream()));
+      builder, config, Rope(config, builder.options().max_model_len, builder.stream()));
 }
 
 }  // namespace braid::model

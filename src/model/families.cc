@@ -9,6 +9,7 @@ constexpr Family kFamilies[] = {
     {"DeepseekV3ForCausalLM", read_deepseek_v3, build_deepseek},
     {"Glm4MoeForCausalLM", read_glm4_moe, build_grouped_query},
     {"GptOssForCausalLM", read_gpt_oss, build_grouped_query},
+    {"Llama4ForConditionalGeneration", read_llama4, build_grouped_query},
     {"LlamaForCausalLM", read_llama, build_grouped_query},
     {"MixtralForCausalLM", read_mixtral, build_grouped_query},
     {"Qwen2MoeForCausalLM", read_qwen2_moe, build_grouped_query},
@@ -49,7 +50,7 @@ Result<std::unique_ptr<Model>> build(const weights::Checkpoint& checkpoint, cons
   auto model = family->build(builder, config);
   if (builder.error()) return *builder.error();
   RETURN_IF_ERROR(checkpoint.check_surplus([&](const std::string& name) {
-    return is_draft_layer(name, config) || name.ends_with("rotary_emb.inv_freq") ||
+    return !name.starts_with(config.names.root) || is_draft_layer(name, config) || name.ends_with("rotary_emb.inv_freq") ||
            (config.tied_embeddings && name == config.names.root + "lm_head.weight");
   }));
   return model;

@@ -34,6 +34,7 @@ std::unique_ptr<Model> build_grouped_query(Builder& builder, const Config& confi
 void read_glm4_moe(Reader& reader, Config& config);   // glm4.cc
 void read_gpt_oss(Reader& reader, Config& config);    // gpt_oss.cc
 void read_llama(Reader& reader, Config& config);      // llama.cc
+void read_llama4(Reader& reader, Config& config);     // llama4.cc
 void read_mixtral(Reader& reader, Config& config);    // llama.cc
 void read_qwen2_moe(Reader& reader, Config& config);  // qwen.cc
 void read_qwen3(Reader& reader, Config& config);      // qwen.cc

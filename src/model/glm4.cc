@@ -10,7 +10,7 @@ namespace braid::model {
 void read_glm4_moe(Reader& r, Config& c) {
   read_heads(r, c);
   c.qkv_bias = r.flag("attention_bias", false);
-  c.qk_norm = r.flag("use_qk_norm", false);
+  c.head_norm = r.flag("use_qk_norm", false) ? HeadNorm::kWeighted : HeadNorm::kNone;
   c.rope_dim = static_cast<int>(c.head_dim * r.number("partial_rotary_factor", 0.5, 0, 1));
   c.mtp_layers = r.count("num_nextn_predict_layers", 0);
   auto& m = c.moe;

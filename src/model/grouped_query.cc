@@ -7,7 +7,7 @@ namespace braid::model {
 
 std::unique_ptr<Model> build_grouped_query(Builder& builder, const Config& config) {
   return std::make_unique<DecoderModel<GqaAttention>>(
-      builder, config, Rope(config, config.rope_dim, false, builder.options().max_model_len, builder.stream()));
+      builder, config, Rope(config, builder.options().max_model_len, builder.stream()));
 }
 
 }  // namespace braid::model

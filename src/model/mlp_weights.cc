@@ -46,10 +46,26 @@ Result<MlpWeights> find_alternating(const weights::Checkpoint& checkpoint, const
   return found;
 }
 
+Result<MlpWeights> find_transposed(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name) {
+  const std::int64_t count = c.moe.experts, inter = name.inter;
+  ASSIGN_OR_RETURN(auto both, checkpoint.stacked(name.prefix + ".experts.gate_up_proj", name.expert, count, c.hidden, 2 * inter));
+  ASSIGN_OR_RETURN(auto down, checkpoint.stacked(name.prefix + ".experts.down_proj", name.expert, count, inter, c.hidden));
+  const ops::Weight rows = weight_of(both).transpose();
+  MlpWeights found;
+  found.gate = rows.window(0, inter, 0, c.hidden);
+  found.up = rows.window(inter, inter, 0, c.hidden);
+  found.down = weight_of(down).transpose();
+  found.bytes = both.values.bytes() + down.values.bytes();
+  found.owners.push_back(std::move(both));
+  found.owners.push_back(std::move(down));
+  return found;
+}
+
 }  // namespace
 
 Result<MlpWeights> find_mlp(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name) {
   if (name.expert >= 0 && c.names.experts == ExpertTensors::kAlternating) return find_alternating(checkpoint, c, name);
+  if (name.expert >= 0 && c.names.experts == ExpertTensors::kTransposed) return find_transposed(checkpoint, c, name);
   const std::string prefix = name.prefix + (name.expert < 0 ? "." : ".experts." + std::to_string(name.expert) + ".");
   ASSIGN_OR_RETURN(auto gate, checkpoint.matrix(prefix + c.names.gate + ".weight", name.inter, c.hidden));
   ASSIGN_OR_RETURN(auto up, checkpoint.matrix(prefix + c.names.up + ".weight", name.inter, c.hidden));

@@ -34,7 +34,7 @@ void read_qwen3(Reader& r, Config& c) {
   r.refuse("use_sliding_window");
   read_heads(r, c);
   c.qkv_bias = c.o_bias = r.flag("attention_bias", false);
-  c.qk_norm = true;
+  c.head_norm = HeadNorm::kWeighted;
 }
 
 void read_qwen3_moe(Reader& r, Config& c) {

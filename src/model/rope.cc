@@ -51,13 +51,21 @@ std::vector<float> frequencies(const Config& c, int dim) {
   return result;
 }
 
+std::vector<float> query_scales(const Temperature& t, std::int64_t positions) {
+  std::vector<float> scales;
+  for (std::int64_t p = 0; p < positions; ++p) {
+    scales.push_back(static_cast<float>(1 + t.scale * std::log(1 + std::floor(static_cast<double>(p + 1) / t.floor))));
+  }
+  return scales;
+}
+
 }  // namespace
 
-Rope::Rope(const Config& config, int dim, bool interleaved, std::int64_t positions, Stream& stream)
-    : dim_(dim), interleaved_(interleaved) {
+Rope::Rope(const Config& config, std::int64_t positions, Stream& stream)
+    : dim_(config.rope_dim), interleaved_(config.interleaved_rope) {
   const auto& s = config.rope_scaling;
   const double m = s.yarn() ? magnitude(s.factor, s.mscale) / magnitude(s.factor, s.mscale_all_dim) : 1.0;
-  const auto inverse = frequencies(config, dim);
+  const auto inverse = frequencies(config, dim_);
   std::vector<float> cosines, sines;
   cosines.reserve(static_cast<std::size_t>(positions) * inverse.size());
   sines.reserve(cosines.capacity());
@@ -68,6 +76,7 @@ Rope::Rope(const Config& config, int dim, bool interleaved, std::int64_t positio
       sines.push_back(static_cast<float>(std::sin(angle) * m));
     }
   }
+  if (config.temperature.scale > 0) q_scales_ = upload(stream, query_scales(config.temperature, positions));
   cos_ = upload(stream, cosines);
   sin_ = upload(stream, sines);
 }

@@ -14,16 +14,19 @@ namespace braid::model {
 
 class Rope {
  public:
-  // Positions [0, positions), rotating `dim` elements, in memory of the stream.
-  Rope(const Config& config, int dim, bool interleaved, std::int64_t positions, Stream& stream);
+  // Positions [0, positions), in memory of the stream.
+  Rope(const Config& config, std::int64_t positions, Stream& stream);
 
   ops::RopeTable table() const { return {cos_.as<float>(), sin_.as<float>(), dim_, interleaved_}; }
+  // [positions] what Config::temperature makes of queries; null: nothing.
+  const float* q_scales() const { return q_scales_.as<float>(); }
   // m(mscale_all_dim)^2: what the softmax scale is multiplied by.
   static float softmax_factor(const RopeScaling& scaling);
 
  private:
   Buffer cos_;  // [positions, dim / 2]
   Buffer sin_;
+  Buffer q_scales_;
   int dim_;
   bool interleaved_;
 };

@@ -108,7 +108,7 @@ Result<std::unique_ptr<PrepareFinalize>> make_prepare(const LayerShape& shape, c
                                                       const ops::Kernel<ops::Combine>* combine, Stream& stream) {
   if (!parallel) {
     return std::unique_ptr<PrepareFinalize>(
-        new PrepareLocal(shape.experts, shape.top_k, shape.shared, shape.max_tokens, arrange, combine, stream));
+        new PrepareLocal(shape.experts, shape.top_k, shape.shared_is_slot(), shape.max_tokens, arrange, combine, stream));
   }
   // A group that shrinks to one rank keeps the road it knows.
   const int ranks = std::max(2, parallel->bootstrap->size());

@@ -35,6 +35,10 @@ struct LayerShape {
   DType x = DType::kBF16;
   ops::MakeExchange exchange = nullptr;  // how the device itself moves rows between ranks, if it does
   bool shared_gate = false;              // the shared expert has a weight for each token
+  bool scaled_inputs = false;            // as Parts::scaled_inputs
+
+  // Whether the shared expert is one more slot where nothing travels.
+  bool shared_is_slot() const { return shared && !scaled_inputs; }
 };
 
 // What choose_backend() is asked for such layers.

@@ -22,9 +22,11 @@ Workspace::Workspace(const LayerShape& s, std::int64_t inter, Stream& on) : shap
 void Workspace::use(std::unique_ptr<PrepareFinalize> with) {
   prepare = std::move(with);
   if (prepare->max_results() > 0) experts.results(prepare->max_results());
-  if (prepare->local() || !shape.shared) return;
+  if (!shared_apart() && !shape.scaled_inputs) return;
   const auto chunk = static_cast<std::size_t>(prepare->max_tokens());
-  shared_rows = stream.allocate(chunk * static_cast<std::size_t>(shape.hidden) * sizeof(float));
+  const std::size_t elements = chunk * static_cast<std::size_t>(shape.hidden);
+  if (shared_apart()) shared_rows = stream.allocate(elements * sizeof(float));
+  if (shape.scaled_inputs) scaled = stream.allocate(elements * size_of(shape.x));
   std::vector<std::int32_t> numbers(chunk);
   std::iota(numbers.begin(), numbers.end(), 0);
   own_rows = upload(stream, numbers);
@@ -52,7 +54,7 @@ Status Layer::begin(const Activations& x, Matrix<const float> exact, Matrix<floa
   w.hidden = hidden;
   w.most_tokens = most_tokens;
   w.first = 0;
-  return send(w);
+  return send(w, stream);
 }
 
 std::int64_t Layer::chunk_tokens(const Workspace& w) const {
@@ -69,34 +71,44 @@ Matrix<float> Layer::chunk_hidden(const Workspace& w) const {
   return {w.hidden.row(count > 0 ? w.first : 0), count, w.hidden.cols, w.hidden.stride};
 }
 
-Status Layer::send(Workspace& w) const {
+// One entry a token: combine() with its weight.
+Activations Layer::scaled_chunk(Workspace& w, Stream& stream) const {
+  const Activations x = chunk_x(w), scaled{w.scaled.data(), x.dtype, x.rows, x.cols, x.cols};
+  const std::int64_t row = x.rows > 0 ? w.first : 0;
+  parts_.combine_kernel->run({.rows = x, .slots = w.own_rows.as<std::int32_t>(), .weights = w.weights.as<float>() + row, .per_token = 1,
+                              .out = scaled, .accumulate = false}, stream);
+  return scaled;
+}
+
+Status Layer::send(Workspace& w, Stream& stream) const {
   const std::int64_t count = chunk_tokens(w), row = count > 0 ? w.first : 0, at = row * parts_.routing.top_k;
-  const Routing routing{count, parts_.routing.top_k, w.ids.as<std::int32_t>() + at, w.weights.as<float>() + at, &parts_.placement, w.first_row + w.first,
+  const Routing routing{count, parts_.routing.top_k, w.ids.as<std::int32_t>() + at,
+                        parts_.scaled_inputs ? w.ones.as<float>() : w.weights.as<float>() + at, &parts_.placement, w.first_row + w.first,
                         std::clamp<std::int64_t>(w.most_tokens - w.first, count, w.prepare->max_tokens()),
                         parts_.routing.shared_gate ? w.shared_weights.as<float>() + row : nullptr};
-  return w.prepare->send(chunk_x(w), routing, parts_.index);
+  return w.prepare->send(parts_.scaled_inputs ? scaled_chunk(w, stream) : chunk_x(w), routing, parts_.index);
 }
 
 Status Layer::compute(Workspace& w, Stream& stream) {
-  const bool local = w.prepare->local(), shared = !parts_.shared.empty();
-  if (shared && !local) run_shared(chunk_x(w), w, stream);
+  const bool local = w.prepare->local(), apart = w.shared_apart();
+  if (apart) run_shared(chunk_x(w), w, stream);
   ASSIGN_OR_RETURN(const Dispatched dispatched, w.prepare->receive());
   for (std::size_t slot = 0; slot < slot_rows_.size() && !local && stream.unified(); ++slot) slot_rows_[slot] += dispatched.count(slot);
-  const ExpertsArgs args{parts_.mlp_kernel, &dispatched, parts_.experts, shared && local ? &parts_.shared.front() : nullptr};
+  const ExpertsArgs args{parts_.mlp_kernel, &dispatched, parts_.experts, w.shape.shared && !apart ? &parts_.shared.front() : nullptr};
   return w.prepare->send_back(experts_for(dispatched.format).run(args, w.experts, stream));
 }
 
 Status Layer::collect(Workspace& w, Stream& stream) const {
   const Matrix<float> hidden = chunk_hidden(w);
   RETURN_IF_ERROR(w.prepare->collect(hidden));
-  if (!parts_.shared.empty() && !w.prepare->local()) add_shared(hidden, w, stream);
+  if (w.shared_apart()) add_shared(hidden, w, stream);
   return Status::success();
 }
 
 Result<Layer::Observed> Layer::finish(Workspace& w, Stream& stream) {
   RETURN_IF_ERROR(collect(w, stream));
   for (w.first += w.prepare->max_tokens(); w.first < w.most_tokens; w.first += w.prepare->max_tokens()) {
-    RETURN_IF_ERROR(send(w));
+    RETURN_IF_ERROR(send(w, stream));
     RETURN_IF_ERROR(compute(w, stream));
     RETURN_IF_ERROR(collect(w, stream));
   }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A mixture-of-experts layer: gate -> prepare.send -> (shared expert) -> prepare.receive ->
 // experts -> prepare.send_back -> prepare.collect. Where nothing travels, the shared expert is one
-// more group of the same grouped MLP, so that a decode step pays for two phases only.
+// more group of the same grouped MLP, so that a decode step pays for two phases only (unless inputs are
+// scaled: those of the shared expert are not).
 //
 // Experts move between slots (placement/): between two steps, on every rank alike, the weights in
 // slots() are replaced by those of the experts that a new placement has there, and apply() is given
@@ -24,6 +25,7 @@ namespace braid::moe {
 struct Parts {
   int index = 0;  // of the layer in the model
   ops::Route::Problem routing;
+  bool scaled_inputs = false;  // the weight of a token's one expert multiplies its input, not its result
   const ops::Kernel<ops::Linear>* gate_kernel = nullptr;
   const ops::Kernel<ops::Route>* route_kernel = nullptr;
   const ops::Kernel<ops::GroupedMlp>* mlp_kernel = nullptr;
@@ -46,6 +48,10 @@ struct Workspace {
 
   // Of both micro-batches.
   Traffic traffic() const;
+  // Where x may lie so that it need not be copied; none where what is sent is not x itself.
+  Activations staging() const { return shape.scaled_inputs ? Activations{} : prepare->staging(); }
+  // Whether the shared expert is computed by itself.
+  bool shared_apart() const { return shape.shared && !(prepare->local() && shape.shared_is_slot()); }
 
   const LayerShape shape;
   Stream& stream;
@@ -62,7 +68,8 @@ struct Workspace {
   Matrix<float> hidden;
   std::int64_t most_tokens = 0;
   std::int64_t first = 0;  // of the chunk at hand
-  Buffer shared_rows;  // the shared expert's, where tokens travel
+  Buffer scaled;       // a chunk's inputs times their weights
+  Buffer shared_rows;  // the shared expert's, where it is apart
   Buffer own_rows;     // int32: 0, 1, 2, ...
   Buffer row_counts;   // int32: 0, 0, 0, 1, 0, 2, ...: the offsets of one group of that many rows
   Buffer ones;         // float32
@@ -106,7 +113,8 @@ class Layer {
   std::int64_t chunk_tokens(const Workspace& w) const;
   Matrix<float> chunk_hidden(const Workspace& w) const;
   Activations chunk_x(const Workspace& w) const;
-  Status send(Workspace& w) const;
+  Status send(Workspace& w, Stream& stream) const;
+  Activations scaled_chunk(Workspace& w, Stream& stream) const;
   Status collect(Workspace& w, Stream& stream) const;
   void run_shared(const Activations& x, Workspace& w, Stream& stream) const;
   void add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const;

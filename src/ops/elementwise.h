@@ -113,8 +113,8 @@ struct MlaGather {
 };
 
 // Grouped-query attention: row t of qkv is [heads * dim | kv_heads * dim | kv_heads * dim].
-// Optional per-head RMSNorm of q and k (before the rotation), rotation of the first rope.dim
-// elements, q to `q`, k and v to cache row slots[t] laid out [kv_heads * dim of k | same of v].
+// Optional per-head RMSNorm of q and k (before the rotation; with equal weights that is the same as
+// after it), rotation of the first rope.dim elements, q times q_scales[position], q to `q`, k and v to cache row slots[t] laid out [kv_heads * dim of k | same of v].
 struct GqaPrepare {
   static constexpr const char* kName = "gqa_prepare";
   struct Problem {
@@ -134,6 +134,7 @@ struct GqaPrepare {
     const std::int32_t* slots = nullptr;
     Activations q;      // [tokens, heads * dim]
     Activations cache;  // [cache rows, 2 * kv_heads * dim]
+    const float* q_scales = nullptr;  // [positions]; null: all 1
   };
   using Prepare = std::nullptr_t;
 };

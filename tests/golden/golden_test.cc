@@ -132,7 +132,7 @@ double largest_difference(std::span<const float> a, const TensorView& b) {
 }
 
 const char* kModels[] = {"deepseek-v2", "deepseek-v2-grouped", "deepseek-v3", "deepseek-v3-fp8", "kimi-k2",
-                         "qwen3-moe", "qwen3-moe-fp8", "qwen3", "qwen2-moe", "glm4-moe", "mixtral", "llama", "gpt-oss"};
+                         "qwen3-moe", "qwen3-moe-fp8", "qwen3", "qwen2-moe", "glm4-moe", "mixtral", "llama", "gpt-oss", "llama4"};
 
 // transformers in BF16 from float32, over the positions of all prompts: mean and median of the KL
 // divergence, and the largest difference of a logit where the routing is equal.
@@ -144,7 +144,8 @@ constexpr BulkRow kBFloat16[] = {
     {"deepseek-v2", 0.00259, 0.00186, 0.551}, {"deepseek-v2-grouped", 0.0159, 0.00433, 1.12}, {"deepseek-v3", 0.0485, 0.00585, 1.18},
     {"deepseek-v3-fp8", 0.0283, 0.00366, 1.17}, {"kimi-k2", 0.0308, 0.00565, 0.906}, {"qwen3-moe", 0.000724, 0.000286, 0.183},
     {"qwen3-moe-fp8", 0.00101, 0.000425, 0.206}, {"qwen3", 0.000192, 0.000159, 0.116}, {"qwen2-moe", 0.00253, 0.000879, 0.292}, {"glm4-moe", 0.00389, 0.000407, 0.183},
-    {"mixtral", 0.0121, 0.00107, 1.01}, {"llama", 0.000633, 0.000551, 0.185}, {"gpt-oss", 0.0123, 0.00474, 0.774}};
+    {"mixtral", 0.0121, 0.00107, 1.01}, {"llama", 0.000633, 0.000551, 0.185}, {"gpt-oss", 0.0123, 0.00474, 0.774},
+    {"llama4", 0.0167, 0.000568, 0.464}};
 
 // The same of FP8 activations alone, everything else float32; there the largest difference is that of
 // all positions.

@@ -67,6 +67,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"deepseek-v2", 2, All2All::kLowLatency, true}, Case{"deepseek-v2", 4, All2All::kFlexible},
         Case{"qwen2-moe", 2, All2All::kLowLatency, true}, Case{"qwen2-moe", 4, All2All::kFlexible, true, 5},
         Case{"glm4-moe", 2, All2All::kHighThroughput, true}, Case{"mixtral", 4, All2All::kLowLatency, true},
+        Case{"llama4", 2, All2All::kHighThroughput, true}, Case{"llama4", 4, All2All::kFlexible, true, 5},
         Case{"gpt-oss", 1, All2All::kLowLatency}, Case{"gpt-oss", 2, All2All::kLowLatency, true}, Case{"gpt-oss", 4, All2All::kFlexible, true, 7},
         Case{"qwen3-moe", 8, All2All::kLowLatency, true}, Case{"qwen3-moe", 3, All2All::kAllGatherReduceScatter, false, 7},
         Case{"qwen3-moe", 2, All2All::kHighThroughput, true, 9}, Case{"lexicon-30m", 1, All2All::kLowLatency},

@@ -77,6 +77,7 @@ void gqa_prepare(const GqaPrepare::Args& a, Stream&) {
       if (norm) normalise(x.data() + h * a.dim, a.dim, norm, a.eps);
       rotate(x.data() + h * a.dim, a.rope, a.positions[t]);
     }
+    for (int i = 0; a.q_scales && i < a.heads * a.dim; ++i) x[i] *= a.q_scales[a.positions[t]];
     write(a.q, t, 0, x.data(), a.heads * a.dim);
     if (a.slots[t] < 0) continue;
     write(a.cache, a.slots[t], 0, x.data() + a.heads * a.dim, 2 * a.kv_heads * a.dim);

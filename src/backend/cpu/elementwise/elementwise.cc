@@ -50,7 +50,7 @@ void rms_norm(const ops::RmsNorm::Args& a, braid::Stream& s) {
 
 HeadRow head_row(const float* x, int dim, const ops::RopeTable& rope, std::int32_t position) {
   const std::int64_t at = static_cast<std::int64_t>(position) * (rope.dim / 2);
-  return {x, dim, nullptr, 0, rope.cos + at, rope.sin + at, rope.dim, rope.interleaved};
+  return {x, dim, nullptr, 0, rope.cos + at, rope.sin + at, rope.dim, rope.interleaved, 1.0f};
 }
 
 std::byte* element(const Activations& to, std::int64_t row, std::int64_t column) {
@@ -118,6 +118,7 @@ void gqa_row(const ops::GqaPrepare::Args& a, std::int64_t t) {
     HeadRow head = head_row(x, a.dim, a.rope, a.positions[t]);
     head.norm = a.q_norm;
     head.eps = a.eps;
+    if (a.q_scales) head.scale = a.q_scales[a.positions[t]];
     K.head(head, element(a.q, t, static_cast<std::int64_t>(h) * a.dim), is_bf16(a.q.dtype));
   }
   const std::int32_t slot = a.slots[t];

@@ -151,14 +151,15 @@ TEST_F(ElementwiseTest, MlaStoreAndQuery) {
 
 TEST_F(ElementwiseTest, GqaPrepare) {
   for (DType dtype : kTypes) {
-    for (auto [dim, rope] : {std::pair{128, 128}, {24, 24}, {40, 20}, {33, 6}}) {
+    for (auto [dim, rope] : {std::pair{128, 128}, {24, 24}, {40, 20}, {33, 6}, {48, 0}}) {
       for (bool norm : {true, false}) {
         const int tokens = 10;
         Rotation rotation(rope, tokens);
         TestRows qkv(DType::kF32, tokens, 8 * dim), qn(DType::kF32, 1, dim),
             kn(DType::kF32, 1, dim);
-        TestRows q(dtype, tokens, 4 * dim), cache(dtype, 31, 4 * dim);
+        TestRows q(dtype, tokens, 4 * dim), cache(dtype, 31, 4 * dim), scales(DType::kF32, 1, 50);
         qkv.fill(9);
+        scales.fill(12);
         qn.fill(10);
         kn.fill(11);
         ops::GqaPrepare::Args args{qkv.cf32(),
@@ -172,7 +173,8 @@ TEST_F(ElementwiseTest, GqaPrepare) {
                                    rotation.positions.data(),
                                    rotation.slots.data(),
                                    q.view,
-                                   cache.view};
+                                   cache.view,
+                                   rope < dim ? scales.buffer.as<float>() : nullptr};
         check<ops::GqaPrepare>(kernels().gqa_prepare,
                                reference::kGqaPrepare,
                                {dtype, dtype},

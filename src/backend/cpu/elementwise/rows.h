@@ -7,8 +7,8 @@
 
 namespace braid::cpu {
 
-// One head of a query or key: optional RMSNorm (norm == nullptr: none), then the rotation of the
-// first rope_dim elements by cos and sin of one position.
+// One head of a query or key: optional RMSNorm (norm == nullptr: none), times scale, then the rotation
+// of the first rope_dim elements by cos and sin of one position.
 struct HeadRow {
   const float* x;
   int dim;
@@ -18,6 +18,7 @@ struct HeadRow {
   const float* sin;
   int rope_dim;
   bool interleaved;
+  float scale;
 };
 
 // ops/routing.h's Route::Problem without its types.

@@ -66,14 +66,14 @@ struct NormedHead {
   float one_factor;
 
   explicit NormedHead(const HeadRow& head) : h(head) {
-    one_factor = head.norm ? rms_factor<V>(head.x, head.dim, head.eps) : 1.0f;
+    one_factor = head.norm ? rms_factor<V>(head.x, head.dim, head.eps) * head.scale : head.scale;
     factor = V::set1(one_factor);
   }
   typename V::F load(long i, int m) const {
-    const auto x = load_row<V>(h.x, false, i, m);
-    return h.norm ? V::mul(V::mul(x, factor), load_row<V>(h.norm, false, i, m)) : x;
+    const auto x = V::mul(load_row<V>(h.x, false, i, m), factor);
+    return h.norm ? V::mul(x, load_row<V>(h.norm, false, i, m)) : x;
   }
-  float at(int i) const { return h.norm ? h.x[i] * one_factor * h.norm[i] : h.x[i]; }
+  float at(int i) const { return h.norm ? h.x[i] * one_factor * h.norm[i] : h.x[i] * one_factor; }
 };
 
 template <class V>

@@ -22,13 +22,13 @@ __global__ void prepare_kernel(const __grid_constant__ ops::GqaPrepare::Args a) 
   if (!is_query && slot < 0) return;
   const float* x = a.qkv.data + t * a.qkv.stride + static_cast<std::int64_t>(head) * a.dim;
   const float* norm = is_query ? a.q_norm : is_value ? nullptr : a.k_norm;
-  float factor = 1.0f;
+  float factor = is_query && a.q_scales ? a.q_scales[a.positions[t]] : 1.0f;
   if (norm) {
     float sum = 0;
     for (int i = lane; i < a.dim; i += 32) sum += x[i] * x[i];
-    factor = rsqrtf(warp_sum(sum) / static_cast<float>(a.dim) + a.eps);
+    factor *= rsqrtf(warp_sum(sum) / static_cast<float>(a.dim) + a.eps);
   }
-  const auto element = [&](int i) { return norm ? x[i] * factor * norm[i] : x[i]; };
+  const auto element = [&](int i) { return norm ? x[i] * factor * norm[i] : x[i] * factor; };
   void* out = is_query ? row_of(a.q, t) : row_of(a.cache, slot);
   const DType dtype = is_query ? a.q.dtype : a.cache.dtype;
   const std::int64_t at = static_cast<std::int64_t>(is_query ? head : head - a.heads) * a.dim;
