@@ -25,8 +25,17 @@ std::string prefill_hopper_support(const ops::AttentionPrefill::Problem& p, cons
   return p.shape.qk_dim > 192 || p.shape.v_dim > 128 ? "keys wider than 192 or values wider than 128" : "";
 }
 
+std::string decode_hopper_support(const ops::AttentionDecode::Problem& p, const Capabilities& caps) {
+  if (!caps.has("sm_90a")) return "needs compute capability 9.0";
+  if (p.q != DType::kBF16 || p.cache != DType::kBF16) return "multiplies bfloat16";
+  const bool latent = p.shape.kv_heads == 1 && p.shape.qk_dim == 576 && p.shape.v_dim == 512;
+  return latent ? "" : "needs latent attention with rows of 512 + 64 elements";
+}
+
 std::vector<ops::Kernel<ops::AttentionDecode>> attention_decode_kernels() {
-  return {{"mma", 10, decode_mma_support, decode_mma, nullptr}, {"simple", 1, any_decode, decode_simple, nullptr}};
+  return {{"hopper", 20, decode_hopper_support, decode_hopper, nullptr},
+          {"mma", 10, decode_mma_support, decode_mma, nullptr},
+          {"simple", 1, any_decode, decode_simple, nullptr}};
 }
 
 std::vector<ops::Kernel<ops::AttentionPrefill>> attention_prefill_kernels() {

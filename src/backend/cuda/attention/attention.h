@@ -18,6 +18,8 @@ std::string plain_only(const ops::AttentionShape& shape);
 // On tensor cores; what they take.
 std::string decode_mma_support(const ops::AttentionDecode::Problem& problem, const Capabilities& caps);
 std::string prefill_mma_support(const ops::AttentionPrefill::Problem& problem, const Capabilities& caps);
+std::string decode_hopper_support(const ops::AttentionDecode::Problem& problem, const Capabilities& caps);
+void decode_hopper(const ops::AttentionDecode::Args& args, braid::Stream& stream);
 void decode_mma(const ops::AttentionDecode::Args& args, braid::Stream& stream);
 std::string prefill_hopper_support(const ops::AttentionPrefill::Problem& problem, const Capabilities& caps);
 void prefill_hopper(const ops::AttentionPrefill::Args& args, braid::Stream& stream);

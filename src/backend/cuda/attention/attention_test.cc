@@ -53,8 +53,8 @@ struct Cache {
 
 class AttentionTest : public Gpu {
  protected:
-  void check_decode(const AttentionShape& shape, DType dtype, bool latent) {
-    const std::vector<int> contexts{1, 16, 17, 255, 256, 257, 700};
+  void check_decode(const AttentionShape& shape, DType dtype, bool latent, const std::vector<int>& contexts = {1, 16, 17, 255, 256, 257, 700}) {
+    const int longest = *std::max_element(contexts.begin(), contexts.end());
     Cache cache(*stream_, dtype, shape, contexts, latent);
     const auto count = static_cast<std::int64_t>(contexts.size());
     const AttentionDecode::Problem problem{dtype, dtype, shape};
@@ -66,7 +66,7 @@ class AttentionTest : public Gpu {
         there.push_back({cache.table(i, true), contexts[i]});
       }
       const Buffer rows = upload(*stream_, there);
-      const Buffer scratch = stream_->allocate(AttentionDecode::scratch_bytes(shape, count, 700));
+      const Buffer scratch = stream_->allocate(AttentionDecode::scratch_bytes(shape, count, longest));
       kernel->run({shape, q.device(), cache.keys(cache.rows.device()), cache.values(cache.rows.device()), kBlockSize,
                    {here.data(), rows.as<AttentionDecode::Row>(), here.size()}, out.device(), scratch.data()}, *stream_);
       reference::kAttentionDecode.run({shape, q.host(), cache.keys(cache.rows.host()), cache.values(cache.rows.host()), kBlockSize, here, out.host(), nullptr}, host_);
@@ -112,6 +112,12 @@ TEST_F(AttentionTest, DecodeAgreesOnRaggedContexts) {
     for (const auto& shape : kGqa) check_decode(shape, dtype, false);
     for (const auto& shape : kMla) check_decode(shape, dtype, true);
   }
+}
+
+TEST_F(AttentionTest, DecodeOfLatentRowsAgreesWithFewAndManyHeads) {
+  check_decode({1, 1, 576, 512, 0.05f}, DType::kBF16, true);
+  check_decode({70, 1, 576, 512, 0.05f}, DType::kBF16, true, {1, 64, 65, 1024, 1100});
+  check_decode({128, 1, 576, 512, 0.05f}, DType::kBF16, true, {63, 130, 2048, 2049, 2200});
 }
 
 TEST_F(AttentionTest, PrefillAgreesOnRaggedChunksAndSegments) {

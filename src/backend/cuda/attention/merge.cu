@@ -10,14 +10,13 @@
 namespace braid::cuda {
 namespace {
 
-constexpr int kSplit = ops::AttentionDecode::kSplit;
-
 constexpr int kThreads = 128;
 constexpr int kEach = 4;  // columns of a thread at once
 
 __global__ void __launch_bounds__(kThreads) merge_kernel(const __grid_constant__ DecodeTask t) {
   const std::int64_t row = blockIdx.y;
-  const int head = blockIdx.x, splits = (t.rows[row].context + kSplit - 1) / kSplit, v = t.shape.v_dim;
+  const int head = blockIdx.x, splits = (t.rows[row].context + t.split_keys - 1) / t.split_keys, v = t.shape.v_dim;
+  if (splits == 1 && t.whole_rows_done) return;
   const float* parts = t.part(row, head, 0);
   const int stride = v + 2;
   float top = -INFINITY;
@@ -45,14 +44,16 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(const __grid_constant__
 
 }  // namespace
 
-DecodeTask decode_task(const ops::AttentionDecode::Args& a) {
+DecodeTask decode_task(const ops::AttentionDecode::Args& a, int split_keys) {
   int longest = 0;
   for (const auto& row : a.rows) longest = std::max(longest, row.context);
-  return {a.shape, a.q, a.k, a.v, a.block_size, static_cast<int>(ops::AttentionDecode::most_splits(longest)), a.rows.device, a.out,
-          reinterpret_cast<float*>(a.scratch)};
+  const auto shortest_splits = static_cast<int>(ops::AttentionDecode::most_splits(longest));
+  const int splits = std::max(1, shortest_splits / (split_keys / ops::AttentionDecode::kSplit));
+  return {a.shape, a.q, a.k, a.v, a.block_size, split_keys, splits, false, a.rows.device, a.out, reinterpret_cast<float*>(a.scratch)};
 }
 
 void merge_splits(const DecodeTask& task, unsigned rows, Stream& stream) {
+  if (task.splits == 1 && task.whole_rows_done) return;
   launch(stream, "attention_decode", merge_kernel, dim3(static_cast<unsigned>(task.shape.heads), rows), kThreads, 0, task);
 }
 
