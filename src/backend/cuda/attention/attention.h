@@ -12,9 +12,6 @@ namespace braid::cuda {
 std::vector<ops::Kernel<ops::AttentionDecode>> attention_decode_kernels();
 std::vector<ops::Kernel<ops::AttentionPrefill>> attention_prefill_kernels();
 
-// Why no kernel takes the shape; empty where some do.
-std::string plain_only(const ops::AttentionShape& shape);
-
 // On tensor cores; what they take.
 std::string decode_mma_support(const ops::AttentionDecode::Problem& problem, const Capabilities& caps);
 std::string prefill_mma_support(const ops::AttentionPrefill::Problem& problem, const Capabilities& caps);

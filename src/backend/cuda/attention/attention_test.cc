@@ -11,6 +11,9 @@ using namespace ops;
 
 constexpr int kBlockSize = 16;
 constexpr AttentionShape kGqa[] = {{8, 2, 24, 24, 0.2f}, {6, 6, 64, 64, 0.1f}, {32, 4, 128, 128, 0.09f}};
+// Windows, chunks and sinks, shorter and longer than a split.
+constexpr AttentionShape kPartly[] = {{8, 2, 64, 64, 0.1f, 20, 0, true}, {8, 1, 128, 128, 0.1f, 300, 0, false}, {4, 4, 24, 24, 0.2f, 0, 100, false},
+                                      {16, 2, 64, 64, 0.1f, 0, 0, true}, {4, 2, 32, 32, 0.2f, 40, 128, true}};
 constexpr AttentionShape kMla[] = {{4, 1, 64, 48, 0.2f}, {16, 1, 576, 512, 0.05f}};
 
 // Sequences' pages in a cache of shuffled blocks; keys and values side by side in a row.
@@ -53,11 +56,15 @@ struct Cache {
 
 class AttentionTest : public Gpu {
  protected:
+  // A logit for each head, on both sides.
+  Twin sinks_of(const AttentionShape& shape) { return twin(*stream_, reference::random_values(static_cast<std::size_t>(shape.heads), 8, 2.0f)); }
+
   void check_decode(const AttentionShape& shape, DType dtype, bool latent, const std::vector<int>& contexts = {1, 16, 17, 255, 256, 257, 700}) {
     const int longest = *std::max_element(contexts.begin(), contexts.end());
     Cache cache(*stream_, dtype, shape, contexts, latent);
     const auto count = static_cast<std::int64_t>(contexts.size());
     const AttentionDecode::Problem problem{dtype, dtype, shape};
+    Twin sinks = sinks_of(shape);
     for (const auto* kernel : runnable(kernels().attention_decode, problem, *stream_)) {
       TwinRows q(*stream_, dtype, count, shape.heads * shape.qk_dim, 2), out(*stream_, dtype, count, shape.heads * shape.v_dim, 3);
       std::vector<AttentionDecode::Row> here, there;
@@ -68,8 +75,9 @@ class AttentionTest : public Gpu {
       const Buffer rows = upload(*stream_, there);
       const Buffer scratch = stream_->allocate(AttentionDecode::scratch_bytes(shape, count, longest));
       kernel->run({shape, q.device(), cache.keys(cache.rows.device()), cache.values(cache.rows.device()), kBlockSize,
-                   {here.data(), rows.as<AttentionDecode::Row>(), here.size()}, out.device(), scratch.data()}, *stream_);
-      reference::kAttentionDecode.run({shape, q.host(), cache.keys(cache.rows.host()), cache.values(cache.rows.host()), kBlockSize, here, out.host(), nullptr}, host_);
+                   {here.data(), rows.as<AttentionDecode::Row>(), here.size()}, out.device(), scratch.data(), shape.sinks ? sinks.device<float>() : nullptr}, *stream_);
+      reference::kAttentionDecode.run({shape, q.host(), cache.keys(cache.rows.host()), cache.values(cache.rows.host()), kBlockSize, here, out.host(), nullptr,
+                                      shape.sinks ? sinks.host<float>() : nullptr}, host_);
       expect_close(out.got(), out.wanted(), tolerance_of(dtype), std::string(kernel->name) + " decode, " + std::to_string(shape.heads) + " heads of " + std::to_string(shape.qk_dim));
     }
   }
@@ -86,6 +94,7 @@ class AttentionTest : public Gpu {
       rows += queries[i];
     }
     const AttentionPrefill::Problem problem{dtype, dtype, shape};
+    Twin sinks = sinks_of(shape);
     for (const auto* kernel : runnable(kernels().attention_prefill, problem, *stream_)) {
       TwinRows q(*stream_, dtype, rows, shape.heads * shape.qk_dim, 2), out(*stream_, dtype, rows, shape.heads * shape.v_dim, 3);
       const Buffer state = stream_->allocate(AttentionPrefill::state_bytes(shape, rows));
@@ -98,9 +107,11 @@ class AttentionTest : public Gpu {
           }
           const Buffer sequences = upload(*stream_, parts);
           kernel->run({shape, q.device(), cache.keys(cache.rows.device()), cache.values(cache.rows.device()), kBlockSize,
-                       {part_host.data(), sequences.as<AttentionPrefill::Sequence>(), parts.size()}, out.device(), state.as<float>(), first == 0, first + cut >= 150}, *stream_);
+                       {part_host.data(), sequences.as<AttentionPrefill::Sequence>(), parts.size()}, out.device(), state.as<float>(), first == 0, first + cut >= 150,
+                       shape.sinks ? sinks.device<float>() : nullptr}, *stream_);
         }
-        reference::kAttentionPrefill.run({shape, q.host(), cache.keys(cache.rows.host()), cache.values(cache.rows.host()), kBlockSize, here, out.host(), nullptr, true, true}, host_);
+        reference::kAttentionPrefill.run({shape, q.host(), cache.keys(cache.rows.host()), cache.values(cache.rows.host()), kBlockSize, here, out.host(), nullptr, true, true,
+                                       shape.sinks ? sinks.host<float>() : nullptr}, host_);
         expect_close(out.got(), out.wanted(), tolerance_of(dtype), std::string(kernel->name) + " prefill, " + std::to_string(shape.heads) + " heads of " + std::to_string(shape.qk_dim));
       }
     }
@@ -111,6 +122,15 @@ TEST_F(AttentionTest, DecodeAgreesOnRaggedContexts) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     for (const auto& shape : kGqa) check_decode(shape, dtype, false);
     for (const auto& shape : kMla) check_decode(shape, dtype, true);
+  }
+}
+
+TEST_F(AttentionTest, WindowsChunksAndSinksAgree) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const auto& shape : kPartly) {
+      check_decode(shape, dtype, false);
+      check_prefill(shape, dtype);
+    }
   }
 }
 

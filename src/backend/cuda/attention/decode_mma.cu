@@ -16,7 +16,6 @@ namespace {
 
 constexpr int kHeads = 16;
 constexpr int kThreads = 128;
-constexpr int kSplit = ops::AttentionDecode::kSplit;
 constexpr int kScoreStride = kTileKeys + 4;
 constexpr int kWeightStride = kTileKeys + 8;  // elements; a row's start moves by four banks
 
@@ -94,7 +93,8 @@ __global__ void __launch_bounds__(kThreads) split_kernel(const __grid_constant__
   const int first_head = kv_head * each + inside, heads = min(kHeads, each - inside);
   const int split = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
   const std::int64_t row = blockIdx.z;
-  const int keys = min(t.rows[row].context - split * kSplit, kSplit);
+  const auto seen = t.keys_of(row, split);
+  const int first_position = seen.begin, keys = seen.count;
   if (keys <= 0) return;
   const int qk = t.shape.qk_dim, width = tile_width(qk), v_width = at.latent ? width : tile_width(t.shape.v_dim);
   auto* scores = reinterpret_cast<float*>(shared + at.scores);
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kThreads) split_kernel(const __grid_constant__
   auto* softmax = reinterpret_cast<float*>(shared + at.softmax);
   const auto load = [&](int stage, int first) {
     const auto from = [&](const ops::Rows& rows) {
-      return [&, first](int r) { return head_row(rows, paged_row(t.rows[row].table, t.block_size, split * kSplit + first + r), kv_head); };
+      return [&, first](int r) { return head_row(rows, paged_row(t.rows[row].table, t.block_size, first_position + first + r), kv_head); };
     };
     char* tile = shared + at.stage_at(stage, t);
     load_tile<true>(tile, qk, min(keys - first, kTileKeys), from(t.k));
@@ -159,7 +159,6 @@ __global__ void __launch_bounds__(kThreads) split_kernel(const __grid_constant__
 }  // namespace
 
 std::string decode_mma_support(const ops::AttentionDecode::Problem& p, const Capabilities&) {
-  if (const std::string reason = plain_only(p.shape); !reason.empty()) return reason;
   if (p.q != DType::kBF16 || p.cache != DType::kBF16) return "multiplies bfloat16";
   if (p.shape.qk_dim % 8 != 0 || p.shape.v_dim % 8 != 0) return "needs heads of a multiple of 8 elements";
   return p.shape.v_dim > 512 || p.shape.qk_dim > 576 ? "keys wider than 576 or values wider than 512" : "";

@@ -34,9 +34,10 @@ __global__ void __launch_bounds__(kThreads) split_kernel(const __grid_constant__
   const int kv_head = blockIdx.y / chunks, inside = blockIdx.y % chunks * kHeads;
   const int first_head = kv_head * each + inside, heads = min(kHeads, each - inside);
   const std::int64_t row = blockIdx.z;
-  const int keys = min(t.rows[row].context - split * kSplit, kSplit);
+  const auto seen = t.keys_of(row, split);
+  const int keys = seen.count;
   if (keys <= 0) return;
-  for (int p = threadIdx.x; p < keys; p += kThreads) key_rows[p] = paged_row(t.rows[row].table, t.block_size, split * kSplit + p);
+  for (int p = threadIdx.x; p < keys; p += kThreads) key_rows[p] = paged_row(t.rows[row].table, t.block_size, seen.begin + p);
   for (int i = threadIdx.x; i < heads * t.shape.qk_dim; i += kThreads) {
     queries[i] = load(row_of(t.q, row), t.q.dtype, first_head * t.shape.qk_dim + i) * t.shape.scale;
   }

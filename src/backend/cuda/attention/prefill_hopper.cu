@@ -60,6 +60,7 @@ struct Block {
   std::int64_t row;        // of q, of this lane's first row; the second is row + 8
   std::int64_t position;   // of the same
   std::int64_t left;       // queries of the sequence from `row` on
+  std::int64_t begin[2];   // first keys that the two rows see
   float o[kV / 2] = {};
   float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};  // sums of this lane's keys alone
 
@@ -71,6 +72,12 @@ struct Block {
     row = s.first_row + mine;
     position = s.position + mine;
     left = s.rows - mine;
+    for (int half = 0; half < 2; ++half) {
+      begin[half] = first_key(t.shape, position + 8 * half);
+      if (!t.sinks) continue;
+      top[half] = t.sinks[head] * kLog2e;
+      sum[half] = threadIdx.x % 4 == 0 ? 1.0f : 0.0f;
+    }
     for (int g = 0; g < 2; ++g) {  // loaded by all threads
       const std::int64_t first = tile.first + g * kGroupQueries;
       const auto at = [&](int r) -> const void* {
@@ -120,6 +127,13 @@ struct Block {
 #pragma unroll
         for (int i = 0; i < kKeys / 4; ++i) {
           if (i / 2 * 8 + i % 2 >= before) scores[i / 2 * 4 + 2 * half + i % 2] = -INFINITY;
+        }
+      }
+      if (begin[half] > first) {
+        const std::int64_t unseen = begin[half] - first - static_cast<std::int64_t>(threadIdx.x % 4 * 2);
+#pragma unroll
+        for (int i = 0; i < kKeys / 4; ++i) {
+          if (i / 2 * 8 + i % 2 < unseen) scores[i / 2 * 4 + 2 * half + i % 2] = -INFINITY;
         }
       }
 #pragma unroll
@@ -220,10 +234,11 @@ __global__ void __launch_bounds__(kThreads, 1) prefill_kernel(const __grid_const
   if (!t.first_segment) block.resume();
   const std::int64_t last = min(s.key_end, s.position + min(tile.first + kQueries, s.rows));
   const auto next_of = [&](std::int64_t first) { return min(first / kKeys * kKeys + kKeys, last); };
-  if (s.key_first < last) block.load(0, s.key_first, static_cast<int>(next_of(s.key_first) - s.key_first));
+  const std::int64_t begin = t.begin(s, s.position + tile.first, kKeys);
+  if (begin < last) block.load(0, begin, static_cast<int>(next_of(begin) - begin));
   ptx::commit_copies();
   int stage = 0;
-  for (std::int64_t first = s.key_first; first < last; stage ^= 1) {
+  for (std::int64_t first = begin; first < last; stage ^= 1) {
     const std::int64_t next = next_of(first);
     if (next < last) block.load(stage ^ 1, next, static_cast<int>(next_of(next) - next));
     ptx::commit_copies();

@@ -24,6 +24,7 @@ struct Block {
   int head, kv_head;
   std::int64_t row;        // of q, of this lane's first row; the second is row + 8
   std::int64_t position;   // of the same
+  std::int64_t begin[2];   // first keys that the two see
   bool valid[2];
   uint4 q[kQk / 32][2];
   float o[kV / 8][4];
@@ -40,8 +41,9 @@ struct Block {
     const int part = threadIdx.x % 4 * 8;
     for (int half = 0; half < 2; ++half) {
       valid[half] = mine + 8 * half < s.rows;
-      top[half] = -INFINITY;
-      sum[half] = 0;
+      begin[half] = first_key(t.shape, position + 8 * half);
+      top[half] = t.sinks ? t.sinks[head] * kLog2e : -INFINITY;
+      sum[half] = t.sinks ? 1.0f : 0.0f;
       const auto* from = static_cast<const __nv_bfloat16*>(row_of(t.q, row + 8 * half)) + head * t.shape.qk_dim;
 #pragma unroll
       for (int j = 0; j < kQk / 32; ++j) {
@@ -82,14 +84,15 @@ struct Block {
     const float factor = t.shape.scale * kLog2e;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const std::int64_t seen = min(end, position + 8 * half + 1) - first;
+      const std::int64_t seen = min(end, position + 8 * half + 1) - first, unseen = begin[half] - first;
       float most = top[half];
 #pragma unroll
       for (int n = 0; n < 8; ++n) {
 #pragma unroll
         for (int c = 0; c < 2; ++c) {
           float& x = scores[n][2 * half + c];
-          x = n * 8 + static_cast<int>(threadIdx.x % 4) * 2 + c < seen ? x * factor : -INFINITY;
+          const int key = n * 8 + static_cast<int>(threadIdx.x % 4) * 2 + c;
+          x = key < seen && key >= unseen ? x * factor : -INFINITY;
           most = fmaxf(most, x);
         }
       }
@@ -170,10 +173,11 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant
   if (!t.first_segment) block.resume();
   const std::int64_t last = min(s.key_end, s.position + min(tile.first + kQueries, s.rows));
   const auto next_of = [&](std::int64_t first) { return min(first / kTileKeys * kTileKeys + kTileKeys, last); };
-  if (s.key_first < last) block.load(0, s.key_first, static_cast<int>(next_of(s.key_first) - s.key_first));
+  const std::int64_t begin = t.begin(s, s.position + tile.first, kTileKeys);
+  if (begin < last) block.load(0, begin, static_cast<int>(next_of(begin) - begin));
   ptx::commit_copies();
   int stage = 0;
-  for (std::int64_t first = s.key_first; first < last; stage ^= 1) {
+  for (std::int64_t first = begin; first < last; stage ^= 1) {
     const std::int64_t next = next_of(first);
     if (next < last) block.load(stage ^ 1, next, static_cast<int>(next_of(next) - next));
     ptx::commit_copies();
@@ -197,7 +201,6 @@ void run(const ops::AttentionPrefill::Args& a, const PrefillTask& task, Stream& 
 }  // namespace
 
 std::string prefill_mma_support(const ops::AttentionPrefill::Problem& p, const Capabilities&) {
-  if (const std::string reason = plain_only(p.shape); !reason.empty()) return reason;
   if (p.q != DType::kBF16 || p.cache != DType::kBF16) return "multiplies bfloat16";
   if (p.shape.qk_dim % 8 != 0 || p.shape.v_dim % 8 != 0) return "needs heads of a multiple of 8 elements";
   return p.shape.qk_dim > 256 || p.shape.v_dim > 256 ? "heads wider than 256" : "";

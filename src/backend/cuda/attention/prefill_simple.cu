@@ -53,6 +53,7 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant
   const std::int64_t mine = tile.first + threadIdx.x / 32;
   const bool valid = mine < s.rows;
   const std::int64_t row = s.first_row + mine;
+  const std::int64_t begin = first_key(t.shape, s.position + mine);
   const std::int64_t end = valid ? min(s.key_end, s.position + mine + 1) : 0;
   const std::int64_t last = min(s.key_end, s.position + min(tile.first + kQueries, s.rows));
   float* state = t.state ? t.state + (row * t.shape.heads + head) * (v + 2) : nullptr;
@@ -60,8 +61,9 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant
     query[i] = valid ? load(row_of(t.q, row), t.q.dtype, head * qk + i) * t.shape.scale : 0.0f;
   }
   Softmax x;
+  if (t.sinks) x.max = t.sinks[head], x.sum = 1;
   if (valid && !t.first_segment) resume(x, state, v);
-  for (std::int64_t first = s.key_first; first < last;) {
+  for (std::int64_t first = t.begin(s, s.position + tile.first, kKeys); first < last;) {
     const std::int64_t next = min(first / kKeys * kKeys + kKeys, last);
     const int count = static_cast<int>(next - first);
     __syncthreads();
@@ -74,7 +76,7 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant
     float scores[2] = {-INFINITY, -INFINITY};
     for (int j = 0; j < 2; ++j) {
       const int p = lane + 32 * j;
-      if (first + p >= min(end, next)) continue;
+      if (first + p < begin || first + p >= min(end, next)) continue;
       float sum = 0;
       for (int i = 0; i < qk; ++i) sum += query[i] * keys[p * stride + i];
       scores[j] = sum;

@@ -13,6 +13,13 @@ __device__ inline std::int64_t paged_row(const std::int32_t* table, int block_si
   return static_cast<std::int64_t>(table[position / block_size]) * block_size + position % block_size;
 }
 
+// AttentionShape::first_key() as kernels call it.
+__device__ inline std::int64_t first_key(const ops::AttentionShape& s, std::int64_t position) {
+  const std::int64_t of_window = s.window > 0 ? position + 1 - s.window : 0;
+  const std::int64_t of_chunk = s.chunk > 0 ? position - position % s.chunk : 0;
+  return max(std::int64_t{0}, max(of_window, of_chunk));
+}
+
 __device__ inline std::int64_t key_row(const ops::AttentionPrefill::Sequence& s, int block_size, std::int64_t position) {
   return s.table ? paged_row(s.table, block_size, position) : s.key_row + position - s.key_first;
 }
@@ -57,11 +64,17 @@ struct PrefillTask {
   const ops::AttentionPrefill::Sequence* sequences;
   float* state;
   bool first_segment, last_segment;
+  const float* sinks;  // null: none
+
+  // The first key that a tile visits, at a multiple of `size`, when its first query is at `position`.
+  __device__ std::int64_t begin(const ops::AttentionPrefill::Sequence& s, std::int64_t position, int size) const {
+    return max(s.key_first, first_key(shape, position) / size * size);
+  }
 };
 
 inline PrefillTask prefill_task(const ops::AttentionPrefill::Args& a) {
   return {a.shape, a.q, a.out, a.k, a.v, a.block_size, static_cast<int>(a.sequences.size()),
-          a.sequences.device, a.state, a.first_segment, a.last_segment};
+          a.sequences.device, a.state, a.first_segment, a.last_segment, a.sinks};
 }
 
 }  // namespace braid::cuda

@@ -19,6 +19,17 @@ struct DecodeTask {
   const ops::AttentionDecode::Row* rows;
   Activations out;
   float* parts;
+  const float* sinks;  // null: none
+
+  // The keys of a split that a row sees.
+  struct Keys {
+    int begin, count;
+  };
+  __device__ int first_seen(std::int64_t row) const { return static_cast<int>(first_key(shape, rows[row].context - 1)); }
+  __device__ Keys keys_of(std::int64_t row, int split) const {
+    const int begin = max(split * split_keys, first_seen(row));
+    return {begin, min(rows[row].context, (split + 1) * split_keys) - begin};
+  }
 
   // [v_dim] output, maximum (of natural exponents), sum.
   __device__ float* part(std::int64_t row, int head, int split) const {
