@@ -6,6 +6,7 @@
 # make test-exactness   builds, then compares the text of every kind of group of ranks with that of one (long)
 # make cuda    installs the CUDA compiler, builds build/cuda/braid with the CUDA backend
 # make test-gpu    builds that, then runs its tests on this machine's GPU
+# make bundle  builds it, packs programs of it (PROGRAMS="...") and their libraries as build/bundle.tar.xz
 # make reference   builds, then rewrites docs/reference
 SHELL := /bin/bash
 MODEL ?= models/lexicon-30m
@@ -19,9 +20,10 @@ CMAKE_ARGS ?=
 
 STAMPS := build/.stamps
 BRAID := build/release/braid
-CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_gemm_bench cuda_exchange_bench
+CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_attention_bench cuda_gemm_bench cuda_exchange_bench
+PROGRAMS ?= braid
 
-.PHONY: help build serve test test-many test-exactness cuda test-gpu reference clean
+.PHONY: help build serve test test-many test-exactness cuda test-gpu bundle reference clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -48,6 +50,9 @@ cuda: $(STAMPS)/packages $(STAMPS)/nvcc
 
 test-gpu: cuda
 	@bench/gpu/test.sh build/cuda
+
+bundle: cuda
+	@tools/bundle.sh build/bundle.tar.xz $(foreach program,$(PROGRAMS),$(shell find build/cuda -type f -name $(program) -perm -u+x))
 
 reference: build
 	@python3 tests/house/reference_test.py --write build/release/tests/house/reference_pages docs/reference
