@@ -6,6 +6,7 @@
 #include "app/commands.h"
 #include "app/load.h"
 #include "app/parse.h"
+#include "backend/cuda/backend.h"
 #include "base/clock.h"
 #include "config/reference.h"
 #include "engine/cache_size.h"
@@ -62,6 +63,16 @@ Status self_test(model::Model& model, const text::Tokenizer* tokenizer) {
   return {};
 }
 
+void print_bandwidths(Stream& stream) {
+  const auto peaks = cuda::measure_peaks(stream);
+  const auto links = cuda::measure_links(stream);
+  std::printf("memory %.0f GB/s (read and written), host to GPU %.1f GB/s, GPU to host %.1f GB/s\n", peaks.bandwidth * 1e-9, links.to_gpu * 1e-9,
+              links.from_gpu * 1e-9);
+  for (const auto& peer : links.peers) {
+    std::printf("to GPU %d %.1f GB/s%s\n", peer.device, peer.bandwidth * 1e-9, peer.direct ? "" : ", by way of the host: no expert parallelism with it");
+  }
+}
+
 Status check_model(const ModelSettings& settings) {
   const model::Options options{.max_model_len = 64, .max_batched_tokens = 16, .max_sequences = 4};
   ASSIGN_OR_RETURN(const auto loaded, load_model(settings, options, true));
@@ -90,6 +101,7 @@ int doctor(Words words) {
     print_features(device->stream->capabilities());
     std::printf("workers %d, memory that can be taken %lld MiB\n", device->stream->workers(),
                 static_cast<long long>(engine::available_memory(device->stream.get()) >> 20));
+    if (device->stream->capabilities().device == "cuda") print_bandwidths(*device->stream);
   }
   if (settings.model.empty()) {
     std::puts("name a model folder to check it too: braid doctor models/lexicon-30m");

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "base/result.h"
 #include "ops/backend.h"
@@ -22,6 +23,19 @@ struct Peaks {
   double bandwidth = 0;  // bytes a second, measured by a copy inside its memory
 };
 Peaks measure_peaks(braid::Stream& stream);
+
+// Bytes a second of copies between the GPU and other memory.
+struct Links {
+  double to_gpu = 0;    // from pinned memory of the host
+  double from_gpu = 0;  // and back
+  struct Peer {
+    int device = 0;
+    bool direct = false;  // the GPUs reach each other's memory, which expert parallelism needs
+    double bandwidth = 0;
+  };
+  std::vector<Peer> peers;  // the other GPUs of this host that have room for the copy
+};
+Links measure_links(braid::Stream& stream);
 
 // Every kernel of this backend; which of them can run is their supports()' business.
 const ops::KernelLists& kernels();

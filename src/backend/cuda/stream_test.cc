@@ -48,6 +48,17 @@ TEST(CudaStream, TooMuchMemoryIsAnErrorThatWaitTells) {
   EXPECT_TRUE((*stream)->wait().ok());
 }
 
+TEST(CudaStream, ItsLinksAndItsMemoryHaveABandwidth) {
+  auto stream = make_stream();
+  ASSERT_TRUE(stream.ok()) << stream.error().message;
+  EXPECT_GT(measure_peaks(**stream).bandwidth, 0);
+  const Links links = measure_links(**stream);
+  EXPECT_GT(links.to_gpu, 0);
+  EXPECT_GT(links.from_gpu, 0);
+  for (const auto& peer : links.peers) EXPECT_GT(peer.bandwidth, 0) << "GPU " << peer.device;
+  EXPECT_TRUE((*stream)->wait().ok());
+}
+
 TEST(CudaStream, AGpuThatIsNotThereIsRefused) {
   const auto stream = make_stream(1000);
   ASSERT_FALSE(stream.ok());
