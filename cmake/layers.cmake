@@ -27,6 +27,7 @@ set(BRAID_LAYERS
   "engine|model kv events sample text prefix metrics config fabric|Request, Sequence, Scheduler, Batch, Runner and the step loop."
   "serve|engine protocol parse net text metrics config|The HTTP face: parse, admit, submit, stream, cancel."
   "router|base config metrics text protocol prefix|The endpoint picker: filters, scorers, prefix index, flow control, no sockets, no threads."
-  "gateway|router events net protocol text metrics config base|The router's sockets: clients and endpoints, discovery, scraping, streams, prefill apart from decode."
+  "extproc|base net|Envoy's external processing as a gRPC server: messages as plain data, streams on the event loop."
+  "gateway|router extproc events net protocol text metrics config base|The router's sockets: clients and endpoints, discovery, scraping, streams, prefill apart from decode."
   "app|gateway serve parse engine model moe fabric weights backend/cpu backend/cuda transport/shm transport/ucx net config metrics text|main, one file per subcommand, and the only place where parts are listed and wired."
 )

@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 
 PACKAGES=(g++ cmake ninja-build ccache libboost1.81-dev nlohmann-json3-dev
           libspdlog-dev libfmt-dev libssl-dev libxxhash-dev libucx-dev libzmq3-dev libgtest-dev libgmock-dev
+          libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc pkg-config
           xz-utils python3 python3-venv curl ca-certificates)
 
 as_root() {

@@ -3,7 +3,7 @@
 
 #include <random>
 
-#include "gateway/exchange.h"
+#include "gateway/passage.h"
 
 namespace braid::gateway {
 

@@ -18,7 +18,7 @@
 
 namespace braid::gateway {
 
-class Exchange;
+class Passage;
 
 struct Core {
   const RouteSettings settings;
@@ -33,8 +33,8 @@ struct Core {
   DecisionLog decisions;
   bool draining = false;
 
-  std::unordered_map<router::Ticket, std::shared_ptr<Exchange>> waiting;    // in flow control
-  std::unordered_map<router::FlightId, std::weak_ptr<Exchange>> in_flight;  // sent to a server
+  std::unordered_map<router::Ticket, std::shared_ptr<Passage>> waiting;    // in flow control
+  std::unordered_map<router::FlightId, std::weak_ptr<Passage>> in_flight;  // sent to a server
 
   explicit Core(RouteSettings s) : settings(std::move(s)), decisions(static_cast<std::size_t>(settings.decision_history)) {}
 

@@ -7,8 +7,10 @@
 #include <random>
 
 #include "base/log.h"
+#include "extproc/server.h"
 #include "gateway/core.h"
 #include "gateway/discovery.h"
+#include "gateway/envoy_exchange.h"
 #include "gateway/exchange.h"
 #include "gateway/kv_subscriber.h"
 #include "gateway/scraper.h"
@@ -23,6 +25,7 @@ namespace {
 
 using Client = std::shared_ptr<net::ResponseWriter>;
 
+constexpr Duration kHealthInterval = std::chrono::milliseconds(200);
 constexpr std::string_view kForwardedFolders[] = {"/v1/", "/v2/", "/inference/"};
 constexpr std::string_view kForwardedPaths[] = {"/generate", "/tokenize", "/detokenize", "/score", "/rerank", "/pooling", "/classify", "/embed"};
 
@@ -92,6 +95,9 @@ class HttpGateway final : public Gateway {
 
   // What the loop still holds of the core ends with the loop.
   ~HttpGateway() override {
+    std::unique_ptr<extproc::Server> envoy;
+    core_.loop->run_and_wait([this, &envoy] { envoy = std::move(envoy_); });
+    envoy.reset();
     std::unique_ptr<KvSubscriber> kv_events;
     core_.loop->run_and_wait([this, &kv_events] {
       kv_events = std::move(kv_events_);
@@ -122,6 +128,7 @@ class HttpGateway final : public Gateway {
                        ready->wait();
                        handle(std::move(request), std::move(client));
                      }, core_.loop));
+    if (core_.settings.grpc_port > 0) RETURN_IF_ERROR(open_to_envoy());
     ready->count_down();
     return {};
   }
@@ -131,6 +138,7 @@ class HttpGateway final : public Gateway {
   void drain(Duration timeout) override {
     core_.loop->run_and_wait([this] {
       core_.draining = true;
+      if (envoy_ != nullptr) envoy_->set_ready(false);
       for (router::Settled& settled : core_.router->shut_down()) {
         const auto found = core_.waiting.find(settled.ticket);
         if (found == core_.waiting.end()) continue;
@@ -139,10 +147,30 @@ class HttpGateway final : public Gateway {
         exchange->settle(std::move(settled.decision));
       }
     });
-    server_->shutdown(timeout);
+    const TimePoint end = core_.clock.now() + timeout;
+    if (envoy_ != nullptr) envoy_->shutdown(timeout);
+    server_->shutdown(std::max(Duration::zero(), end - core_.clock.now()));
   }
 
  private:
+  Status open_to_envoy() {
+    const RouteSettings& settings = core_.settings;
+    const extproc::ServerOptions options{.host = settings.http.host, .port = settings.grpc_port, .health_port = settings.grpc_health_port,
+                                         .tls = settings.secure_serving, .certificates = settings.cert_path};
+    ASSIGN_OR_RETURN(envoy_, extproc::Server::start(core_.loop, options, [this](std::shared_ptr<extproc::Stream> stream) {
+                       return std::make_shared<EnvoyExchange>(core_, std::move(stream));
+                     }));
+    log_info("answering Envoy", {{"grpc_port", envoy_->port()}, {"tls", settings.secure_serving}});
+    core_.loop->run_and_wait([this] { tell_health(); });
+    return {};
+  }
+
+  void tell_health() {
+    if (envoy_ == nullptr || core_.draining) return;
+    envoy_->set_ready(missing().empty());
+    core_.loop->after(kHealthInterval, [this] { tell_health(); });
+  }
+
   Status follow_kv_events() {
     router::KvFeed* feed = core_.router->kv_feed();
     if (feed == nullptr) return {};
@@ -243,6 +271,7 @@ class HttpGateway final : public Gateway {
   std::unique_ptr<Scraper> scraper_;
   std::unique_ptr<Discovery> discovery_;
   std::unique_ptr<net::HttpServer> server_;
+  std::unique_ptr<extproc::Server> envoy_;
 };
 
 }  // namespace

@@ -40,14 +40,16 @@ bool listed(std::string_view connection, std::string_view name) {
 
 }  // namespace
 
+bool only_routers_set(std::string_view name) { return name == kSubset || one_of(router::routing_headers(), name); }
+
 router::HeaderList from_client(const net::Request& request) {
   const std::string_view connection = request.header("connection");
   router::HeaderList headers;
   headers.reserve(request.headers.size() + 2);
   for (const net::Header& h : request.headers) {
     std::string name = lower(h.name);
-    if (one_of(kOfOneConnection, name) || one_of(kWrittenAnew, name) || name == kSubset) continue;
-    if (one_of(router::routing_headers(), name) || listed(connection, name)) continue;
+    if (one_of(kOfOneConnection, name) || one_of(kWrittenAnew, name)) continue;
+    if (only_routers_set(name) || listed(connection, name)) continue;
     headers.emplace_back(std::move(name), h.value);
   }
   const std::string_view before = request.header("x-forwarded-for");

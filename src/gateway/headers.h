@@ -15,6 +15,9 @@ namespace braid::gateway {
 // x-forwarded-for tells the client's address.
 router::HeaderList from_client(const net::Request& request);
 
+// Whether a header called `name` (lower case) may not come from a client.
+bool only_routers_set(std::string_view name);
+
 // What an endpoint's answer brings to the client beside content-type: without what our own server writes.
 std::vector<net::Header> from_endpoint(const std::vector<net::Header>& headers);
 

@@ -50,6 +50,10 @@ struct HttpSettings {
 struct RouteSettings {
   HttpSettings http;
   int port = 8081;
+  int grpc_port = 0;
+  int grpc_health_port = 0;
+  bool secure_serving = true;
+  std::string cert_path;
   std::string config_file;
   std::string config_text;
   std::string explain;
@@ -68,6 +72,10 @@ struct RouteSettings {
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
     v.field("port", self.port, {.help = "Port to listen on; 0: any free one", .min = 0, .max = 65535});
+    v.field("grpc-port", self.grpc_port, {.help = "Port on which Envoy asks by external processing (ext_proc); 0: none. llm-d's is 9002", .min = 0, .max = 65535, .aliases = {"ext-proc-port"}});
+    v.field("grpc-health-port", self.grpc_health_port, {.help = "Port of gRPC's health service alone, without TLS; 0: only on grpc-port. llm-d's is 9003", .min = 0, .max = 65535});
+    v.field("secure-serving", self.secure_serving, {.help = "TLS on grpc-port"});
+    v.field("cert-path", self.cert_path, {.help = "Folder with tls.crt and tls.key for grpc-port, read again when they change; unset: a certificate of its own, which can't be verified"});
     v.field("config-file", self.config_file, {.help = "EndpointPickerConfig of llm-d (YAML), objectives and model rewrites behind it; unset: queue, cache and prefix scorers"});
     v.field("config-text", self.config_text, {.help = "The same as text"});
     v.field("explain", self.explain, {.help = "Plays a scenario from this file (tests/scenarios/router/README.md), prints every decision and why, and ends"});
