@@ -3,6 +3,7 @@
 # make serve   builds, then serves the default model (MODEL=..., PORT=..., ARGS="--flag ...")
 # make test    builds, then runs every test
 # make test-many   builds, then lets 32 ranks (RANKS=...) start, serve and survive on this machine
+# make test-pd  builds, then kills the servers of prefill and decode a thousand times (ROUNDS=..., SEED=...; hours)
 # make test-exactness   builds, then compares the text of every kind of group of ranks with that of one (long)
 # make cuda    installs the CUDA compiler, builds build/cuda/braid with the CUDA backend
 # make test-gpu    builds that, then runs its tests on this machine's GPU
@@ -14,6 +15,8 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 ARGS ?=
 RANKS ?= 32
+ROUNDS ?= 1000
+SEED ?= 1
 JOBS ?= $(shell nproc)
 # Extra arguments for cmake, for example -DCMAKE_CXX_COMPILER=g++-13
 CMAKE_ARGS ?=
@@ -23,7 +26,7 @@ BRAID := build/release/braid
 CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_attention_bench cuda_gemm_bench cuda_exchange_bench
 PROGRAMS ?= braid
 
-.PHONY: help build serve test test-many test-exactness cuda test-gpu bundle reference clean
+.PHONY: help build serve test test-many test-pd test-exactness cuda test-gpu bundle reference clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -39,6 +42,9 @@ test: build $(STAMPS)/venv
 
 test-many: build $(STAMPS)/venv
 	@BRAID_TEST_RANKS=$(RANKS) build/venv/bin/python tests/e2e/many_ranks_test.py $(BRAID) $(MODEL)
+
+test-pd: build $(STAMPS)/venv
+	@BRAID_TEST_ROUNDS=$(ROUNDS) BRAID_TEST_SEED=$(SEED) build/venv/bin/python tests/e2e/pd_test.py $(BRAID) $(MODEL)
 
 test-exactness: build
 	@build/release/tests/ranks/exactness_test --gtest_filter='Every/*' --gtest_brief=1

@@ -286,6 +286,7 @@ constexpr Command kBenches[] = {
     {"serve", "latencies and throughput that clients of a server see", bench_serve},
     {"route", "what requests and streams cost the router", bench_route},
     {"dispatch", "what bringing tokens to experts of other ranks costs, beside copying the same bytes", bench_dispatch},
+    {"kv", "how fast blocks of a cache get from one process to another, beside copying them", bench_kv},
     {"eplb", "how evenly recorded loads of experts lie on ranks, before and after balancing", bench_eplb},
 };
 

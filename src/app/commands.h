@@ -33,6 +33,7 @@ int kernels(Words words);
 int config(Words words);
 int bench(Words words);
 int bench_eplb(Words words);
+int bench_kv(Words words);
 int bench_serve(Words words);
 int bench_route(Words words);
 int bench_dispatch(Words words);

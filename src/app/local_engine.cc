@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/engine_host.h"
+#include "app/rank_transport.h"
 #include "base/log.h"
 #include "engine/cache_size.h"
 #include "engine/metrics.h"
@@ -10,11 +11,16 @@ namespace {
 
 class LocalEngine final : public EngineHost {
  public:
-  LocalEngine(const ServeSettings& settings, LoadedModel loaded, const engine::Vocabulary& vocabulary,
-              std::unique_ptr<events::Publisher> events)
-      : stream_(std::move(loaded.stream)), metrics_(settings.engine.scheduler.max_model_len), events_(std::move(events)) {
+  explicit LocalEngine(const ServeSettings& settings) : metrics_(settings.engine.scheduler.max_model_len) {
     registry_.add(metrics_, {{"model_name", served_name(settings)}, {"engine", "0"}});
-    engine_ = engine::start(std::move(loaded.model), vocabulary, settings.engine, metrics_, clock_, {.events = events_.get()});
+  }
+  Status start(const ServeSettings& settings, LoadedModel loaded, const engine::Vocabulary& vocabulary) {
+    stream_ = std::move(loaded.stream);
+    ASSIGN_OR_RETURN(events_, event_publisher(settings.engine, 0));
+    ASSIGN_OR_RETURN(node_, transfer_node(settings, loaded.model->config(), *stream_, 0));
+    ASSIGN_OR_RETURN(engine_, engine::start(std::move(loaded.model), vocabulary, settings.engine, metrics_, clock_,
+                                            {.events = events_.get(), .node = node_.get()}));
+    return {};
   }
   engine::Engine& engine() override { return *engine_; }
   std::string metrics_text() override { return registry_.text(); }
@@ -24,7 +30,8 @@ class LocalEngine final : public EngineHost {
   std::unique_ptr<Stream> stream_;
   engine::Metrics metrics_;
   metrics::Registry registry_;
-  const std::unique_ptr<events::Publisher> events_;
+  std::unique_ptr<events::Publisher> events_;
+  std::unique_ptr<transfer::Node> node_;
   std::unique_ptr<engine::Engine> engine_;
 };
 
@@ -59,8 +66,9 @@ Result<std::unique_ptr<EngineHost>> start_local_engine(const ServeSettings& sett
   log_info("model loaded", {{"model", settings.model.model}, {"seconds", loaded.seconds},
                             {"weight_mib", loaded.model->weight_bytes() >> 20}, {"device", loaded.stream->capabilities().device}, {"workers", loaded.stream->workers()}});
   RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory(loaded.stream.get())));
-  ASSIGN_OR_RETURN(auto events, event_publisher(settings.engine, 0));
-  return std::unique_ptr<EngineHost>(new LocalEngine(settings, std::move(loaded), vocabulary, std::move(events)));
+  auto host = std::make_unique<LocalEngine>(settings);
+  RETURN_IF_ERROR(host->start(settings, std::move(loaded), vocabulary));
+  return std::unique_ptr<EngineHost>(std::move(host));
 }
 
 }  // namespace braid::app

@@ -163,8 +163,9 @@ struct Rank {
       lockstep = std::make_unique<engine::Lockstep>(membership, *transport, experts.timeout, regroup);
     }
     ASSIGN_OR_RETURN(const auto events, event_publisher(settings.engine, rank));
-    const auto engine = engine::start(std::move(loaded.model), std::move(vocabulary), settings.engine, metrics, clock,
-                                      {lockstep.get(), balance ? &balance->rebalancer() : nullptr, events.get()});
+    ASSIGN_OR_RETURN(const auto node, transfer_node(settings, loaded.model->config(), *loaded.stream, rank));
+    ASSIGN_OR_RETURN(const auto engine, engine::start(std::move(loaded.model), std::move(vocabulary), settings.engine, metrics, clock,
+                                                      {lockstep.get(), balance ? &balance->rebalancer() : nullptr, events.get(), node.get()}));
     ready = {engine->max_model_len(), lockstep != nullptr, {}};
     RETURN_IF_ERROR(tell(*ends.leader, ready));
     if (!lockstep && ends.server) RETURN_IF_ERROR(tell(*ends.server, ready));

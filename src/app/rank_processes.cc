@@ -43,6 +43,7 @@ std::string shared_settings(const ServeSettings& settings) {
   add(model);
   engine::Settings engine = settings.engine;
   engine.events = {};
+  engine.transfer = {};
   add(engine);
   ParallelSettings parallel = settings.parallel;
   parallel.size_local.reset();

@@ -29,6 +29,15 @@ std::string host_identity(const ParallelSettings& settings) {
   return boot;
 }
 
+// What keys and values depend on, of a model.
+std::string cached_kind(const model::Config& c) {
+  std::string text = c.architecture;
+  for (const auto n : {c.vocab_size, c.hidden, c.layers, c.heads, c.kv_heads, c.head_dim, c.q_lora, c.kv_lora, c.nope_dim, c.rope_dim, c.moe.experts}) {
+    text += " " + std::to_string(n);
+  }
+  return text;
+}
+
 std::string gigabytes(double bytes) {
   char text[32];
   std::snprintf(text, sizeof text, "%.3g", bytes / kGiga);
@@ -50,6 +59,19 @@ Result<std::unique_ptr<fabric::Transport>> rank_transport(const ParallelSettings
   const Duration patience = std::chrono::seconds(settings.rank_timeout_seconds);
   ASSIGN_OR_RETURN(auto far, transport::ucx::transport({.address = address, .spin = spin, .dead_after = patience, .connect_time = patience}));
   return fabric::mixed_transport(std::move(near), std::move(far), host_identity(settings));
+}
+
+Result<std::unique_ptr<transfer::Node>> transfer_node(const ServeSettings& settings, const model::Config& config, const Stream& stream, int rank) {
+  const transfer::Settings& t = settings.engine.transfer;
+  if (!t.enabled()) return std::unique_ptr<transfer::Node>();
+  RETURN_IF_ERROR(transfer::check(t));
+  if (!stream.unified()) {
+    return Error{ErrorCode::kUnimplemented, "--kv-transfer-config exchanges caches in the host's memory only; leave it out or use --device cpu", "kv-transfer-config"};
+  }
+  auto near = transport::shm::transport({.spin = Duration::zero()});
+  if (transfer::is_loopback(t.kv_ip)) return transfer::Node::open(t, std::move(near), rank, cached_kind(config));
+  ASSIGN_OR_RETURN(auto far, transport::ucx::transport({.address = t.kv_ip, .spin = Duration::zero()}));
+  return transfer::Node::open(t, fabric::mixed_transport(std::move(near), std::move(far), host_identity(settings.parallel)), rank, cached_kind(config));
 }
 
 Status report_paths(const ParallelSettings& settings, fabric::Bootstrap& bootstrap, fabric::Transport& transport) {

@@ -187,6 +187,18 @@ Result<std::vector<std::vector<std::int32_t>>> Admission::encode_bad_words(
   return sequences;
 }
 
+Result<transfer::Params> Admission::read_transfer(const SubmitMessage& message) const {
+  ASSIGN_OR_RETURN(transfer::Params params, transfer::read_params(message.kv_transfer_params));
+  if (params.hold && !limits_.lends) {
+    return invalid_argument("kv_transfer_params asks for do_remote_decode, but this engine is a kv_consumer", "kv_transfer_params");
+  }
+  if (params.source && !limits_.borrows) {
+    return invalid_argument("kv_transfer_params asks for do_remote_prefill, but this engine is a kv_producer", "kv_transfer_params");
+  }
+  if (!message.progress.empty()) params.source.reset();
+  return params;
+}
+
 // As if the choice had generated its tokens here and been preempted.
 Status Admission::go_on(Choice& choice, const Progress& progress) {
   for (const std::int32_t token : progress.tokens) {
@@ -205,7 +217,10 @@ Result<std::unique_ptr<Request>> Admission::build(SubmitMessage message) {
   ASSIGN_OR_RETURN(const auto grammar, make_matcher(message.params));
   ASSIGN_OR_RETURN(const auto bad_words, encode_bad_words(message.params.bad_words));
 
+  ASSIGN_OR_RETURN(auto transfer, read_transfer(message));
+
   auto request = std::make_unique<Request>();
+  request->transfer = std::move(transfer);
   request->id = next_id_.fetch_add(1, std::memory_order_relaxed);
   request->params = std::move(message.params);
   request->prompt_length = static_cast<std::int32_t>(message.prompt.size());

@@ -21,6 +21,8 @@ struct AdmissionLimits {
   int max_logprobs = 20;
   int block_size = 16;
   std::uint64_t seed = 0;
+  bool lends = true;    // blocks to other engines, if it exchanges any
+  bool borrows = true;  // theirs
 };
 
 // kInvalidArgument when the message is pinned to a rank that is not among `ranks`.
@@ -51,6 +53,7 @@ class Admission {
   Status check(const SubmitMessage& message) const;
   Status check_length(const SubmitMessage& message) const;
   Status check_tokens(const SubmitMessage& message) const;
+  Result<transfer::Params> read_transfer(const SubmitMessage& message) const;
   Status check_params(const protocol::SamplingParams& params) const;
   Result<std::unique_ptr<text::GrammarMatcher>> compile_grammar(
       const protocol::StructuredOutput& structured) const;

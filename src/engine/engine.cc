@@ -30,7 +30,8 @@ struct Cancel {
 };
 struct ResetPrefixCache {};
 struct AbortAll {};
-using Command = std::variant<std::unique_ptr<Request>, Cancel, ResetPrefixCache, AbortAll>;
+struct Exchange {};  // other engines have done something
+using Command = std::variant<std::unique_ptr<Request>, Cancel, ResetPrefixCache, AbortAll, Exchange>;
 
 struct Plan {
   AdmissionLimits admission;
@@ -53,6 +54,8 @@ Plan plan_for(const Settings& settings, const kv::Layout& layout, std::int64_t a
   plan.admission.max_logprobs = settings.max_logprobs;
   plan.admission.block_size = settings.cache.block_size;
   plan.admission.seed = static_cast<std::uint64_t>(settings.seed);
+  plan.admission.lends = !settings.transfer.enabled() || settings.transfer.produces();
+  plan.admission.borrows = !settings.transfer.enabled() || settings.transfer.consumes();
   plan.scheduler.max_batched_tokens = s.max_num_batched_tokens;
   plan.scheduler.max_sequences = s.max_num_seqs;
   plan.scheduler.max_drafts = settings.speculation.tokens();
@@ -110,14 +113,17 @@ class ThreadedEngine final : public Engine {
                  const Company& company)
       : lockstep_(company.lockstep),
         rebalancer_(company.rebalancer),
+        node_(company.node),
         model_(std::move(model)),
         hasher_(algorithm_of(settings), settings.cache.prefix_caching_hash_seed),
-        cache_(model_->cache_layout(), plan.blocks, settings.cache.block_size),
+        cache_(model_->cache_layout(), plan.blocks, settings.cache.block_size, place()),
         admission_(plan.admission, std::move(vocabulary), &hasher_, &metrics, &clock),
         speculation_(speculation_for(settings, {model_.get(), &cache_, plan.admission.max_model_len, &metrics, &clock, lockstep_ != nullptr})),
-        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep_, rebalancer_, settings.overlap, company.events}),
-        stats_(loop_.stats()),
-        thread_([this] { run(); }) {}
+        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep_, rebalancer_, settings.overlap, company.events, node_}),
+        stats_(loop_.stats()) {
+    if (node_) node_->start([this] { send(Exchange{}); });
+    thread_ = std::thread([this] { run(); });
+  }
 
   ~ThreadedEngine() override {
     draining_ = true;
@@ -128,26 +134,23 @@ class ThreadedEngine final : public Engine {
       lockstep_->wake();
     }
     thread_.join();
+    if (node_) node_->stop();
     if (rebalancer_) rebalancer_->leave();  // its thread looks at the model's layers
   }
 
   Result<std::unique_ptr<Admitted>> admit(SubmitMessage message) override {
-    ASSIGN_OR_RETURN(auto request, admission_.admit(std::move(message)));
-    return std::unique_ptr<Admitted>(std::move(request));
+    const std::string transfer = message.kv_transfer_params;
+    auto request = admission_.admit(std::move(message));
+    if (request.ok()) return std::unique_ptr<Admitted>(std::move(*request));
+    if (const auto params = transfer::read_params(transfer); params.ok()) decline(*params);
+    return request.error();
   }
 
   Result<RequestId> submit(std::unique_ptr<Admitted> admitted) override {
     std::unique_ptr<Request> request(static_cast<Request*>(admitted.release()));
-    if (draining_) return Error{ErrorCode::kUnavailable, "the engine is shutting down", {}};
-    if (dead_) return Error{ErrorCode::kUnavailable, "the engine is dead: " + stats().failure, {}};
-    RETURN_IF_ERROR(admission_.start_waiting());
-    const RequestId id = request->id;
-    submitted_.fetch_add(1);
-    if (!send(std::move(request))) {
-      submitted_.fetch_sub(1);
-      admission_.stopped_waiting();
-      return Error{ErrorCode::kUnavailable, "the engine is shutting down", {}};
-    }
+    const transfer::Params transfer = request->transfer;
+    const auto id = take(std::move(request));
+    if (!id.ok()) decline(transfer);
     return id;
   }
 
@@ -168,6 +171,31 @@ class ThreadedEngine final : public Engine {
   }
 
  private:
+  // Of cache memory that other engines can read.
+  std::function<std::byte*(int)> place() const {
+    if (!node_) return {};
+    return [this](int layer) { return node_->layer(layer); };
+  }
+
+  Result<RequestId> take(std::unique_ptr<Request> request) {
+    if (draining_) return Error{ErrorCode::kUnavailable, "the engine is shutting down", {}};
+    if (dead_) return Error{ErrorCode::kUnavailable, "the engine is dead: " + stats().failure, {}};
+    RETURN_IF_ERROR(admission_.start_waiting());
+    const RequestId id = request->id;
+    submitted_.fetch_add(1);
+    if (!send(std::move(request))) {
+      submitted_.fetch_sub(1);
+      admission_.stopped_waiting();
+      return Error{ErrorCode::kUnavailable, "the engine is shutting down", {}};
+    }
+    return id;
+  }
+
+  // A request that will not run: what another engine holds for it is let go.
+  void decline(const transfer::Params& params) {
+    if (params.source && node_ && node_->borrower()) node_->borrower()->decline(*params.source);
+  }
+
   bool send(Command command) {
     const bool sent = inbox_.try_push(std::move(command));
     pending_.store(true, std::memory_order_release);
@@ -177,7 +205,7 @@ class ThreadedEngine final : public Engine {
 
   bool wait_until_idle(Duration timeout) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, timeout, [&] { return ended_ >= submitted_.load(); });
+    return changed_.wait_for(lock, timeout, [&] { return ended_ >= submitted_.load() && exchanging_ == 0; });
   }
 
   void run() {
@@ -186,6 +214,7 @@ class ThreadedEngine final : public Engine {
     while (!stopping_) {
       if (lockstep_ && loop_.healthy() && lockstep_->changed()) loop_.regroup();
       for (Command& command : next_commands(blocked)) handle(command);
+      if (loop_.idle()) loop_.exchange();  // a step does it too
       const bool called = lockstep_ && loop_.healthy() && lockstep_->called();
       blocked = (called || !loop_.idle()) && !loop_.step() && !loop_.idle();
       publish();
@@ -215,7 +244,7 @@ class ThreadedEngine final : public Engine {
       loop_.cancel(cancel->request, cancel->index);
     } else if (std::holds_alternative<AbortAll>(command)) {
       loop_.end_all(protocol::FinishReason::kAbort, "the engine is shutting down");
-    } else {
+    } else if (std::holds_alternative<ResetPrefixCache>(command)) {
       loop_.reset_prefix_cache();
     }
   }
@@ -228,13 +257,15 @@ class ThreadedEngine final : public Engine {
       stats_ = loop_.stats();
       stats_.waiting = std::max(stats_.waiting, admission_.waiting());
       ended_ = loop_.ended();
-      idle = ended_ >= submitted_.load(std::memory_order_relaxed);
+      exchanging_ = loop_.exchanging();
+      idle = ended_ >= submitted_.load(std::memory_order_relaxed) && exchanging_ == 0;
     }
     if (idle) changed_.notify_all();
   }
 
   Lockstep* const lockstep_;
   moe::Rebalancer* const rebalancer_;
+  transfer::Node* const node_;
   std::unique_ptr<model::Model> model_;
   prefix::BlockHasher hasher_;
   kv::Cache cache_;
@@ -253,27 +284,29 @@ class ThreadedEngine final : public Engine {
   std::condition_variable changed_;
   Stats stats_;
   std::uint64_t ended_ = 0;
+  std::size_t exchanging_ = 0;
 
   std::thread thread_;  // last: it uses all of the above
 };
 
 }  // namespace
 
-std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model,
-                              Vocabulary vocabulary,
-                              const Settings& settings,
-                              Metrics& metrics,
-                              const Clock& clock,
-                              const Company& company) {
+Result<std::unique_ptr<Engine>> start(std::unique_ptr<model::Model> model,
+                                      Vocabulary vocabulary,
+                                      const Settings& settings,
+                                      Metrics& metrics,
+                                      const Clock& clock,
+                                      const Company& company) {
   const Plan plan = plan_for(settings, model->cache_layout(), available_memory(model->cache_layout().stream));
   if (plan.admission.max_model_len < settings.scheduler.max_model_len) {
     log_warning("the cache is smaller than max-model-len",
                 {{"max_model_len", settings.scheduler.max_model_len},
                  {"cache_tokens", plan.admission.max_model_len}});
   }
+  if (company.node) RETURN_IF_ERROR(company.node->share(model->cache_layout(), plan.blocks, settings.cache.block_size));
   announce_cache(settings, plan, model->cache_layout(), metrics);
-  return std::make_unique<ThreadedEngine>(
-      std::move(model), std::move(vocabulary), settings, plan, metrics, clock, company);
+  return std::unique_ptr<Engine>(
+      new ThreadedEngine(std::move(model), std::move(vocabulary), settings, plan, metrics, clock, company));
 }
 
 }  // namespace braid::engine

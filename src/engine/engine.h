@@ -26,6 +26,9 @@ class Rebalancer;
 namespace braid::events {
 class Publisher;
 }
+namespace braid::transfer {
+class Node;
+}
 
 namespace braid::engine {
 
@@ -86,12 +89,14 @@ struct Company {
   Lockstep* lockstep = nullptr;           // if the model spans ranks
   moe::Rebalancer* rebalancer = nullptr;  // if its experts move
   events::Publisher* events = nullptr;    // of what the cache holds
+  transfer::Node* node = nullptr;         // what exchanges blocks with other engines; opened, not started
 };
 
 // `metrics` and `clock` outlive the engine. The cache is sized as engine/cache_size.h says; ask
 // check_cache() there first. Settings::scheduler.max_model_len should be the model's limit or less.
-std::unique_ptr<Engine> start(std::unique_ptr<model::Model> model, Vocabulary vocabulary,
-                              const Settings& settings, Metrics& metrics, const Clock& clock,
-                              const Company& company = {});
+// Errors: memory for the cache that other engines can read is not to be had.
+Result<std::unique_ptr<Engine>> start(std::unique_ptr<model::Model> model, Vocabulary vocabulary,
+                                      const Settings& settings, Metrics& metrics, const Clock& clock,
+                                      const Company& company = {});
 
 }  // namespace braid::engine

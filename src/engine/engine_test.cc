@@ -63,7 +63,7 @@ struct Running {
     Vocabulary vocabulary;
     vocabulary.size = model.vocabulary;
     engine = start(
-        std::make_unique<testing::FakeModel>(model), vocabulary, settings, metrics, clock);
+        std::make_unique<testing::FakeModel>(model), vocabulary, settings, metrics, clock).value();
   }
 
   SubmitMessage message(int prompt, int max_tokens, std::shared_ptr<Subscriber> subscriber, int n = 1) {

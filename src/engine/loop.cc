@@ -18,7 +18,9 @@ Loop::Loop(const Parts& parts)
       model_(parts.model),
       computed_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_compute"})),
       cached_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_cache_hit"})),
+      fetched_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"external_kv_transfer"})),
       waiting_for_capacity_(&parts.metrics->requests_waiting_by_reason.with({"capacity"})),
+      waiting_for_blocks_(&parts.metrics->requests_waiting_by_reason.with({"deferred"})),
       events_(parts.events),
       pool_(parts.cache->num_blocks(), events_ ? &event_log_ : nullptr),
       scheduler_(parts.limits, &pool_, events_ ? &event_log_ : nullptr),
@@ -29,6 +31,7 @@ Loop::Loop(const Parts& parts)
       rebalancer_(parts.rebalancer),
       overlap_(parts.overlap) {
   metrics_->healthy.set(1);
+  if (parts.node) handover_.emplace(parts.node, &pool_, metrics_);
 }
 
 void Loop::receive(std::unique_ptr<Request> owned) {
@@ -47,8 +50,9 @@ void Loop::receive(std::unique_ptr<Request> owned) {
     retired_.clear();
     return;
   }
-  if (request.choices.front()->state == Sequence::State::kNew) scheduler_.add(*request.choices.front());
-  else release_siblings(request);
+  Choice& first = *request.choices.front();
+  if (first.state != Sequence::State::kNew) return release_siblings(request);
+  if (!handover_ || !handover_->ask(first)) scheduler_.add(first);
 }
 
 void Loop::cancel(RequestId id, int index) {
@@ -79,7 +83,47 @@ void Loop::reset_prefix_cache() {
   publish_events();
 }
 
+void Loop::exchange() {
+  if (!handover_) return;
+  const std::size_t before = handover_->pending();
+  for (auto& [choice, news] : handover_->turn(clock_->now())) arrive(*choice, news);
+  emit();
+  retired_.clear();
+  if (handover_->pending() != before) publish();
+}
+
+void Loop::arrive(Choice& choice, const transfer::News& news) {
+  switch (news.kind) {
+    case transfer::News::Kind::kGranted:
+      choice.remote_tokens = std::min(news.tokens, choice.prompt_length - 1);
+      choice.remote_followed = news.followed;
+      return scheduler_.add(choice);
+    case transfer::News::Kind::kRead:
+      scheduler_.fetched(choice);
+      return note_admitted(choice, clock_->now());
+    case transfer::News::Kind::kFailed:
+      if (handover_->recomputes()) return scheduler_.not_fetched(choice);
+      return end_with_message(choice, FinishReason::kError,
+                              "the prompt's keys and values cannot be read: " + news.error +
+                                  "; with kv_load_failure_policy recompute the prompt would be computed here");
+  }
+}
+
+// Those who asked for it learn where the prompt's blocks are.
+void Loop::hand_over() {
+  for (auto& [choice, message] : handed_over_) {
+    message.kv_transfer_params = handover_->hold(*choice, clock_->now());
+    const FinishReason finish = message.finish;
+    post(*choice, std::move(message));
+    end_choice(*choice, finish);
+  }
+  handed_over_.clear();
+  emit();
+  retired_.clear();
+}
+
 bool Loop::step() {
+  exchange();
   const TimePoint start = clock_->now();
   if (start >= next_deadline_) expire(start);
   scheduler_.plan(plan_);
@@ -109,7 +153,8 @@ bool Loop::step() {
   jump_ahead();
   const Status drafted = draft(drafts);
   retired_.clear();
-  if (!drafted.ok()) die(drafted.error().message);
+  if (drafted.ok()) hand_over();
+  else die(drafted.error().message);
   publish();
   return true;
 }
@@ -220,7 +265,12 @@ void Loop::note_plan(TimePoint now) {
     choice.prompt_logprobs.clear();
     ++choice.preemptions;
   }
-  for (Sequence* sequence : plan_.admitted) note_admitted(*static_cast<Choice*>(sequence), now);
+  for (Sequence* sequence : plan_.admitted) {
+    auto& choice = *static_cast<Choice*>(sequence);
+    if (handover_) handover_->abandon(choice);  // this cache had all of it
+    note_admitted(choice, now);
+  }
+  for (Sequence* sequence : plan_.fetching) handover_->read(*static_cast<Choice*>(sequence));
   if (plan_.tokens > 0) metrics_->iteration_tokens.observe(plan_.tokens);
 }
 
@@ -232,14 +282,15 @@ void Loop::note_admitted(Choice& choice, TimePoint now) {
   metrics_->prefix_cache_hits.add(choice.cached_tokens);
   metrics_->prompt_tokens_cached.add(choice.cached_tokens);
   cached_prompt_tokens_->add(choice.cached_tokens);
-  computed_prompt_tokens_->add(choice.prompt_length - choice.cached_tokens);
+  fetched_prompt_tokens_->add(choice.fetched_tokens);
+  computed_prompt_tokens_->add(choice.prompt_length - choice.cached_tokens - choice.fetched_tokens);
   if (request.started) return;
   request.started = true;
   admission_->stopped_waiting();
   metrics_->prompt_tokens.add(choice.prompt_length);
   metrics_->queue_time.observe(to_seconds(now - request.arrived));
   metrics_->request_prompt_tokens.observe(choice.prompt_length);
-  metrics_->request_prefill_kv_computed_tokens.observe(choice.prompt_length - choice.cached_tokens);
+  metrics_->request_prefill_kv_computed_tokens.observe(choice.prompt_length - choice.cached_tokens - choice.fetched_tokens);
 }
 
 void Loop::commit(const PlannedWork& work,
@@ -298,12 +349,15 @@ bool Loop::take_token(Choice& choice, std::span<const float> logits, TimePoint n
     observe_token(choice, now);
   }
   const FinishReason finish = message.finish;
-  post(choice, std::move(message));
+  const bool ends_well = finish == FinishReason::kLength || finish == FinishReason::kStop;
+  const bool hands_over = ends_well && handover_ && handover_->lends() && choice.request->transfer.hold && choice.index == 0;
+  if (hands_over) handed_over_.emplace_back(&choice, std::move(message));
+  else post(choice, std::move(message));
   if (choice.index == 0 && !choice.spoke) release_siblings(*choice.request);
   choice.spoke = true;
   choice.wants_prompt_rows = false;
   if (finish == FinishReason::kNone) return true;
-  end_choice(choice, finish);
+  if (!hands_over) end_choice(choice, finish);
   return false;
 }
 
@@ -349,6 +403,7 @@ void Loop::release_siblings(Request& request) {
 }
 
 void Loop::end_choice(Choice& choice, FinishReason reason) {
+  if (handover_) handover_->abandon(choice);
   scheduler_.remove(choice);
   Request& request = *choice.request;
   metrics_->request_success.with({protocol::name_of(reason)}).add();
@@ -396,6 +451,7 @@ void Loop::retire(Request& request) {
 void Loop::die(const std::string& reason) {
   log_error("engine is dead", {{"reason", reason}});
   failure_ = reason;
+  handed_over_.clear();
   metrics_->healthy.set(0);
   end_all(FinishReason::kError, reason);
 }
@@ -404,7 +460,7 @@ TokenMessage Loop::message_for(Choice& choice) const {
   TokenMessage message;
   message.request = choice.request->id;
   message.index = choice.index;
-  message.cached_tokens = std::max(0, choice.cached_tokens);
+  message.cached_tokens = std::max(0, choice.cached_tokens) + choice.fetched_tokens;
   message.prompt_logprobs = std::exchange(choice.prompt_logprobs, {});
   return message;
 }
@@ -434,6 +490,10 @@ void Loop::publish() {
   metrics_->requests_running.set(static_cast<double>(scheduler_.running()));
   metrics_->requests_waiting.set(static_cast<double>(scheduler_.waiting()));
   waiting_for_capacity_->set(static_cast<double>(scheduler_.waiting()));
+  if (handover_) {
+    waiting_for_blocks_->set(static_cast<double>(handover_->waiting()));
+    metrics_->kv_holds.set(handover_->holds());
+  }
   metrics_->kv_cache_usage.set(static_cast<double>(pool_.used()) / pool_.total());
   metrics_->kv_blocks_used.set(pool_.used());
 }

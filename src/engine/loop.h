@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/admission.h"
+#include "engine/handover.h"
 #include "engine/lockstep.h"
 #include "engine/metrics.h"
 #include "engine/request.h"
@@ -48,6 +49,7 @@ class Loop {
     moe::Rebalancer* rebalancer = nullptr;
     OverlapSettings overlap = {};
     events::Publisher* events = nullptr;  // of what the cache holds; null: nobody listens
+    transfer::Node* node = nullptr;       // what exchanges blocks with other engines; started; null: nobody does
   };
   explicit Loop(const Parts& parts);
 
@@ -57,6 +59,11 @@ class Loop {
   // Ends everything with a message to each subscriber.
   void end_all(protocol::FinishReason reason, const std::string& error);
   void reset_prefix_cache();
+
+  // Takes up what other engines have done: between steps, and while idle.
+  void exchange();
+  // Holds of other engines and reads from them that have not ended.
+  std::size_t exchanging() const { return handover_ ? handover_->pending() : 0; }
 
   // Forms the group of ranks that was announced.
   void regroup();
@@ -89,6 +96,8 @@ class Loop {
   void commit(const PlannedWork& work, const ItemRows& rows, Matrix<const float> logits, TimePoint now);
   int verify(Choice& choice, int drafts, std::int32_t row, Matrix<const float> logits, TimePoint now);
   void collect_prompt_logprobs(Choice& choice, const ItemRows& rows, Matrix<const float> logits);
+  void arrive(Choice& choice, const transfer::News& news);
+  void hand_over();
   bool take_token(Choice& choice, std::span<const float> logits, TimePoint now);
   void append_token(Choice& choice,
                     std::int32_t token,
@@ -112,12 +121,15 @@ class Loop {
   const model::Model* const model_;
   metrics::Counter* computed_prompt_tokens_;
   metrics::Counter* cached_prompt_tokens_;
+  metrics::Counter* fetched_prompt_tokens_;
   metrics::Gauge* waiting_for_capacity_;
+  metrics::Gauge* waiting_for_blocks_;
   events::Publisher* const events_;
   kv::EventLog event_log_;
   kv::BlockPool pool_;
   Scheduler scheduler_;
   Runner runner_;
+  std::optional<Handover> handover_;
   Speculation* const speculation_;
   const std::function<void(const StepPlan&)> trace_;
   Lockstep* const lockstep_;
@@ -127,6 +139,7 @@ class Loop {
   sample::Scratch scratch_;
   std::optional<sample::MaskAhead> masks_;  // from the first grammar on
   StepPlan plan_;
+  std::vector<std::pair<Choice*, TokenMessage>> handed_over_;  // in this step, to be told when the drafter is done
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;
   std::vector<std::unique_ptr<Request>> retired_;  // ended in this step
   std::unordered_map<Subscriber*, Outbox> outboxes_;

@@ -35,7 +35,8 @@ struct TokenMessage {
   protocol::FinishReason finish = protocol::FinishReason::kNone;
   std::optional<std::int32_t> stop_token;  // the stop id that ended it, if one did (not eos)
   Error error;                             // with kError, and with kAbort by the engine
-  std::int32_t cached_tokens = 0;          // prompt tokens that the prefix cache held
+  std::int32_t cached_tokens = 0;          // prompt tokens that this cache or another engine's held
+  std::string kv_transfer_params;          // JSON, with the end: where another engine finds the blocks
 };
 
 // Receives a request's messages. Called on the engine thread, once per step with all messages of
@@ -59,6 +60,7 @@ struct SubmitMessage {
   protocol::SamplingParams params;
   std::int32_t priority = 0;  // lower first, with the priority policy
   std::string cache_salt;
+  std::string kv_transfer_params;  // JSON, as transfer/wire.h says; empty: none
   std::optional<TimePoint> deadline;  // finished with kAbort when it passes
   std::string request_id;             // the client's, for logs
   std::optional<int> rank;            // the data-parallel rank it must run on

@@ -31,6 +31,11 @@ struct Metrics {
   metrics::Gauge kv_cache_usage;
   metrics::Gauge kv_blocks_used;
   metrics::Gauge healthy;
+  metrics::Gauge kv_holds;
+  metrics::Counter kv_expired_holds;
+  metrics::Counter kv_failed_transfers;
+  metrics::Histogram kv_transfer_time{{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}};
+  metrics::Histogram kv_transfer_bytes{{1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10}};
   metrics::Gauge group_ranks;
 
   metrics::Counter prompt_tokens;
@@ -74,6 +79,7 @@ struct Metrics {
     describe_speculation(self, v);
     MoeMetrics::describe(self.moe, v);
     v.metric("braid:dbo_steps", self.dbo_steps, "Steps computed as two micro-batches");
+    describe_transfer(self, v);
     describe_requests(self, v);
   }
 
@@ -87,7 +93,7 @@ struct Metrics {
              "Sequences that wait, by what they wait for");
     v.metric("vllm:cache_config_info", self.cache_config_info, "The key/value cache; always 1");
     v.metric("vllm:kv_cache_usage_perc", self.kv_cache_usage, "Share of cache blocks in use, 0 to 1");
-    v.metric("braid:kv_blocks_used", self.kv_blocks_used, "Cache blocks held by live sequences");
+    v.metric("braid:kv_blocks_used", self.kv_blocks_used, "Cache blocks held by live sequences, or for other engines");
     v.metric("vllm:engine_healthy", self.healthy, "1 while the engine can serve, 0 when it is dead");
     v.metric("braid:group_ranks", self.group_ranks, "Ranks that this one steps together with, itself too; 0 when it steps alone");
     v.metric("vllm:prompt_tokens", self.prompt_tokens, "Prompt tokens processed");
@@ -124,6 +130,15 @@ struct Metrics {
     v.metric("braid:spec_decode_tokens",
              self.spec_decode_tokens,
              "Tokens drafted per sequence, as decided for the last step");
+  }
+
+  template <class Self, class Visitor>
+  static void describe_transfer(Self& self, Visitor& v) {
+    v.metric("braid:kv_holds", self.kv_holds, "Requests whose blocks are held for another engine to read");
+    v.metric("vllm:nixl_num_kv_expired_reqs", self.kv_expired_holds, "Holds that ended because their lease was over");
+    v.metric("vllm:nixl_num_failed_transfers", self.kv_failed_transfers, "Requests whose blocks could not be read from another engine");
+    v.metric("vllm:nixl_xfer_time_seconds", self.kv_transfer_time, "Time to read a request's blocks from another engine");
+    v.metric("vllm:nixl_bytes_transferred", self.kv_transfer_bytes, "Bytes read for a request from another engine");
   }
 
   template <class Self, class Visitor>

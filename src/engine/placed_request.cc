@@ -27,6 +27,7 @@ SubmitMessage PlacedRequest::place(int rank) {
   SubmitMessage message = message_;
   const auto begun = [](const Progress& p) { return p.ended || !p.tokens.empty(); };
   if (std::none_of(message.progress.begin(), message.progress.end(), begun)) message.progress.clear();
+  if (placements_ > 1) message.kv_transfer_params.clear();  // blocks that the lost rank had taken or lent
   message.rank.reset();  // it is there
   message.subscriber = shared_from_this();
   return message;

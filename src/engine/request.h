@@ -11,6 +11,7 @@
 #include "engine/messages.h"
 #include "engine/sequence.h"
 #include "sample/row_sampler.h"
+#include "transfer/wire.h"
 
 namespace braid::engine {
 
@@ -42,11 +43,13 @@ struct Choice : Sequence {
   TimePoint last_token{};
   int preemptions = 0;
   bool spoke = false;  // its subscriber heard of it
+  std::uint64_t fetch = 0;  // of what another engine has for it (engine/handover.h); 0: nothing
 };
 
 struct Request final : Admitted {
   RequestId id = 0;
   protocol::SamplingParams params;
+  transfer::Params transfer;
   std::int32_t prompt_length = 0;
   std::optional<TimePoint> deadline;
   std::shared_ptr<Subscriber> subscriber;

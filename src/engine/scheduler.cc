@@ -18,6 +18,7 @@ void StepPlan::clear() {
   work.clear();
   admitted.clear();
   preempted.clear();
+  fetching.clear();
   tokens = 0;
 }
 
@@ -36,6 +37,7 @@ void Scheduler::add(Sequence& sequence) {
 void Scheduler::remove(Sequence& sequence) {
   if (sequence.state == Sequence::State::kWaiting) waiting_.erase(&sequence);
   if (sequence.state == Sequence::State::kRunning) std::erase(running_, &sequence);
+  if (sequence.state == Sequence::State::kFetching) --fetching_;
   sequence.pages.release(*pool_);
   sequence.state = Sequence::State::kFinished;
 }
@@ -57,7 +59,7 @@ void Scheduler::plan(StepPlan& plan) {
     if (sequence->planned == 0) plan_running(*sequence, plan);
   }
   while (plan.preempted.empty() && !waiting_.empty() &&
-         running_.size() < static_cast<std::size_t>(limits_.max_sequences)) {
+         running_.size() + fetching_ < static_cast<std::size_t>(limits_.max_sequences)) {
     if (!admit(**waiting_.begin(), plan)) break;
   }
 }
@@ -151,23 +153,61 @@ bool Scheduler::admit(Sequence& s, StepPlan& plan) {
   if (fresh + revived > pool_->free()) return false;
 
   s.computed = static_cast<std::int32_t>(reused.size()) * s.pages.block_size();
+  if (s.remote_tokens > s.computed) {
+    give_blocks(s, reused);
+    admit_to_fetch(s, plan);
+    return true;
+  }
   const std::int32_t count = affordable(s);
   const bool whole_prompt_first = !limits_.chunked_prefill && s.generated() == 0;
   if (count == 0 || (whole_prompt_first && count < s.pending())) {
     s.computed = 0;
     return false;
   }
+  s.remote_tokens = 0;
+  give_blocks(s, reused);
+  running_.push_back(&s);
+  s.state = Sequence::State::kRunning;
+  plan.admitted.push_back(&s);
+  schedule(s, count, 0, plan);
+  return true;
+}
+
+void Scheduler::give_blocks(Sequence& s, const std::vector<kv::BlockId>& reused) {
   s.followed = s.computed;
   for (const kv::BlockId block : reused) s.pages.share(*pool_, block);
   s.named_blocks = limits_.prefix_caching ? reused.size() : 0;
   s.pages.grow(*pool_, s.length());
   if (s.cached_tokens < 0) s.cached_tokens = s.computed;
   waiting_.erase(&s);
-  running_.push_back(&s);
+}
+
+void Scheduler::admit_to_fetch(Sequence& s, StepPlan& plan) {
+  s.state = Sequence::State::kFetching;
+  ++fetching_;
+  plan.fetching.push_back(&s);
+}
+
+void Scheduler::fetched(Sequence& s) {
+  --fetching_;
+  s.fetched_tokens = s.remote_tokens - s.computed;
+  s.remote_tokens = 0;
   s.state = Sequence::State::kRunning;
-  plan.admitted.push_back(&s);
-  schedule(s, count, 0, plan);
-  return true;
+  running_.push_back(&s);
+  commit(s, s.fetched_tokens);
+  s.followed = std::min(s.remote_followed, s.computed);
+}
+
+void Scheduler::not_fetched(Sequence& s) {
+  s.remote_tokens = 0;
+  if (s.state == Sequence::State::kFetching) {
+    --fetching_;
+    s.pages.release(*pool_);
+    s.computed = 0;
+    s.named_blocks = 0;
+    s.cached_tokens = -1;
+  }
+  if (s.state != Sequence::State::kWaiting) add(s);
 }
 
 void Scheduler::commit(Sequence& sequence, std::int32_t count) {

@@ -8,7 +8,8 @@
 //      what is left of the token budget, in chunks.
 //   3. Then waiting sequences are admitted in order, while the budget, the number of sequences and
 //      the free blocks allow: one is admitted only with blocks for all its tokens, reused ones
-//      counted. The first that does not fit blocks those behind it.
+//      counted. The first that does not fit blocks those behind it. One whose keys and values are to be
+//      read from another engine gets its blocks for that, and runs when they are filled.
 // When a running sequence finds no block, the last one in order loses all of its blocks, waits again
 // and later recomputes; a step that preempts admits nobody. Waiting sequences hold no blocks, so the
 // first in order always gets on as long as it fits into the pool at all.
@@ -44,6 +45,7 @@ struct StepPlan {
   std::vector<PlannedWork> work;
   std::vector<Sequence*> admitted;   // these are in `work` too
   std::vector<Sequence*> preempted;
+  std::vector<Sequence*> fetching;   // have got blocks to be read into
   std::int32_t tokens = 0;
 
   void clear();
@@ -60,12 +62,16 @@ class Scheduler {
   void remove(Sequence& sequence);
   // The next step; empty when nothing can run.
   void plan(StepPlan& plan);
+  // Its remote tokens have been read: it runs from now on.
+  void fetched(Sequence& sequence);
+  // They cannot be: it waits again, and all of it is computed. Also before it is kFetching.
+  void not_fetched(Sequence& sequence);
   // `count` tokens were computed: blocks that became full can be reused from now on.
   void commit(Sequence& sequence, std::int32_t count);
   // Free blocks for `tokens` tokens of a running sequence; false when there are too few.
   bool reserve(Sequence& sequence, std::int32_t tokens) { return sequence.pages.grow(*pool_, tokens); }
 
-  std::size_t waiting() const { return waiting_.size(); }
+  std::size_t waiting() const { return waiting_.size() + fetching_; }
   std::size_t running() const { return running_.size(); }
 
  private:
@@ -75,6 +81,8 @@ class Scheduler {
 
   void plan_running(Sequence& sequence, StepPlan& plan);
   bool admit(Sequence& sequence, StepPlan& plan);
+  void admit_to_fetch(Sequence& sequence, StepPlan& plan);
+  void give_blocks(Sequence& sequence, const std::vector<kv::BlockId>& reused);
   std::int32_t affordable(const Sequence& sequence) const;
   std::int32_t affordable_drafts(Sequence& sequence);
   std::vector<kv::BlockId> reusable_blocks(Sequence& sequence) const;
@@ -88,6 +96,7 @@ class Scheduler {
   kv::EventLog* log_;
   std::set<Sequence*, Before> waiting_;
   std::vector<Sequence*> running_;  // in order of admission
+  std::size_t fetching_ = 0;
   std::vector<Sequence*> order_;    // a copy to walk while running_ changes
   std::int32_t token_budget_ = 0;
   std::int32_t decode_budget_ = 0;  // rows of generated tokens

@@ -14,7 +14,8 @@
 namespace braid::engine {
 
 struct Sequence {
-  enum class State { kNew, kWaiting, kRunning, kFinished };
+  // kFetching: it has blocks, and another engine's keys and values are on their way there.
+  enum class State { kNew, kWaiting, kFetching, kRunning, kFinished };
 
   Sequence(std::vector<std::int32_t> prompt,
            int block_size,
@@ -52,6 +53,11 @@ struct Sequence {
   bool drafts_forced = false;          // they are what a grammar leaves, not guesses of a drafter
   std::int32_t followed = 0;           // tokens whose computation the drafter saw, without a gap
   std::int32_t cached_tokens = -1;     // found in the cache at first admission; -1 before it
+  // Of its first tokens another engine has keys and values, to be read instead of computed; and of these,
+  // those that its drafter has followed.
+  std::int32_t remote_tokens = 0;
+  std::int32_t remote_followed = 0;
+  std::int32_t fetched_tokens = 0;     // that were read from another engine
   const Sequence* leader = nullptr;    // choice 0 of the same prompt, whose blocks may be shared
   std::int32_t planned = 0;            // tokens of the step being planned
 };

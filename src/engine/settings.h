@@ -8,6 +8,7 @@
 
 #include "config/describe.h"
 #include "events/settings.h"
+#include "transfer/settings.h"
 
 namespace braid::engine {
 
@@ -179,6 +180,7 @@ struct Settings {
   OverlapSettings overlap;
   SpeculativeSettings speculation;
   events::Settings events;
+  transfer::Settings transfer;
   std::int64_t seed = 0;
   int max_logprobs = 20;
 
@@ -189,6 +191,7 @@ struct Settings {
     v.group("Dual batch overlap", self.overlap);
     v.section("speculative-config", self.speculation, "Speculative decoding");
     v.section("kv-events-config", self.events, "Cache events");
+    v.section("kv-transfer-config", self.transfer, "Transfer of keys and values");
     v.field("seed", self.seed, {.help = "Seed of requests that bring none"});
     v.field("max-logprobs",
             self.max_logprobs,

@@ -3,12 +3,13 @@
 
 namespace braid::kv {
 
-Cache::Cache(const Layout& layout, std::int32_t num_blocks, int block_size)
+Cache::Cache(const Layout& layout, std::int32_t num_blocks, int block_size, const std::function<std::byte*(int layer)>& place)
     : layout_(layout), num_blocks_(num_blocks), block_size_(block_size) {
   const std::size_t rows = static_cast<std::size_t>(num_blocks) * static_cast<std::size_t>(block_size);
   for (int i = 0; i < layout.layers; ++i) {
     const std::size_t bytes = rows * static_cast<std::size_t>(layout.row_elements) * size_of(layout.dtype);
-    layers_.push_back(layout.stream ? layout.stream->allocate(bytes) : Buffer(bytes));
+    if (place) layers_.emplace_back(place(i), bytes, [](std::byte*, std::size_t) {});
+    else layers_.push_back(layout.stream ? layout.stream->allocate(bytes) : Buffer(bytes));
   }
 }
 

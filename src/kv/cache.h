@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "tensor/device.h"
@@ -26,7 +27,8 @@ struct Layout {
 
 class Cache {
  public:
-  Cache(const Layout& layout, std::int32_t num_blocks, int block_size);
+  // `place`: where a layer's zeroed memory is, which outlives the cache; empty: the cache gets its own.
+  Cache(const Layout& layout, std::int32_t num_blocks, int block_size, const std::function<std::byte*(int layer)>& place = {});
 
   const Layout& layout() const { return layout_; }
   std::int32_t num_blocks() const { return num_blocks_; }

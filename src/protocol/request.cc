@@ -190,6 +190,7 @@ void read_plumbing(const Fields& f, CommonRequest& c) {
   f.read("priority", c.priority);
   f.read("cache_salt", c.cache_salt);
   f.read("request_id", c.request_id);
+  f.read_json("kv_transfer_params", c.kv_transfer_params);
   read_stream(f, c);
 }
 

@@ -32,6 +32,7 @@ struct CommonRequest {
   int priority = 0;
   std::string cache_salt;
   std::string request_id;
+  std::string kv_transfer_params;  // JSON; empty: none
   std::optional<int> rank;  // that must compute it; from a header, not from the body
   std::string unsupported;  // a field that asks for what Braid does not have
 };

@@ -63,7 +63,7 @@ class ChatFormat final : public Format {
     body += "],\"service_tier\":null,\"system_fingerprint\":null,\"usage\":" + g.usage_json() +
             ",\"prompt_logprobs\":" + prompt_logprobs(g, g.choices().front()) +
             ",\"prompt_token_ids\":" + (g.request().return_token_ids ? id_list(g.prompts().front()) : "null");
-    return body + ",\"prompt_text\":" + answer_.prompt_text + ",\"kv_transfer_params\":null,\"ec_transfer_params\":null,\"metrics\":null}";
+    return body + ",\"prompt_text\":" + answer_.prompt_text + ",\"kv_transfer_params\":" + g.kv_transfer_params() + ",\"ec_transfer_params\":null,\"metrics\":null}";
   }
 
  private:

@@ -42,7 +42,7 @@ class CompletionFormat final : public Format {
               ",\"prompt_logprobs\":" + prompt_logprobs(g, c) + ",\"prompt_token_ids\":" + (ids ? prompt_ids(g, c) : "null") +
               ",\"routed_experts\":null,\"weight_versions\":null}";
     }
-    return body + "],\"service_tier\":null,\"system_fingerprint\":null,\"usage\":" + g.usage_json() + ",\"kv_transfer_params\":null,\"ec_transfer_params\":null,\"metrics\":null}";
+    return body + "],\"service_tier\":null,\"system_fingerprint\":null,\"usage\":" + g.usage_json() + ",\"kv_transfer_params\":" + g.kv_transfer_params() + ",\"ec_transfer_params\":null,\"metrics\":null}";
   }
 
  private:

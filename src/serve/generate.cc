@@ -32,7 +32,7 @@ class GenerateFormat final : public Format {
     for (const auto& c : g.choices()) body += (c.index ? "," : "") + choice_json(g, c, c.tokens, c.logprobs);
     return body + "],\"usage\":" + g.usage_json() + ",\"prompt_logprobs\":" + prompt_logprobs(g, g.choices().front()) +
            ",\"prompt_token_ids\":" + (g.request().return_token_ids ? id_list(g.prompts().front()) : "null") +
-           ",\"kv_transfer_params\":null}";
+           ",\"kv_transfer_params\":" + g.kv_transfer_params() + "}";
   }
 
  private:

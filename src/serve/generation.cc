@@ -122,6 +122,7 @@ engine::SubmitMessage Generation::message_for(std::size_t prompt) const {
   message.params = sampling_[prompt];
   message.priority = request_.priority;
   message.cache_salt = request_.cache_salt;
+  if (prompts_.size() == 1) message.kv_transfer_params = request_.kv_transfer_params;
   message.request_id = id_;
   message.rank = request_.rank;
   if (const int seconds = context_.settings.request_timeout_seconds) {
@@ -212,6 +213,7 @@ Piece Generation::advance(Choice& choice, engine::TokenMessage& message) {
   choice.finish = finish;
   choice.stop_token = message.stop_token;
   choice.error = message.error;
+  if (!message.kv_transfer_params.empty()) kv_transfer_params_ = std::move(message.kv_transfer_params);
   if (choice.done()) ++done_;
   return piece;
 }

@@ -94,6 +94,8 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   const std::vector<std::vector<std::int32_t>>& prompts() const { return prompts_; }
   const std::vector<Choice>& choices() const { return choices_; }
   const Usage& usage() const { return usage_; }
+  // JSON: where another engine finds the blocks of the prompt; null unless the request asked for it.
+  const std::string& kv_transfer_params() const { return kv_transfer_params_; }
   const std::string& id() const { return id_; }
   std::int64_t created() const { return created_; }
   const std::string& model() const { return model_; }
@@ -125,6 +127,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   std::unordered_map<engine::RequestId, int> submitted_;
   std::vector<Choice> choices_;
   Usage usage_;
+  std::string kv_transfer_params_ = "null";
   std::size_t done_ = 0;
   bool streaming_ = false;  // the head of the stream is written
 };

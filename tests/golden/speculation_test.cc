@@ -37,7 +37,7 @@ Answers answers(const engine::SpeculativeSettings& speculation) {
   engine::Metrics metrics;
   const SteadyClock clock;
   const auto listener = std::make_shared<engine::testing::Listener>();
-  const auto engine = engine::start(std::move(model).value(), engine::Vocabulary{4096, {1}, nullptr, {}, nullptr}, settings, metrics, clock);
+  const auto engine = engine::start(std::move(model).value(), engine::Vocabulary{4096, {1}, nullptr, {}, nullptr}, settings, metrics, clock).value();
   std::vector<engine::RequestId> ids;
   for (const bool sampled : {false, true}) {
     for (const auto& prompt : kPrompts) {

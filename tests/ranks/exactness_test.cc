@@ -72,7 +72,7 @@ struct Node {
     return std::move(built).value();
   }
   void start(const Case& c, std::unique_ptr<model::Model> model, engine::Lockstep* lockstep = nullptr, moe::Rebalancer* rebalancer = nullptr) {
-    engine = engine::start(std::move(model), engine::Vocabulary{4096, {1}, nullptr, {}}, settings_of(c), metrics, clock, {lockstep, rebalancer});
+    engine = engine::start(std::move(model), engine::Vocabulary{4096, {1}, nullptr, {}}, settings_of(c), metrics, clock, {lockstep, rebalancer}).value();
   }
   void submit(const Prompt& prompt) {
     engine::SubmitMessage m;

@@ -68,7 +68,7 @@ void run_rank(fabric::Bootstrap& b, std::vector<std::int64_t>& most) {
   std::mt19937 random(static_cast<unsigned>(b.rank()));
   std::atomic<int> left{0};
   {
-    const auto engine = start(std::make_unique<CountingModel>(&most), vocabulary, settings, metrics, clock, {&lockstep});
+    const auto engine = start(std::make_unique<CountingModel>(&most), vocabulary, settings, metrics, clock, {&lockstep}).value();
     membership.wait_for_group();
     for (int wave = 0; wave < 4; ++wave) {
       const int requests = static_cast<int>(random() % 4);

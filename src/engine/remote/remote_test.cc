@@ -109,7 +109,7 @@ struct Pair {
     settings.scheduler.max_model_len = 60000;
     Vocabulary vocabulary;
     vocabulary.size = 64;
-    engine = start(std::make_unique<testing::FakeModel>(testing::FakeModelOptions{.history = history}), vocabulary, settings, metrics, clock);
+    engine = start(std::make_unique<testing::FakeModel>(testing::FakeModelOptions{.history = history}), vocabulary, settings, metrics, clock).value();
     auto listener = fabric::Listener::open("127.0.0.1", 0, "s").value();
     auto far = fabric::Connection::connect("127.0.0.1", listener->port(), "s", "", in(kLong)).value();
     near = std::move(listener->accept(in(kLong)).value().connection);

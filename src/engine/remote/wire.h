@@ -112,7 +112,7 @@ void fields(Archive& a, Progress& v) {
 template <class Archive>
 void fields(Archive& a, Submit& v) {
   a.all(v.request, v.message.prompt, v.message.progress, v.message.params, v.message.priority, v.message.cache_salt,
-        v.message.request_id, v.nanoseconds_left);
+        v.message.request_id, v.message.kv_transfer_params, v.nanoseconds_left);
 }
 
 template <class Archive>
@@ -154,7 +154,7 @@ namespace braid::engine {
 
 template <class Archive>
 void fields(Archive& a, TokenMessage& v) {
-  a.all(v.request, v.index, v.tokens, v.logprobs, v.prompt_logprobs, v.finish, v.stop_token, v.error, v.cached_tokens);
+  a.all(v.request, v.index, v.tokens, v.logprobs, v.prompt_logprobs, v.finish, v.stop_token, v.error, v.cached_tokens, v.kv_transfer_params);
 }
 
 }  // namespace braid::engine

@@ -49,9 +49,11 @@ class Recorder final : public Subscriber {
       h.stop_token = m.stop_token;
       h.error = m.error.message;
       h.cached_tokens = m.cached_tokens;
+      if (!m.kv_transfer_params.empty()) transfer[m.request] = m.kv_transfer_params;
     }
   }
   std::map<ChoiceKey, Heard> heard;
+  std::map<RequestId, std::string> transfer;  // kv_transfer_params of answers
   int calls = 0;
 };
 
@@ -72,6 +74,7 @@ struct HarnessOptions {
   std::function<std::unique_ptr<Drafter>(FakeModel&, kv::Cache&)> drafter = {};
   std::size_t largest_draft_batch = 1000;
   events::Publisher* events = nullptr;
+  transfer::Node* node = nullptr;  // shared already
 };
 
 class Harness {
@@ -79,7 +82,7 @@ class Harness {
   explicit Harness(const HarnessOptions& o = {})
       : model(o.model),
         hasher(prefix::Algorithm::kXxhashCbor, "0"),
-        cache(model.cache_layout(), o.blocks, o.block_size),
+        cache(model.cache_layout(), o.blocks, o.block_size, place_of(o.node)),
         admission({.max_model_len = std::min(o.max_model_len, o.blocks * o.block_size),
                    .max_batched_tokens = o.limits.max_batched_tokens,
                    .chunked_prefill = o.limits.chunked_prefill,
@@ -106,7 +109,14 @@ class Harness {
               nullptr,
               nullptr,
               {},
-              o.events}) {}
+              o.events,
+              o.node}),
+        node(o.node) {
+    if (node) node->start([] {});
+  }
+  ~Harness() {
+    if (node) node->stop();
+  }
 
   SubmitMessage message(std::vector<std::int32_t> prompt, protocol::SamplingParams params) {
     SubmitMessage m;
@@ -138,6 +148,11 @@ class Harness {
 
   const Heard& heard(RequestId request, int index = 0) { return recorder->heard[{request, index}]; }
 
+  static std::function<std::byte*(int)> place_of(transfer::Node* node) {
+    if (node == nullptr) return {};
+    return [node](int layer) { return node->layer(layer); };
+  }
+
   FakeModel model;
   Metrics metrics;
   ManualClock clock;
@@ -146,6 +161,7 @@ class Harness {
   Admission admission;
   Speculation speculation;
   Loop loop;
+  transfer::Node* const node;
   std::shared_ptr<Recorder> recorder = std::make_shared<Recorder>();
 };
 
