@@ -64,6 +64,7 @@ void Loop::cancel(RequestId id, int index) {
     if (choice->state != Sequence::State::kFinished) end_choice(*choice, FinishReason::kAbort);
   }
   retired_.clear();
+  publish();
 }
 
 void Loop::end_all(FinishReason reason, const std::string& error) {

@@ -59,13 +59,13 @@ def idle(s):
 class PrefillAndDecode(unittest.TestCase):
     def start(self, *args, **config):
         s = server(*args, **config)
-        self.addCleanup(s.process.kill)
+        self.addCleanup(s.end)
         return s
 
     def expected(self, bodies, path="/v1/completions"):
         """The texts of one server alone."""
         alone = Server()
-        self.addCleanup(alone.process.kill)
+        self.addCleanup(alone.end)
         texts = [self.text(*alone.post(path, body)) for body in bodies]
         alone.stop()
         return texts
@@ -115,7 +115,7 @@ class PrefillAndDecode(unittest.TestCase):
                            "tp_size": int}.items():
             self.assertIsInstance(params[name], kind)
         idle(p)  # by the lease
-        self.assertEqual(p.metric("vllm:nixl_num_kv_expired_reqs"), 1)
+        wait_until(lambda: p.metric("vllm:nixl_num_kv_expired_reqs") == 1, "the lease is counted as expired")
         _, answer = p.post("/v1/completions", completion([1, 2, 3]))
         self.assertIsNone(answer["kv_transfer_params"])
 
@@ -152,7 +152,7 @@ class PrefillAndDecode(unittest.TestCase):
         self.assertEqual(status, 400, answer)
         refused = subprocess.run([BRAID, "serve", MODEL, "--port", "0", "--kv-transfer-config",
                                   '{"kv_connector":"NixlConnector","kv_ip":"0.0.0.0"}'], capture_output=True, text=True, timeout=DEADLINE_S)
-        self.assertEqual(refused.returncode, 1)
+        self.assertEqual(refused.returncode, 2)
         self.assertIn("kv_secret", refused.stderr)
 
     def test_over_the_network(self):

@@ -145,7 +145,7 @@ TEST(Transfer, a_hold_ends_when_its_reader_ends_it_or_does_not_want_it) {
   EXPECT_EQ(lender.back(), (std::vector<kv::BlockId>{2, 1})) << "the tail first";
   reader.node->borrower()->decline(lender.lend(8, {3, 4}));
   EXPECT_EQ(lender.back().size(), 2u);
-  reader.node->borrower()->end(reader.node->borrower()->open(lender.lend(8, {5}), tokens(8)));
+  reader.node->borrower()->end(reader.node->borrower()->open(lender.lend(4, {5}), tokens(4)));
   EXPECT_EQ(lender.back().size(), 1u);
   EXPECT_TRUE(reader.waiting.empty());
 }

@@ -32,7 +32,7 @@ class ServerFixture : public ::testing::Test {
     limits.cache.block_size = 4;
     limits.scheduler.max_model_len = o.max_model_len;
     o.vocabulary.size = o.model.vocabulary;
-    engine_ = engine::start(std::make_unique<engine::testing::FakeModel>(o.model), o.vocabulary, limits, metrics_, clock_);
+    engine_ = engine::start(std::make_unique<engine::testing::FakeModel>(o.model), o.vocabulary, limits, metrics_, clock_).value();
     Parts parts;
     parts.engine = engine_.get();
     parts.tokenizer = std::move(o.tokenizer);
