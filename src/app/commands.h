@@ -44,6 +44,7 @@ int metrics(Words words);
 int top(Words words);
 int route(Words words);
 int sidecar(Words words);
+int simulate(Words words);
 
 // Prints "braid: message" and returns 1, or 2 for a wrong argument.
 int fail(const Error& error);

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "planning/traffic.h"
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+
+namespace braid::planning {
+namespace {
+
+constexpr std::uint64_t kCopies = 1ULL << 40;  // ids of copied prompts are from here on
+
+}  // namespace
+
+Result<std::vector<TrafficRequest>> read_trace(const std::string& path, double speed) {
+  std::ifstream file(path);
+  if (!file) return Error{ErrorCode::kNotFound, "can't read the trace " + path, "trace"};
+  std::vector<TrafficRequest> requests;
+  std::string line;
+  for (int number = 1; std::getline(file, line); ++number) {
+    TrafficRequest request;
+    try {
+      const auto row = nlohmann::json::parse(line);
+      request.arrival = row.at("timestamp").get<double>() / 1e3 / speed;
+      request.input = row.at("input_length").get<int>();
+      request.output = row.at("output_length").get<int>();
+      request.blocks = row.at("hash_ids").get<std::vector<std::uint64_t>>();
+    } catch (const nlohmann::json::exception&) {
+      request.input = 0;
+    }
+    const bool whole = request.input > 0 && request.input <= 1 << 24 && request.output > 0 && request.output <= 1 << 24 &&
+                       request.blocks.size() == static_cast<std::size_t>((request.input + kTraceBlock - 1) / kTraceBlock);
+    if (!whole) {
+      return invalid_argument(path + " line " + std::to_string(number) + ": expected {\"timestamp\": ms, \"input_length\", "
+                              "\"output_length\", \"hash_ids\": [one for each 512 tokens]}", "trace");
+    }
+    requests.push_back(std::move(request));
+  }
+  if (requests.empty()) return invalid_argument(path + " has no request", "trace");
+  std::stable_sort(requests.begin(), requests.end(), [](const auto& a, const auto& b) { return a.arrival < b.arrival; });
+  return requests;
+}
+
+std::vector<TrafficRequest> poisson_traffic(const PoissonTraffic& traffic) {
+  std::mt19937_64 random(traffic.seed);
+  std::exponential_distribution<double> gap(traffic.rate);
+  std::vector<TrafficRequest> requests;
+  std::uint64_t next = 0;
+  for (double t = gap(random); t < traffic.seconds; t += gap(random)) {
+    TrafficRequest request{t, traffic.input, traffic.output, {}};
+    for (int at = 0; at < traffic.input; at += kTraceBlock) request.blocks.push_back(next++);
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+std::vector<TrafficRequest> with_burst(const std::vector<TrafficRequest>& requests, double begin, double seconds, double factor) {
+  std::vector<TrafficRequest> all;
+  double owed = 0;
+  std::uint64_t copies = 0;
+  for (const TrafficRequest& request : requests) {
+    all.push_back(request);
+    if (request.arrival < begin || request.arrival >= begin + seconds) continue;
+    for (owed += factor - 1; owed >= 1; owed -= 1) {
+      ++copies;
+      TrafficRequest copy = request;
+      for (std::uint64_t& block : copy.blocks) block += kCopies * copies;
+      all.push_back(std::move(copy));
+    }
+  }
+  return all;
+}
+
+}  // namespace braid::planning
