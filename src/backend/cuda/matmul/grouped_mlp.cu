@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // grouped_mlp on BF16 tensor cores, weights in bfloat16 or FP8: two launches, gate and up with
-// silu(gate) * up behind them, then down. Rows of gate and up alternate by eight in the weight, so
+// their activation behind them, then down. Rows of gate and up alternate by eight in the weight, so
 // that both halves of a product end in the same thread (large tiles) or side by side (small ones).
 //
 // Tiles, memory map and warp roles are those of matmul/tile.cuh; a block finds its group from the
@@ -21,6 +21,7 @@ struct Task {
   const std::int32_t* row_token;  // null: rows as they are
   const std::int32_t* offsets;
   int groups, hidden;
+  ops::Glu glu;
   bool gate_up;
   void* y;  // gate_up: bfloat16 activations; else float32 rows
   std::int64_t y_stride;
@@ -35,11 +36,13 @@ struct Task {
             weights.scales[g.group] + static_cast<std::int64_t>(first_column) * blocks, blocks,
             columns(inter) - first_column};
   }
-  __device__ void put_act(std::int64_t row, int i, float gate, float up) const {
-    static_cast<__nv_bfloat16*>(y)[row * y_stride + i] = __float2bfloat16_rn(silu(gate) * up);
+  __device__ void put_act(const GroupWeights& weights, const GroupTile& g, int row, int i, float gate, float up) const {
+    const float value = activation(glu, weights.bias[g.group], weights.inter[g.group], i, gate, up);
+    static_cast<__nv_bfloat16*>(y)[(g.first + row) * y_stride + i] = __float2bfloat16_rn(value);
   }
-  __device__ void put(std::int64_t row, int column, float value) const {
-    static_cast<float*>(y)[row * y_stride + column] = value;
+  __device__ void put(const GroupWeights& weights, const GroupTile& g, int row, int column, float value) const {
+    const float* const bias = weights.bias[g.group];
+    static_cast<float*>(y)[(g.first + row) * y_stride + column] = bias ? value + bias[column] : value;
   }
 };
 
@@ -57,8 +60,8 @@ __global__ void __launch_bounds__(kSmallThreads)
     const int row = i / kCols, column = i % kCols;
     if (row >= tile.rows || column >= tile.cols || (task.gate_up && column % 16 >= 8)) continue;
     const float value = small_sum<kN>(sums, row, column);
-    if (!task.gate_up) task.put(g.first + row, first + column, value);
-    else task.put_act(g.first + row, (first + column) / 16 * 8 + column % 8, value, small_sum<kN>(sums, row, column + 8));
+    if (!task.gate_up) task.put(weights, g, row, first + column, value);
+    else task.put_act(weights, g, row, (first + column) / 16 * 8 + column % 8, value, small_sum<kN>(sums, row, column + 8));
   }
 }
 
@@ -77,8 +80,8 @@ __global__ void __launch_bounds__(kLargeThreads)
     const int j = i / 4 % 4, c = i % 4, row = large_row<kF8>(i / 16, c), column = large_column(j, c);
     if (row >= tile.rows || column >= tile.cols || (task.gate_up && j % 2 == 1)) continue;
     const float value = total.at[i / 16][j][c];
-    if (!task.gate_up) task.put(g.first + row, first + column, value);
-    else task.put_act(g.first + row, (first + column) / 16 * 8 + column % 8, value, total.at[i / 16][j | 1][c]);
+    if (!task.gate_up) task.put(weights, g, row, first + column, value);
+    else task.put_act(weights, g, row, (first + column) / 16 * 8 + column % 8, value, total.at[i / 16][j | 1][c]);
   }
 }
 
@@ -101,8 +104,8 @@ void run_phase(const Task& task, const GroupWeights& weights, ops::WeightFormat 
 
 GroupCall::GroupCall(const ops::GroupedMlp::Args& a) : groups(static_cast<std::int64_t>(a.groups.size())) {
   for (std::size_t g = 0; g < a.groups.size(); ++g) {
+    if (!a.groups[g] || a.groups[g]->hidden == 0) continue;  // an empty slot, which has no rows
     const ops::PackedMlp& mlp = *a.groups[g];
-    if (mlp.hidden == 0) continue;  // an empty slot, which has no rows
     gate_up.values[g] = mlp.gate_up.data.data();
     gate_up.scales[g] = mlp.gate_up.scales.as<float>();
     down.values[g] = mlp.down.data.data();
@@ -112,13 +115,17 @@ GroupCall::GroupCall(const ops::GroupedMlp::Args& a) : groups(static_cast<std::i
     hidden = mlp.hidden;
     gate_up_format = mlp.gate_up.format;
     down_format = mlp.down.format;
+    glu = mlp.glu;
+    if (mlp.bias.data() == nullptr) continue;
+    gate_up.bias[g] = mlp.bias.as<float>();
+    down.bias[g] = gate_up.bias[g] + 2 * mlp.inter;
   }
 }
 
 void grouped_mlp_mma(const ops::GroupedMlp::Args& a, braid::Stream& s) {
   const GroupCall call(a);
   Task task{static_cast<const __nv_bfloat16*>(a.x.data), a.x.stride, a.row_token, a.offsets,
-            static_cast<int>(call.groups), static_cast<int>(call.hidden), true, a.scratch, call.act_stride()};
+            static_cast<int>(call.groups), static_cast<int>(call.hidden), call.glu, true, a.scratch, call.act_stride()};
   run_phase(task, call.gate_up, call.gate_up_format, a.out.rows, (call.inter + 7) / 8 * 16, stream(s));
   task.x = reinterpret_cast<const __nv_bfloat16*>(a.scratch);
   task.x_stride = call.act_stride();

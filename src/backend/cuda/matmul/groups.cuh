@@ -12,6 +12,7 @@ namespace braid::cuda {
 struct GroupWeights {
   const void* values[kMaxGroups];
   const float* scales[kMaxGroups];
+  const float* bias[kMaxGroups];  // of gate, then of up; or of down; null: none
   std::int32_t inter[kMaxGroups];
 };
 
@@ -58,9 +59,16 @@ struct GroupCall {
   std::int64_t groups = 0, hidden = 0;
   std::int64_t inter = 0;  // the largest
   ops::WeightFormat gate_up_format = ops::WeightFormat::kBF16, down_format = ops::WeightFormat::kBF16;
-  GroupWeights gate_up, down;
+  ops::Glu glu;
+  GroupWeights gate_up{}, down{};
 };
 
-__device__ inline float silu(float x) { return x / (1.0f + expf(-x)); }
+// Activation i of a group of `inter`, from its two sums.
+__device__ inline float activation(const ops::Glu& glu, const float* bias, int inter, int i, float gate, float up) {
+  if (bias && i < inter) gate += bias[i], up += bias[inter + i];
+  gate = fminf(gate, glu.limit);
+  up = fminf(fmaxf(up, -glu.limit), glu.limit);
+  return gate / (1.0f + expf(-glu.alpha * gate)) * (up + glu.up_offset);
+}
 
 }  // namespace braid::cuda

@@ -97,7 +97,10 @@ struct Groups {
     for (const PackedMlp* mlp : mlps) {
       gate_up.push_back(mlp ? weight_of(mlp->gate_up) : GemmWeight{});
       down.push_back(mlp ? weight_of(mlp->down) : GemmWeight{});
+      bias.push_back(nullptr);
       if (!mlp) continue;
+      bias.back() = mlp->bias.as<float>();
+      glu = mlp->glu;
       hidden = mlp->hidden;
       inter = std::max(inter, mlp->inter);
       first = precision_of(mlp->gate_up.format);
@@ -107,6 +110,8 @@ struct Groups {
   }
 
   std::vector<GemmWeight> gate_up, down;
+  std::vector<const float*> bias;
+  ops::Glu glu;
   std::int64_t hidden = 0, inter = 0;
   Precision first = Precision::kBf16, second = Precision::kBf16;
 };
@@ -125,6 +130,7 @@ PackedMlp pack_mlp_hopper(const ops::Weight& gate, const ops::Weight& up, const 
   packed.format = p.format;
   packed.hidden = gate.cols;
   packed.inter = gate.rows;
+  packed.glu = p.glu;
   packed.gate_up = pack_tiles(alternate(gate, up, kGateTurn, kGateUnit), p.format, gate.cols, stream(s));
   packed.down = pack_tiles(rows_of({&down, 1}), p.format, down.cols, stream(s));
   return packed;
@@ -168,11 +174,12 @@ void grouped_mlp_hopper(const ops::GroupedMlp::Args& a, braid::Stream& braid_str
   first.offsets = a.offsets;
   first.out = {a.scratch, DType::kBF16, a.out.rows, 2 * groups.inter, 2 * groups.inter};
   run(describe_gemm(groups.first, a.out.rows, count, static_cast<int>(2 * groups.inter), static_cast<int>(groups.hidden)), first, s);
-  activate_rows({a.scratch, 2 * groups.inter, a.offsets, groups.down}, act, fed, s);
+  activate_rows({a.scratch, 2 * groups.inter, a.offsets, groups.down, groups.bias, groups.glu}, act, fed, s);
   GemmOperands second = operands_of(act, fed, groups.down);
   second.offsets = a.offsets;
   second.out = {a.out.data, DType::kF32, a.out.rows, a.out.cols, a.out.stride};
   run(describe_gemm(groups.second, a.out.rows, count, static_cast<int>(groups.hidden), static_cast<int>(groups.inter)), second, s);
+  add_group_bias(a, s);
 }
 
 }  // namespace braid::cuda

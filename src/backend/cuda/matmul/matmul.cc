@@ -13,30 +13,24 @@ using ops::WeightFormat;
 
 constexpr std::int64_t kUnit = 8;  // elements of 16 bytes
 
-std::string f32_or_weights(WeightFormat format) {
-  if (format == WeightFormat::kF4) return "no mxfp4 weights";
-  return format == WeightFormat::kI8 ? "int8 activations are for CPUs" : "";
-}
+std::string any_weights(WeightFormat format) { return format == WeightFormat::kI8 ? "int8 activations are for CPUs" : ""; }
 
 std::string needs_bf16(DType x, WeightFormat format) {
   if (x != DType::kBF16 || format == WeightFormat::kF32) return "multiplies bfloat16 activations";
-  return f32_or_weights(format);
+  return any_weights(format);
 }
 
 std::string linear_support(const Linear::Problem& p, const Capabilities&) {
   return p.k % kUnit != 0 ? "needs a multiple of 8 inputs" : needs_bf16(p.x, p.format);
 }
 
-std::string any_mlp(const GroupedMlp::Problem& p, const Capabilities&) {
-  return p.bias || p.glu != ops::Glu{} ? "multiplies silu(gate) by up, without biases" : f32_or_weights(p.format);
-}
+std::string any_mlp(const GroupedMlp::Problem& p, const Capabilities&) { return any_weights(p.format); }
 
-std::string mlp_support(const GroupedMlp::Problem& p, const Capabilities& caps) {
-  if (const std::string reason = any_mlp(p, caps); !reason.empty()) return reason;
+std::string mlp_support(const GroupedMlp::Problem& p, const Capabilities&) {
   return p.hidden % kUnit != 0 ? "needs a multiple of 8 inputs" : needs_bf16(p.x, p.format);
 }
 
-std::string any_linear(const Linear::Problem& p, const Capabilities&) { return f32_or_weights(p.format); }
+std::string any_linear(const Linear::Problem& p, const Capabilities&) { return any_weights(p.format); }
 
 template <auto kMultiply>
 void linear(const Linear::Args& args, braid::Stream& stream) {
@@ -54,6 +48,7 @@ ops::PackedMlp pack_mlp(const ops::Weight& gate, const ops::Weight& up, const op
   packed.format = p.format;
   packed.hidden = gate.cols;
   packed.inter = gate.rows;
+  packed.glu = p.glu;
   const auto both = alternate(gate, up, 8, 8);
   packed.gate_up = pack(both, p.format, static_cast<std::int64_t>(both.size()), gate.cols, 1, stream);
   packed.down = pack(rows_of({&down, 1}), p.format, down.rows, down.cols, 1, stream);

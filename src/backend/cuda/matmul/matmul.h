@@ -24,6 +24,8 @@ void grouped_mlp_simple(const ops::GroupedMlp::Args& args, braid::Stream& stream
 
 // y += bias.
 void add_bias(const ops::Linear::Args& args, braid::Stream& stream);
+// Adds the biases of down, where groups have any.
+void add_group_bias(const ops::GroupedMlp::Args& args, braid::Stream& stream);
 
 // Weights for `hopper`.
 ops::PackedWeight pack_linear_hopper(std::span<const ops::Weight> parts, const ops::Linear::Problem& problem, braid::Stream& stream);

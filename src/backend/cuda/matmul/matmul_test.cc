@@ -15,6 +15,10 @@ struct Stored {
   Stored(WeightFormat format, std::int64_t rows, std::int64_t cols, unsigned seed) {
     const auto random = ops::reference::random_values(static_cast<std::size_t>(rows * cols), seed, 0.1f);
     const DType dtype = format == WeightFormat::kF8 ? DType::kF8E4M3 : format == WeightFormat::kF32 ? DType::kF32 : DType::kBF16;
+    if (format == WeightFormat::kF4) {
+      store_mxfp4(rows, cols, seed);
+      return;
+    }
     values.resize(random.size() * size_of(dtype));
     for (std::size_t i = 0; i < random.size(); ++i) {
       if (dtype == DType::kF32) reinterpret_cast<float*>(values.data())[i] = random[i];
@@ -27,7 +31,17 @@ struct Stored {
     weight = dtype == DType::kF8E4M3 ? Weight({values.data(), dtype, {rows, cols}}, {scales.data(), DType::kF32, {down, across}})
                                      : Weight({values.data(), dtype, {rows, cols}});
   }
-  std::vector<std::byte> values;
+  void store_mxfp4(std::int64_t rows, std::int64_t cols, unsigned seed) {
+    std::mt19937 random(seed);
+    const std::int64_t across = (cols + 31) / 32;
+    values.resize(static_cast<std::size_t>(rows * cols + 1) / 2);
+    powers.resize(static_cast<std::size_t>(rows * across));
+    for (std::byte& two : values) two = static_cast<std::byte>(random());
+    for (std::byte& power : powers) power = static_cast<std::byte>(121 + random() % 4);  // 1/64 to 1/8
+    weight = Weight({values.data(), DType::kF4E2M1, {rows, cols}}, {powers.data(), DType::kE8M0, {rows, across}}, 32);
+  }
+
+  std::vector<std::byte> values, powers;
   std::vector<float> scales;
   Weight weight;
 };
@@ -36,7 +50,7 @@ struct Form {
   WeightFormat format;
   bool f8_activations = false;
 };
-constexpr Form kForms[] = {{WeightFormat::kF32}, {WeightFormat::kBF16}, {WeightFormat::kF8}, {WeightFormat::kF8, true}};
+constexpr Form kForms[] = {{WeightFormat::kF32}, {WeightFormat::kBF16}, {WeightFormat::kF8}, {WeightFormat::kF8, true}, {WeightFormat::kF4}};
 
 // Rounding inputs to e4m3 moves a sum by a few per cent of its usual size.
 double tolerance_of(DType x, const Form& form) { return form.f8_activations ? 6e-2 : cuda::tolerance_of(x); }
@@ -145,6 +159,8 @@ struct Experts {
     std::vector<ops::PackedMlp> packed;
     for (std::size_t e = 0; e < parts.size(); e += 3) {
       packed.push_back(kernel.prepare(parts[e].weight, parts[e + 1].weight, parts[e + 2].weight, problem, stream));
+      const auto biases = static_cast<std::size_t>(2 * packed.back().inter + packed.back().hidden);
+      if (problem.bias) packed.back().bias = upload(stream, ops::reference::random_values(biases, 7 + static_cast<unsigned>(e)));
     }
     return packed;
   }
@@ -157,14 +173,23 @@ std::vector<const ops::PackedMlp*> addresses(const std::vector<ops::PackedMlp>& 
   return all;
 }
 
+// As gpt-oss has it.
+void use_biases(GroupedMlp::Problem& problem) {
+  problem.glu = {1.702f, 0.75f, 1};
+  problem.bias = true;
+}
+
 TEST_F(MatmulTest, GroupedMlpAgreesOnRaggedEmptyAndSkewedGroups) {
   const std::vector<std::vector<std::int32_t>> spreads = {{1, 0, 0, 0, 0}, {0, 3, 0, 1, 8}, {70, 0, 5, 1, 200}, {0, 0, 0, 0, 300}};
   unsigned seed = 100;
-  for (const Form& form : kForms) {
+  std::vector<std::pair<Form, bool>> forms;
+  for (const Form& form : kForms) forms.insert(forms.end(), {{form, false}, {form, true}});
+  for (const auto& [form, biased] : forms) {
     const WeightFormat format = form.format;
     for (const auto& [hidden, inter] : {std::pair{96, 28}, std::pair{256, 136}, std::pair{33, 17}}) {
       const Experts experts(format, hidden, {inter, inter, inter, inter, 2 * inter}, ++seed);
-      const GroupedMlp::Problem problem{input_of(format), format, hidden, 2 * inter, form.f8_activations};
+      GroupedMlp::Problem problem{input_of(format), format, hidden, 2 * inter, form.f8_activations};
+      if (biased) use_biases(problem);
       const auto reference = experts.pack(ops::reference::kGroupedMlp, problem, host_);
       for (const auto* kernel : runnable(kernels().grouped_mlp, problem, *stream_)) {
         const auto packed = experts.pack(*kernel, problem, *stream_);

@@ -2,6 +2,7 @@
 #include "backend/cuda/matmul/pack.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/check.h"
@@ -21,6 +22,21 @@ bool stays_f8(const Weight& w) {
          (!w.scaled() || (w.block == kBlock && w.col_offset % kBlock == 0));
 }
 
+// Each block's sixteen values are made once.
+void widen_mxfp4(const Weight& w, std::int64_t row, std::int64_t k, std::uint16_t* out) {
+  const auto* codes = static_cast<const std::uint8_t*>(w.values.data);
+  std::array<std::uint16_t, 16> values;
+  const std::int64_t at = w.stored(row, 0);
+  for (std::int64_t i = 0, end = 0; i < k; ++i) {
+    if (i == end) {
+      const float scale = w.scale(row, i);
+      for (std::size_t code = 0; code < values.size(); ++code) values[code] = f32_to_bf16(f4e2m1_to_f32(static_cast<std::uint8_t>(code)) * scale);
+      end = i + w.block - (w.col_offset + i) % w.block;
+    }
+    out[i] = values[codes[(at + i) / 2] >> ((at + i) % 2 * 4) & 15];
+  }
+}
+
 }  // namespace
 
 DType dtype_of(WeightFormat format) {
@@ -36,6 +52,7 @@ void write_row(const PackedRow& from, DType to, std::int64_t k, std::byte* out) 
     std::memcpy(out, start, static_cast<std::size_t>(k) * size_of(to));
     return;
   }
+  if (w.values.dtype == DType::kF4E2M1 && to == DType::kBF16 && !w.transposed) return widen_mxfp4(w, from.row, k, reinterpret_cast<std::uint16_t*>(out));
   for (std::int64_t i = 0; i < k; ++i) {
     const float value = w.at(from.row, i);
     if (to == DType::kF32) reinterpret_cast<float*>(out)[i] = value;
@@ -51,7 +68,9 @@ std::int64_t scale_blocks(std::int64_t k) { return (k + kBlock - 1) / kBlock; }
 ops::PackedWeight pack(std::span<const PackedRow> rows, WeightFormat format, std::int64_t n, std::int64_t k,
                        std::int64_t batch, Stream& stream) {
   CHECK(static_cast<std::int64_t>(rows.size()) == batch * n, "a weight has other rows than its shape says");
-  if (format == WeightFormat::kF8 && !std::all_of(rows.begin(), rows.end(), keeps_f8)) format = WeightFormat::kBF16;
+  if (format == WeightFormat::kF4 || (format == WeightFormat::kF8 && !std::all_of(rows.begin(), rows.end(), keeps_f8))) {
+    format = WeightFormat::kBF16;
+  }
   ops::PackedWeight packed;
   packed.format = format;
   packed.n = n;

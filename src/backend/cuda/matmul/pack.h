@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights as the kernels of this folder read them: rows of `row_stride` elements in the GPU's memory,
 // zeros behind the last input. kF8 has a float32 scale for each row and block of 128 inputs; a weight
-// whose own scales don't fit that (transposed windows, other block sizes) is widened to bfloat16, and
-// its PackedWeight says so.
+// whose own scales don't fit that (transposed windows, other block sizes) and MXFP4, which bfloat16 holds
+// exactly, are widened to bfloat16; the PackedWeight says so.
 #pragma once
 
 #include <span>

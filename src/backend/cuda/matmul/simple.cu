@@ -188,6 +188,7 @@ struct GroupTask {
   const std::int32_t* row_token;
   int groups, hidden;
   WeightFormat format;
+  ops::Glu glu;
   bool gate_up;
 };
 
@@ -205,12 +206,14 @@ __global__ void group_kernel(const __grid_constant__ GroupTask t, const __grid_c
     const int at = tile.first + r;
     return row_of(t.x, t.gate_up && t.row_token ? t.row_token[at] : at);
   };
+  const float* const bias = weights.bias[tile.group];
   float sums[kRows], up[kRows];
   dots(w.row(t.gate_up ? column / 8 * 16 + column % 8 : column), k, t.x.dtype, rows, row, sums);
   if (t.gate_up) dots(w.row(column / 8 * 16 + column % 8 + 8), k, t.x.dtype, rows, row, up);
   for (int r = 0; r < rows; ++r) {
     if (threadIdx.x % 32 != r) continue;
-    store(row_of(t.y, tile.first + r), t.y.dtype, column, t.gate_up ? silu(sums[r]) * up[r] : sums[r]);
+    const float value = t.gate_up ? activation(t.glu, bias, inter, column, sums[r], up[r]) : bias ? sums[r] + bias[column] : sums[r];
+    store(row_of(t.y, tile.first + r), t.y.dtype, column, value);
   }
 }
 
@@ -237,7 +240,7 @@ void grouped_mlp_simple(const ops::GroupedMlp::Args& a, braid::Stream& s) {
   const Activations out{a.out.data, DType::kF32, a.out.rows, a.out.cols, a.out.stride};
   const auto grid = [&](std::int64_t n) { return dim3(blocks_for(n, kWarps), static_cast<unsigned>(tiles)); };
   GroupTask task{a.x, act, a.offsets, a.row_token, static_cast<int>(call.groups), static_cast<int>(call.hidden),
-                 call.gate_up_format, true};
+                 call.gate_up_format, call.glu, true};
   launch(stream(s), "grouped_mlp", group_kernel, grid(call.inter), 32 * kWarps, 0, task, call.gate_up);
   task.x = act;
   task.y = out;

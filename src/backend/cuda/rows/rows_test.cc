@@ -214,5 +214,18 @@ TEST_F(RowsTest, CombineAgreesInBothForms) {
   }
 }
 
+TEST_F(RowsTest, CombineTakesBfloat16) {
+  const std::vector<std::int32_t> slots{4, 0, 2, 2};
+  Twin s = twin(*stream_, slots), w = twin(*stream_, reference::random_values(4, 5));
+  for (const bool accumulate : {false, true}) {
+    TwinRows rows(*stream_, DType::kBF16, 5, 37, 1), out(*stream_, DType::kBF16, 4, 37, 2);
+    kernels().combine[0].run({.rows = rows.device(), .slots = s.device<std::int32_t>(), .weights = w.device<float>(), .per_token = 1,
+                              .out = out.device(), .accumulate = accumulate}, *stream_);
+    reference::kCombine.run({.rows = rows.host(), .slots = slots.data(), .weights = w.host<float>(), .per_token = 1,
+                             .out = out.host(), .accumulate = accumulate}, host_);
+    expect_close(out.got(), out.wanted(), 1e-2, "combine of bfloat16");
+  }
+}
+
 }  // namespace
 }  // namespace braid::cuda
