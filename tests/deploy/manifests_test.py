@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifests of every path, as helm ($HELM) makes them. usage: manifests_test.py"""
+import os
+import subprocess
+import unittest
+
+import yaml
+
+from paths_test import CHART, CHARTED, PATHS
+
+HELM = os.environ["HELM"]
+
+
+def render(path, *flags):
+    done = subprocess.run([HELM, "template", path, str(CHART), "--kube-version", "1.34.0", "-f", str(PATHS / path / "values.yaml"), *flags],
+                          capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        raise AssertionError(done.stderr)
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def pod_of(document):
+    spec = document["spec"]
+    return (spec["leaderWorkerTemplate"]["workerTemplate"] if document["kind"] == "LeaderWorkerSet" else spec["template"])["spec"]
+
+
+class Manifests(unittest.TestCase):
+    def test_pods_are_what_a_careful_cluster_admits(self):
+        for path in CHARTED:
+            documents = render(path)
+            pods = [pod_of(d) for d in documents if d["kind"] in ("Deployment", "LeaderWorkerSet")]
+            self.assertGreaterEqual(len(pods), 2, path)
+            for pod in pods:
+                self.assertTrue(pod["securityContext"]["runAsNonRoot"])
+                self.assertFalse(pod["automountServiceAccountToken"])
+                for container in [*pod["containers"], *pod.get("initContainers", [])]:
+                    security = container["securityContext"]
+                    self.assertTrue(security["readOnlyRootFilesystem"])
+                    self.assertEqual(security["capabilities"]["drop"], ["ALL"])
+                    self.assertLessEqual(set(security["capabilities"].get("add", [])), {"IPC_LOCK"})
+                    self.assertIn("memory", container["resources"]["requests"])
+                    self.assertIn("startupProbe", container)
+                for container in pod["containers"]:
+                    self.assertLess(container["lifecycle"]["preStop"]["sleep"]["seconds"], pod["terminationGracePeriodSeconds"])
+                    for probe in "startupProbe", "livenessProbe", "readinessProbe":
+                        self.assertIn(container[probe]["httpGet"]["port"], [p["containerPort"] for p in container["ports"]])
+
+    def test_services_and_budgets_select_pods(self):
+        for path in CHARTED:
+            documents = render(path)
+            labels = [(d["spec"]["leaderWorkerTemplate"]["workerTemplate"] if d["kind"] == "LeaderWorkerSet" else d["spec"]["template"])["metadata"]["labels"]
+                      for d in documents if d["kind"] in ("Deployment", "LeaderWorkerSet")]
+            for document in documents:
+                if document["kind"] in ("Service", "PodDisruptionBudget", "NetworkPolicy", "InferencePool"):
+                    spec = document["spec"]
+                    wanted = spec.get("podSelector", spec.get("selector"))
+                    wanted = wanted.get("matchLabels", wanted)
+                    self.assertTrue(any(wanted.items() <= pod.items() for pod in labels), (path, document["kind"], document["metadata"]["name"]))
+
+    def test_no_pod_may_ask_the_api_server(self):
+        for path in CHARTED:
+            self.assertFalse([d for d in render(path) if "Role" in d["kind"]])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
