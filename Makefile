@@ -3,7 +3,7 @@
 # make serve   builds, then serves the default model (MODEL=..., PORT=..., ARGS="--flag ...")
 # make test    builds, then runs every test
 # make test-many   builds, then lets 32 ranks (RANKS=...) start, serve and survive on this machine
-# make test-pd  builds, then kills the servers of prefill and decode a thousand times (ROUNDS=..., SEED=...; hours)
+# make test-pd  builds, then kills what takes part in prefill and decode, a thousand times (ROUNDS=..., SEED=...; an hour)
 # make test-exactness   builds, then compares the text of every kind of group of ranks with that of one (long)
 # make test-deploy   renders the manifests of deploy/paths with helm and checks them
 # make cuda    installs the CUDA compiler, builds build/cuda/braid with the CUDA backend
@@ -45,7 +45,8 @@ test-many: build $(STAMPS)/venv
 	@BRAID_TEST_RANKS=$(RANKS) build/venv/bin/python tests/e2e/many_ranks_test.py $(BRAID) $(MODEL)
 
 test-pd: build $(STAMPS)/venv
-	@BRAID_TEST_ROUNDS=$(ROUNDS) BRAID_TEST_SEED=$(SEED) build/venv/bin/python tests/e2e/pd_test.py $(BRAID) $(MODEL)
+	@for storm in pd_test.py pd_storm_test.py; do \
+	  BRAID_TEST_ROUNDS=$(ROUNDS) BRAID_TEST_SEED=$(SEED) build/venv/bin/python tests/e2e/$$storm $(BRAID) $(MODEL) || exit 1; done
 
 test-deploy: $(STAMPS)/venv $(STAMPS)/helm
 	@HELM=$(CURDIR)/build/go/bin/helm build/venv/bin/python tests/deploy/manifests_test.py
