@@ -30,6 +30,7 @@ int rank(Words words);
 int render(Words words);
 int parse(Words words);
 int kernels(Words words);
+int inspect(Words words);
 int config(Words words);
 int bench(Words words);
 int bench_eplb(Words words);

@@ -11,7 +11,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "fabric/group.h"
+#include "model/plan.h"
 #include "model/simulated.h"
+#include "moe/expert_parallel.h"
 #include "text/files.h"
 #include "weights/files.h"
 
@@ -53,8 +56,40 @@ class LoadingProgress {
   std::size_t drawn_ = kNothing, logged_ = 0;
 };
 
-Result<std::unique_ptr<weights::Checkpoint>> open(const ModelSettings& settings) {
+Result<std::unique_ptr<weights::Checkpoint>> open_checkpoint(const ModelSettings& settings) {
   return settings.load_format == "dummy" ? weights::dummy_checkpoint(settings.model) : weights::open_checkpoint(settings.model);
+}
+
+// A folder and a device, and nothing of the one on the other yet.
+struct OpenModel {
+  LoadedModel loaded;
+  ops::Backend backend;
+};
+
+Result<OpenModel> open_model(const ModelSettings& settings, model::Options& options, int device_index) {
+  options.compute = settings.dtype == "float32" ? DType::kF32 : DType::kBF16;
+  options.int8_activations = settings.cpu_activations == "int8";
+  OpenModel open;
+  ASSIGN_OR_RETURN(open.loaded.checkpoint, open_checkpoint(settings));
+  ASSIGN_OR_RETURN(const auto config, model_config(settings.model));
+  options.f8_activations = settings.gpu_activations == "fp8" || (settings.gpu_activations == "auto" && config.f8_activations);
+  ASSIGN_OR_RETURN(OpenDevice device, open_device(settings, device_index));
+  RETURN_IF_ERROR(ops::check_forced(*device.kernels, settings.kernel));
+  open.loaded.stream = std::move(device.stream);
+  open.backend = {device.kernels, open.loaded.stream.get(), settings.kernel};
+  return open;
+}
+
+// What a rank is about to hold, from 1 GiB on.
+Status announce(const OpenModel& open, const model::Options& options) {
+  ASSIGN_OR_RETURN(const auto planned, model::plan(*open.loaded.checkpoint, options, open.backend));
+  const int ranks = options.experts ? options.experts->bootstrap->size() : 1;
+  const int redundant = options.experts ? options.experts->redundant_experts : 0;
+  const std::size_t bytes = model::bytes_of_rank(*planned, ranks, redundant);
+  if (bytes < std::size_t{1} << 30) return {};
+  log_info("weights of each rank", {{"mib", bytes >> 20}, {"ranks_sharing_experts", ranks},
+                                    {"files_mib", open.loaded.checkpoint->total_bytes() >> 20}});
+  return {};
 }
 
 constexpr const char* kWords =
@@ -144,23 +179,24 @@ Result<LoadedModel> load_model(const ModelSettings& settings, model::Options opt
   const SteadyClock clock;
   const TimePoint begin = clock.now();
   if (settings.backend == "simulated") return simulated_model(settings, options);
-  options.compute = settings.dtype == "float32" ? DType::kF32 : DType::kBF16;
-  options.int8_activations = settings.cpu_activations == "int8";
-  LoadedModel loaded;
-  ASSIGN_OR_RETURN(loaded.checkpoint, open(settings));
-  ASSIGN_OR_RETURN(const auto config, model_config(settings.model));
-  options.f8_activations = settings.gpu_activations == "fp8" || (settings.gpu_activations == "auto" && config.f8_activations);
-  ASSIGN_OR_RETURN(OpenDevice device, open_device(settings, device_index));
-  RETURN_IF_ERROR(ops::check_forced(*device.kernels, settings.kernel));
-  loaded.stream = std::move(device.stream);
-  const ops::Backend backend{device.kernels, loaded.stream.get(), settings.kernel};
+  ASSIGN_OR_RETURN(OpenModel open, open_model(settings, options, device_index));
   LoadingProgress progress;
   model::Progress report;
-  if (show_progress) report = [&](std::size_t done, std::size_t total) { progress(done, total); };
-  ASSIGN_OR_RETURN(loaded.model, model::build(*loaded.checkpoint, options, backend, report));
-  RETURN_IF_ERROR(loaded.stream->wait());
-  loaded.seconds = to_seconds(clock.now() - begin);
-  return loaded;
+  if (show_progress) {
+    RETURN_IF_ERROR(announce(open, options));
+    report = [&](std::size_t done, std::size_t total) { progress(done, total); };
+  }
+  ASSIGN_OR_RETURN(open.loaded.model, model::build(*open.loaded.checkpoint, options, open.backend, report));
+  RETURN_IF_ERROR(open.loaded.stream->wait());
+  open.loaded.seconds = to_seconds(clock.now() - begin);
+  return std::move(open.loaded);
+}
+
+Result<LoadedModel> plan_model(const ModelSettings& settings) {
+  model::Options options;
+  ASSIGN_OR_RETURN(OpenModel open, open_model(settings, options, 0));
+  ASSIGN_OR_RETURN(open.loaded.model, model::plan(*open.loaded.checkpoint, options, open.backend));
+  return std::move(open.loaded);
 }
 
 Result<std::shared_ptr<const text::Tokenizer>> load_tokenizer(const ModelSettings& settings) {

@@ -28,6 +28,9 @@ struct LoadedModel {
 // `device_index`: which of several GPUs.
 Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress, int device_index = 0);
 
+// The same without reading its weights (model/plan.h).
+Result<LoadedModel> plan_model(const ModelSettings& settings);
+
 // Null with --skip-tokenizer-init.
 Result<std::shared_ptr<const text::Tokenizer>> load_tokenizer(const ModelSettings& settings);
 

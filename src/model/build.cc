@@ -13,17 +13,25 @@ std::string shape_text(DType x, ops::WeightFormat format, std::int64_t n, std::i
          ops::name_of(format) + ", activations " + std::string(name_of(x));
 }
 
-struct LoadedMlp {
-  ops::PackedMlp packed;
-  std::size_t stored_bytes = 0;
-};
-
-Result<LoadedMlp> load_mlp(const weights::Checkpoint& checkpoint, const Config& config, const MlpName& name,
-                           const ops::Kernel<ops::GroupedMlp>& kernel, const ops::GroupedMlp::Problem& problem, Stream& stream) {
+Result<ops::PackedMlp> load_mlp(const weights::Checkpoint& checkpoint, const Config& config, const MlpName& name,
+                                const ops::Kernel<ops::GroupedMlp>& kernel, const ops::GroupedMlp::Problem& problem, Stream& stream) {
   ASSIGN_OR_RETURN(const MlpWeights stored, find_mlp(checkpoint, config, name));
-  LoadedMlp loaded{kernel.prepare(stored.gate, stored.up, stored.down, problem, stream), stored.bytes};
-  if (problem.bias) loaded.packed.bias = upload(stream, stored.bias);
-  return loaded;
+  ops::PackedMlp packed = kernel.prepare(stored.gate, stored.up, stored.down, problem, stream);
+  if (problem.bias) packed.bias = upload(stream, stored.bias);
+  return packed;
+}
+
+// Of `parameters` of a matrix as kernels hold them, about: without what fills the last tiles.
+std::size_t packed_bytes(ops::WeightFormat format, std::int64_t parameters) {
+  const auto count = static_cast<std::size_t>(parameters);
+  switch (format) {
+    case ops::WeightFormat::kF32: return 4 * count;
+    case ops::WeightFormat::kBF16: return 2 * count;
+    case ops::WeightFormat::kF8:
+    case ops::WeightFormat::kI8: return count + count / 32;
+    case ops::WeightFormat::kF4: return count / 2 + count / 32;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -32,20 +40,25 @@ Builder::Builder(const weights::Checkpoint& checkpoint, const Config& config, co
                  const ops::Backend& backend, const Progress& progress)
     : checkpoint_(checkpoint), config_(config), options_(options), backend_(backend), progress_(progress) {}
 
-std::optional<weights::Stored> Builder::peek(const MatrixName& name) {
+std::optional<weights::Stored> Builder::stored(const MatrixName& name) {
   if (error_) return std::nullopt;
-  auto found = checkpoint_.matrix(name.name, name.rows, name.cols);
+  auto found = checkpoint_.matrix(name.name, name.rows, name.cols, access());
   if (!found.ok()) {
     error_ = found.error();
     return std::nullopt;
   }
+  show_progress();
   return std::move(found).value();
 }
 
-std::optional<weights::Stored> Builder::stored(const MatrixName& name) {
-  auto found = peek(name);
-  if (found) advance(found->values.bytes());
-  return found;
+weights::Access Builder::access() const { return options_.plan ? weights::Access::kLook : weights::Access::kRead; }
+
+void Builder::count(ops::WeightFormat format, std::int64_t parameters, bool expert) {
+  count_.parameters += parameters;
+  if (expert) count_.expert_parameters += parameters;
+  if (!options_.plan) return;
+  bytes_ += packed_bytes(format, parameters);
+  if (expert) count_.expert_bytes += packed_bytes(format, parameters);
 }
 
 ops::WeightFormat Builder::format_of(const ops::Weight& weight, bool may_quantise) const {
@@ -63,6 +76,8 @@ LinearLayer Builder::pack(const std::vector<ops::Weight>& parts, std::int64_t ba
   problem.n /= batch;
   layer.kernel = choose(lists().linear, problem, shape_text(problem.x, format, problem.n, problem.k, batch));
   if (!layer.kernel) return layer;
+  count(format, batch * problem.n * problem.k);
+  if (options_.plan) return layer;
   layer.weight = layer.kernel->prepare(parts, problem, stream());
   layer.bias = std::move(bias);
   bytes_ += layer.weight.bytes() + layer.bias.size();
@@ -140,6 +155,9 @@ Buffer Builder::embedding(const std::string& name, DType dtype) {
   if (!matrix) return {};
   const ops::Weight weight = weight_of(*matrix);
   const std::int64_t count = weight.rows * weight.cols;
+  if (!config_.tied_embeddings) count_.parameters += count;
+  bytes_ += static_cast<std::size_t>(count) * size_of(dtype);
+  if (options_.plan) return {};
   Buffer table(static_cast<std::size_t>(count) * size_of(dtype));
   for (std::int64_t r = 0, i = 0; r < weight.rows; ++r) {
     for (std::int64_t c = 0; c < weight.cols; ++c, ++i) {
@@ -147,7 +165,6 @@ Buffer Builder::embedding(const std::string& name, DType dtype) {
       else table.as<std::uint16_t>()[i] = f32_to_bf16(weight.at(r, c));
     }
   }
-  bytes_ += table.size();
   return stream().unified() ? std::move(table) : upload(stream(), table.data(), table.size());
 }
 
@@ -161,19 +178,25 @@ const ops::Kernel<ops::GroupedMlp>* Builder::choose_mlp(const MlpName& sample, i
 
 ops::PackedMlp Builder::pack_mlp(const ops::Kernel<ops::GroupedMlp>* kernel, const ops::GroupedMlp::Problem& problem, const MlpName& name) {
   if (!kernel || error_) return {};
+  count(problem.format, std::int64_t{3} * name.inter * config_.hidden, name.expert >= 0);
+  if (options_.plan) {
+    peek_mlp(name);
+    return {};
+  }
   auto loaded = load_mlp(checkpoint_, config_, name, *kernel, problem, stream());
   if (!loaded.ok()) {
     error_ = loaded.error();
     return {};
   }
-  advance(loaded->stored_bytes);
-  bytes_ += loaded->packed.bytes();
-  return std::move(loaded->packed);
+  show_progress();
+  bytes_ += loaded->bytes();
+  if (name.expert >= 0) count_.expert_bytes += loaded->bytes();
+  return std::move(loaded).value();
 }
 
 std::optional<MlpWeights> Builder::peek_mlp(const MlpName& name) {
   if (error_) return std::nullopt;
-  auto found = find_mlp(checkpoint_, config_, name);
+  auto found = find_mlp(checkpoint_, config_, name, weights::Access::kLook);
   if (found.ok()) return std::move(found).value();
   error_ = found.error();
   return std::nullopt;
@@ -218,8 +241,7 @@ moe::Layer Builder::moe(const std::string& prefix, int layer) {
   if (options_.experts && parts.mlp_kernel) {
     parts.load = [&checkpoint = checkpoint_, kernel = parts.mlp_kernel, problem, name, config = config_,
                   &stream = stream()](int expert) -> Result<ops::PackedMlp> {
-      ASSIGN_OR_RETURN(auto loaded, load_mlp(checkpoint, config, name(expert), *kernel, problem, stream));
-      return std::move(loaded.packed);
+      return load_mlp(checkpoint, config, name(expert), *kernel, problem, stream);
     };
   }
   return moe::Layer(std::move(parts), rank());
@@ -260,9 +282,8 @@ void Builder::record(const char* op, const std::string& problem, const char* ker
   chosen_.push_back({op, problem, kernel, candidates});
 }
 
-void Builder::advance(std::size_t bytes) {
-  done_ += bytes;
-  if (progress_) progress_(done_, checkpoint_.total_bytes());
+void Builder::show_progress() {
+  if (progress_ && !options_.plan) progress_(checkpoint_.bytes_read(), checkpoint_.total_bytes());
 }
 
 }  // namespace braid::model

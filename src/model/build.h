@@ -65,10 +65,8 @@ class Builder {
   Buffer embedding(const std::string& name, DType dtype);
   LinearLayer head(const std::string& name);
 
-  // A stored matrix; `keep` must outlive the windows made from it.
+  // A stored matrix, which must outlive the windows made from it.
   std::optional<weights::Stored> stored(const MatrixName& name);
-  // The same, not counted as progress: for a look at its element type.
-  std::optional<weights::Stored> peek(const MatrixName& name);
 
   template <class Op>
   const ops::Kernel<Op>* choose(std::span<const ops::Kernel<Op>> list, const typename Op::Problem& problem,
@@ -89,6 +87,7 @@ class Builder {
   }
   std::vector<Model::ChosenKernel> take_chosen() { return std::move(chosen_); }
   std::size_t bytes() const { return bytes_; }
+  const WeightCount& weight_count() const { return count_; }
 
  private:
   ops::WeightFormat format_of(const ops::Weight& weight, bool may_quantise) const;
@@ -97,14 +96,17 @@ class Builder {
   Buffer biases(const std::vector<MatrixName>& names);
   std::vector<float> host_vector(const std::string& name, std::int64_t size);
   ops::PackedMlp pack_mlp(const ops::Kernel<ops::GroupedMlp>* kernel, const ops::GroupedMlp::Problem& problem, const MlpName& name);
-  // Not counted as progress: for a look at its element type, or that an expert is there, on whatever rank it lives.
+  // For a look at its element type, or that an expert is there, on whatever rank it lives.
   std::optional<MlpWeights> peek_mlp(const MlpName& name);
   const ops::Kernel<ops::GroupedMlp>* choose_mlp(const MlpName& sample, int widest, ops::GroupedMlp::Problem& problem);
   int rank() const;
   moe::Placement placement() const;
   void record(const char* op, const std::string& problem, const char* kernel,
               const std::vector<ops::Candidate>& candidates);
-  void advance(std::size_t bytes);
+  weights::Access access() const;
+  // A matrix that is packed, or would be.
+  void count(ops::WeightFormat format, std::int64_t parameters, bool expert = false);
+  void show_progress();
 
   const weights::Checkpoint& checkpoint_;
   const Config& config_;
@@ -114,7 +116,7 @@ class Builder {
   std::optional<Error> error_;
   std::vector<Model::ChosenKernel> chosen_;
   std::size_t bytes_ = 0;
-  std::size_t done_ = 0;
+  WeightCount count_;
 };
 
 }  // namespace braid::model

@@ -76,18 +76,35 @@ void read_spans(Reader& r, Config& c) {
   if (any(LayerSpan::kChunk)) c.attention_chunk = r.positive("attention_chunk_size");
 }
 
+// Groups of weights that "compressed-tensors" stores alike. Which tensors are, the checkpoint itself says.
+void read_compressed(Reader& r, const Json& quantization, Config& c) {
+  const Json groups = quantization.value("config_groups", Json::object());
+  for (const auto& [name, group] : groups.items()) {
+    const Json weights = group.is_object() ? group.value("weights", Json()) : Json();
+    const auto is = [&](const char* key, const Json& value) { return weights.is_object() && weights.value(key, Json()) == value; };
+    const bool fp8 = is("type", "float") && is("num_bits", 8);
+    const bool int4 = is("type", "int") && is("num_bits", 4) && is("strategy", "group") && is("group_size", 32) && is("symmetric", true);
+    if (!fp8 && !int4) {
+      r.fail("quantization_config.config_groups." + name + ".weights: expected floats of 8 bits, or symmetric integers of 4 bits in groups of 32, found " + weights.dump());
+    }
+    c.quantization = fp8 ? "FP8" : "INT4 in groups of 32";
+  }
+}
+
 // `json` is the whole of config.json.
 void read_quantization(Reader& r, const Json& json, Config& c) {
   const auto found = json.find("quantization_config");
   if (found == json.end() || found->is_null()) return;
   const Json method = found->is_object() ? found->value("quant_method", Json()) : Json();
-  if (method == "mxfp4") return;
-  if (method != "fp8" || !found->contains("weight_block_size")) {
-    return r.fail("quantization_config: only mxfp4, and fp8 with weight_block_size, are supported, found " + found->dump());
+  if (method == "compressed-tensors") return read_compressed(r, *found, c);
+  if (method != "mxfp4" && method != "fp8" && method != "fbgemm_fp8") {
+    return r.fail("quantization_config.quant_method: expected fp8, fbgemm_fp8, compressed-tensors or mxfp4, found " + method.dump());
   }
-  if ((*found)["weight_block_size"] != Json::array({128, 128})) {
-    r.fail("quantization_config.weight_block_size: expected [128, 128], found " + (*found)["weight_block_size"].dump());
-  }
+  c.quantization = method == "mxfp4" ? "MXFP4" : "FP8";
+  const Json block = found->value("weight_block_size", Json());
+  if (method != "fp8" || block.is_null()) return;
+  if (block != Json::array({128, 128})) r.fail("quantization_config.weight_block_size: expected [128, 128], found " + block.dump());
+  c.quantization += " in blocks of 128 x 128";
   c.f8_activations = found->value("activation_scheme", Json()) == "dynamic";
 }
 

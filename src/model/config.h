@@ -109,7 +109,7 @@ struct Config {
   std::int64_t max_positions = 0;
   bool tied_embeddings = false;
   int mtp_layers = 0;
-  int quant_block = 128;
+  std::string quantization;     // for people; empty: none
   bool f8_activations = false;  // the checkpoint is meant for inputs rounded to e4m3 (activation_scheme "dynamic")
   std::vector<std::int32_t> eos_ids;
   MoeConfig moe;

@@ -20,6 +20,7 @@ class DecoderModel final : public Model {
     for (int i = 0; i < config.layers && !b.error(); ++i) layers_.emplace_back(b, context_.decoder, i);
     if (b.options().draft_module) mtp_ = std::make_unique<Mtp<Attention>>(b, context_);
     weight_bytes_ = b.bytes();
+    weight_count_ = b.weight_count();
     chosen_ = b.take_chosen();
   }
 
@@ -29,6 +30,7 @@ class DecoderModel final : public Model {
             &context_.decoder.stream()};
   }
   std::size_t weight_bytes() const override { return weight_bytes_; }
+  WeightCount weight_count() const override { return weight_count_; }
   const std::vector<ChosenKernel>& chosen_kernels() const override { return chosen_; }
   DraftModule* draft_module() override { return mtp_.get(); }
   moe::Traffic traffic() const override {
@@ -93,6 +95,7 @@ class DecoderModel final : public Model {
   std::vector<Stage> stages_;  // of a batch in two halves
   std::array<Batch, 2> halves_;
   std::size_t weight_bytes_ = 0;
+  WeightCount weight_count_;
   std::vector<ChosenKernel> chosen_;
 };
 

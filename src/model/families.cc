@@ -24,6 +24,11 @@ bool is_draft_layer(const std::string& tensor, const Config& config) {
   return std::atoi(tensor.c_str() + prefix.size()) >= config.layers;
 }
 
+// Of inputs or of cache rows, which are not rounded.
+bool is_activation_scale(const std::string& tensor) {
+  return tensor.ends_with(".input_scale") || tensor.ends_with(".k_scale") || tensor.ends_with(".v_scale");
+}
+
 }  // namespace
 
 std::span<const Family> families() { return kFamilies; }
@@ -50,7 +55,7 @@ Result<std::unique_ptr<Model>> build(const weights::Checkpoint& checkpoint, cons
   auto model = family->build(builder, config);
   if (builder.error()) return *builder.error();
   RETURN_IF_ERROR(checkpoint.check_surplus([&](const std::string& name) {
-    return !name.starts_with(config.names.root) || is_draft_layer(name, config) || name.ends_with("rotary_emb.inv_freq") ||
+    return !name.starts_with(config.names.root) || is_draft_layer(name, config) || is_activation_scale(name) || name.ends_with("rotary_emb.inv_freq") ||
            (config.tied_embeddings && name == config.names.root + "lm_head.weight");
   }));
   return model;

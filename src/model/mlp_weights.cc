@@ -3,7 +3,13 @@
 
 namespace braid::model {
 
-ops::Weight weight_of(const weights::Stored& stored) { return ops::Weight(stored.values, stored.scales, stored.block); }
+using weights::Access;
+
+ops::Weight weight_of(const weights::Stored& stored) {
+  ops::Weight weight(stored.values, stored.scales, stored.block);
+  weight.block_rows = stored.block_rows;
+  return weight;
+}
 
 namespace {
 
@@ -20,11 +26,12 @@ void split_alternating(const weights::Stored& stored, MlpWeights& found) {
   found.up = both.window(0, both.rows, half, half);
 }
 
-Result<std::vector<float>> alternating_biases(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name) {
+Result<std::vector<float>> alternating_biases(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name, Access access) {
   const std::int64_t inter = name.inter;
-  ASSIGN_OR_RETURN(const auto both, checkpoint.matrix(name.prefix + ".experts.gate_up_proj_bias", c.moe.experts, 2 * inter));
-  ASSIGN_OR_RETURN(const auto down, checkpoint.matrix(name.prefix + ".experts.down_proj_bias", c.moe.experts, c.hidden));
+  ASSIGN_OR_RETURN(const auto both, checkpoint.matrix(name.prefix + ".experts.gate_up_proj_bias", c.moe.experts, 2 * inter, access));
+  ASSIGN_OR_RETURN(const auto down, checkpoint.matrix(name.prefix + ".experts.down_proj_bias", c.moe.experts, c.hidden, access));
   std::vector<float> bias;
+  if (access == Access::kLook) return std::vector<float>(static_cast<std::size_t>(2 * inter + c.hidden));
   for (std::int64_t i = 0; i < 2 * inter; ++i) {
     bias.push_back(both.values.at(name.expert * 2 * inter + (i < inter ? 2 * i : 2 * (i - inter) + 1)));
   }
@@ -32,30 +39,28 @@ Result<std::vector<float>> alternating_biases(const weights::Checkpoint& checkpo
   return bias;
 }
 
-Result<MlpWeights> find_alternating(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name) {
+Result<MlpWeights> find_alternating(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name, Access access) {
   const std::int64_t count = c.moe.experts, inter = name.inter;
-  ASSIGN_OR_RETURN(auto both, checkpoint.stacked(name.prefix + ".experts.gate_up_proj", name.expert, count, 2 * inter, c.hidden));
-  ASSIGN_OR_RETURN(auto down, checkpoint.stacked(name.prefix + ".experts.down_proj", name.expert, count, c.hidden, inter));
+  ASSIGN_OR_RETURN(auto both, checkpoint.stacked(name.prefix + ".experts.gate_up_proj", name.expert, count, 2 * inter, c.hidden, access));
+  ASSIGN_OR_RETURN(auto down, checkpoint.stacked(name.prefix + ".experts.down_proj", name.expert, count, c.hidden, inter, access));
   MlpWeights found;
   split_alternating(both, found);
   found.down = weight_of(down);
-  ASSIGN_OR_RETURN(found.bias, alternating_biases(checkpoint, c, name));
-  found.bytes = both.values.bytes() + down.values.bytes();
+  ASSIGN_OR_RETURN(found.bias, alternating_biases(checkpoint, c, name, access));
   found.owners.push_back(std::move(both));
   found.owners.push_back(std::move(down));
   return found;
 }
 
-Result<MlpWeights> find_transposed(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name) {
+Result<MlpWeights> find_transposed(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name, Access access) {
   const std::int64_t count = c.moe.experts, inter = name.inter;
-  ASSIGN_OR_RETURN(auto both, checkpoint.stacked(name.prefix + ".experts.gate_up_proj", name.expert, count, c.hidden, 2 * inter));
-  ASSIGN_OR_RETURN(auto down, checkpoint.stacked(name.prefix + ".experts.down_proj", name.expert, count, inter, c.hidden));
+  ASSIGN_OR_RETURN(auto both, checkpoint.stacked(name.prefix + ".experts.gate_up_proj", name.expert, count, c.hidden, 2 * inter, access));
+  ASSIGN_OR_RETURN(auto down, checkpoint.stacked(name.prefix + ".experts.down_proj", name.expert, count, inter, c.hidden, access));
   const ops::Weight rows = weight_of(both).transpose();
   MlpWeights found;
   found.gate = rows.window(0, inter, 0, c.hidden);
   found.up = rows.window(inter, inter, 0, c.hidden);
   found.down = weight_of(down).transpose();
-  found.bytes = both.values.bytes() + down.values.bytes();
   found.owners.push_back(std::move(both));
   found.owners.push_back(std::move(down));
   return found;
@@ -63,14 +68,15 @@ Result<MlpWeights> find_transposed(const weights::Checkpoint& checkpoint, const 
 
 }  // namespace
 
-Result<MlpWeights> find_mlp(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name) {
-  if (name.expert >= 0 && c.names.experts == ExpertTensors::kAlternating) return find_alternating(checkpoint, c, name);
-  if (name.expert >= 0 && c.names.experts == ExpertTensors::kTransposed) return find_transposed(checkpoint, c, name);
+Result<MlpWeights> find_mlp(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name, Access access) {
+  if (name.expert >= 0 && c.names.experts == ExpertTensors::kAlternating) return find_alternating(checkpoint, c, name, access);
+  const bool transposed = c.names.experts == ExpertTensors::kTransposed && checkpoint.has(name.prefix + ".experts.gate_up_proj");
+  if (name.expert >= 0 && transposed) return find_transposed(checkpoint, c, name, access);
   const std::string prefix = name.prefix + (name.expert < 0 ? "." : ".experts." + std::to_string(name.expert) + ".");
-  ASSIGN_OR_RETURN(auto gate, checkpoint.matrix(prefix + c.names.gate + ".weight", name.inter, c.hidden));
-  ASSIGN_OR_RETURN(auto up, checkpoint.matrix(prefix + c.names.up + ".weight", name.inter, c.hidden));
-  ASSIGN_OR_RETURN(auto down, checkpoint.matrix(prefix + c.names.down + ".weight", c.hidden, name.inter));
-  MlpWeights found{weight_of(gate), weight_of(up), weight_of(down), {}, gate.values.bytes() + up.values.bytes() + down.values.bytes(), {}};
+  ASSIGN_OR_RETURN(auto gate, checkpoint.matrix(prefix + c.names.gate + ".weight", name.inter, c.hidden, access));
+  ASSIGN_OR_RETURN(auto up, checkpoint.matrix(prefix + c.names.up + ".weight", name.inter, c.hidden, access));
+  ASSIGN_OR_RETURN(auto down, checkpoint.matrix(prefix + c.names.down + ".weight", c.hidden, name.inter, access));
+  MlpWeights found{weight_of(gate), weight_of(up), weight_of(down), {}, {}};
   found.owners = {std::move(gate), std::move(up), std::move(down)};
   return found;
 }

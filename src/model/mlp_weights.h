@@ -21,12 +21,12 @@ struct MlpWeights {
   ops::Weight gate, up;  // [inter, hidden]
   ops::Weight down;      // [hidden, inter]
   std::vector<float> bias;  // as ops::PackedMlp has it, or empty
-  std::size_t bytes = 0;
   std::vector<weights::Stored> owners;  // of what the weights look at
 };
 
 // Errors as weights::Checkpoint.
-Result<MlpWeights> find_mlp(const weights::Checkpoint& checkpoint, const Config& config, const MlpName& name);
+Result<MlpWeights> find_mlp(const weights::Checkpoint& checkpoint, const Config& config, const MlpName& name,
+                            weights::Access access = weights::Access::kRead);
 
 ops::Weight weight_of(const weights::Stored& stored);
 

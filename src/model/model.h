@@ -38,6 +38,16 @@ struct Options {
   const moe::ExpertParallel* experts = nullptr;
   bool two_micro_batches = false;  // forward() may be asked to; with `experts`
   bool draft_module = false;            // build the checkpoint's own; an error without one
+  // Reads no matrix: says whether the checkpoint has what the model needs, which kernels run it and how many
+  // bytes it takes. Nothing but that may be asked of such a model.
+  bool plan = false;
+};
+
+// Of matrices. Experts are the routed ones, which are part of the rest.
+struct WeightCount {
+  std::int64_t parameters = 0;
+  std::int64_t expert_parameters = 0;
+  std::size_t expert_bytes = 0;  // of weight_bytes()
 };
 
 // What tests look at; every member may be empty. Called with layer -1 for the embedding output.
@@ -89,6 +99,7 @@ class Model {
   virtual std::vector<moe::Layer*> mixtures() { return {}; }
   // Bytes of weights held (packed), and a line per distinct operation saying which kernel runs it.
   virtual std::size_t weight_bytes() const = 0;
+  virtual WeightCount weight_count() const { return {}; }
   struct ChosenKernel {
     std::string op, problem, kernel;
     std::vector<ops::Candidate> candidates;

@@ -20,9 +20,13 @@ namespace braid::weights {
 struct Stored {
   TensorView values;
   TensorView scales;
-  int block = 128;
+  int block = 128;       // columns of a block of one scale
+  int block_rows = 128;  // and rows
   std::shared_ptr<const void> owner;
 };
+
+// kLook: only that a tensor is there, its shape and element type; views have no data.
+enum class Access { kRead, kLook };
 
 class Checkpoint {
  public:
@@ -33,17 +37,23 @@ class Checkpoint {
 
   // Errors name file, tensor, expected and found shape or element type. A matrix may be kF32,
   // kBF16, kF16 or kF8E4M3, a vector the first three.
-  virtual Result<Stored> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) const = 0;
+  // FP8 comes with `name`_scale_inv for blocks of 128 x 128, or `name`_scale for those, each row or the whole.
+  // INT4 (`name`_packed, eight codes to an int32, and `name`_scale for each row and 32 columns, without zero
+  // points) becomes kF8E4M3, which has all 16 numbers.
+  virtual Result<Stored> matrix(const std::string& name, std::int64_t rows, std::int64_t cols, Access access = Access::kRead) const = 0;
   // Matrix `index` of a tensor [count, rows, cols], which is kF32, kBF16, kF16 or, as two tensors
   // `name`_blocks [count, rows, cols / 32, 16] and `name`_scales [count, rows, cols / 32], MXFP4.
+  // FP8 comes with `name`_scale [count, 1, cols].
   virtual Result<Stored> stacked(const std::string& name, std::int64_t index, std::int64_t count, std::int64_t rows,
-                                 std::int64_t cols) const = 0;
+                                 std::int64_t cols, Access access = Access::kRead) const = 0;
   virtual Result<std::vector<float>> vector(const std::string& name, std::int64_t size) const = 0;
   virtual bool has(const std::string& name) const = 0;
   // An error naming a tensor that nobody asked for, but for those `expected_extra` accepts.
   virtual Status check_surplus(const std::function<bool(const std::string&)>& expected_extra) const = 0;
   // Bytes of all tensors; 0 when not known (dummy weights).
   virtual std::size_t total_bytes() const = 0;
+  // Of those given out to be read so far.
+  virtual std::size_t bytes_read() const = 0;
 
  protected:
   std::string path_;

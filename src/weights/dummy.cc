@@ -59,8 +59,9 @@ class DummyCheckpoint final : public Checkpoint {
     config_json_ = std::move(config);
   }
 
-  Result<Stored> matrix(const std::string& name, std::int64_t rows, std::int64_t cols) const override {
+  Result<Stored> matrix(const std::string& name, std::int64_t rows, std::int64_t cols, Access access) const override {
     const bool quantised = fp8_ && name.find("_proj.weight") != std::string::npos && name.find("eh_proj") == std::string::npos;
+    if (access == Access::kLook) return seen(quantised ? DType::kF8E4M3 : DType::kBF16, rows, cols);
     const auto count = static_cast<std::size_t>(rows * cols);
     const float scale = 1.0f / std::sqrt(static_cast<float>(cols));
     auto owned = std::make_shared<Owned>();
@@ -77,13 +78,18 @@ class DummyCheckpoint final : public Checkpoint {
     }
     stored.values = {owned->values.data(), quantised ? DType::kF8E4M3 : DType::kBF16, {rows, cols}};
     stored.owner = owned;
+    read_ += stored.values.bytes();
     return stored;
   }
 
   Result<Stored> stacked(const std::string& name, std::int64_t index, std::int64_t, std::int64_t rows,
-                         std::int64_t cols) const override {
+                         std::int64_t cols, Access access) const override {
     const std::string part = name + "." + std::to_string(index);
-    return mxfp4_ ? mxfp4(part, rows, cols) : matrix(part, rows, cols);
+    if (!mxfp4_) return matrix(part, rows, cols, access);
+    if (access == Access::kLook) return seen(DType::kF4E2M1, rows, cols);
+    Stored stored = mxfp4(part, rows, cols);
+    read_ += stored.values.bytes();
+    return stored;
   }
 
   Result<std::vector<float>> vector(const std::string& name, std::int64_t size) const override {
@@ -94,8 +100,15 @@ class DummyCheckpoint final : public Checkpoint {
   bool has(const std::string&) const override { return true; }
   Status check_surplus(const std::function<bool(const std::string&)>&) const override { return {}; }
   std::size_t total_bytes() const override { return 0; }
+  std::size_t bytes_read() const override { return read_; }
 
  private:
+  static Stored seen(DType dtype, std::int64_t rows, std::int64_t cols) {
+    Stored stored;
+    stored.values = {nullptr, dtype, {rows, cols}};
+    return stored;
+  }
+
   static Stored mxfp4(const std::string& name, std::int64_t rows, std::int64_t cols) {
     constexpr std::int64_t kBlock = 32;
     const std::int64_t blocks = rows * cols / kBlock;
@@ -109,12 +122,14 @@ class DummyCheckpoint final : public Checkpoint {
     stored.values = {owned->values.data(), DType::kF4E2M1, {rows, cols}};
     stored.scales = {owned->scales.data(), DType::kE8M0, {rows, cols / kBlock}};
     stored.block = kBlock;
+    stored.block_rows = 1;
     stored.owner = owned;
     return stored;
   }
 
   bool fp8_;
   bool mxfp4_;
+  mutable std::size_t read_ = 0;
 };
 
 }  // namespace

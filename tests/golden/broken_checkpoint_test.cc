@@ -3,85 +3,22 @@
 // tensor or key, what was expected and what was found.
 #include <gtest/gtest.h>
 
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
-#include <sstream>
-
 #include "backend/cpu/backend.h"
 #include "model/model.h"
+#include "tests/golden/model_folder.h"
 #include "weights/checkpoint.h"
 
 namespace braid {
 namespace {
 
-namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
-
-std::string read(const fs::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return std::move(text).str();
-}
-
-struct Tensor {
-  std::string dtype;
-  std::vector<std::int64_t> shape;
-  std::string bytes;
-};
-using Tensors = std::map<std::string, Tensor>;
-
-Tensors tensors_of(const std::string& file) {
-  std::uint64_t length = 0;
-  std::memcpy(&length, file.data(), 8);
-  Tensors tensors;
-  const Json header = Json::parse(file.substr(8, length));
-  for (const auto& [name, entry] : header.items()) {
-    if (name == "__metadata__") continue;
-    const std::size_t begin = entry["data_offsets"][0], end = entry["data_offsets"][1];
-    tensors[name] = {entry["dtype"], entry["shape"], file.substr(8 + length + begin, end - begin)};
-  }
-  return tensors;
-}
-
-std::string file_of(const Tensors& tensors, std::size_t alignment = 8) {
-  Json header = Json::object();
-  std::string data;
-  for (const auto& [name, t] : tensors) {
-    header[name] = {{"dtype", t.dtype}, {"shape", t.shape}, {"data_offsets", {data.size(), data.size() + t.bytes.size()}}};
-    data += t.bytes;
-  }
-  std::string text = header.dump();
-  while (text.size() % 8 != alignment % 8) text += ' ';
-  const std::uint64_t length = text.size();
-  std::string file(8, '\0');
-  std::memcpy(file.data(), &length, 8);
-  return file + text + data;
-}
-
-// A copy of a small model in a folder of its own.
-class Folder {
+// A copy of a small model with FP8 weights.
+class Breakable : public Folder {
  public:
-  Folder() : path_(fs::temp_directory_path() / ("braid-broken-" + std::to_string(getpid()))) {
-    const fs::path from = fs::path(BRAID_BINARY_DIR) / "golden/models/qwen3-moe-fp8";
-    fs::create_directories(path_);
-    config = Json::parse(read(from / "config.json"));
-    tensors = tensors_of(read(from / "model.safetensors"));
-    write("config.json", config.dump());
-    write("model.safetensors", file_of(tensors));
-  }
-  ~Folder() { fs::remove_all(path_); }
-
-  void write(const std::string& name, const std::string& bytes) const { std::ofstream(path_ / name, std::ios::binary) << bytes; }
-  void write_config() const { write("config.json", config.dump()); }
-  void write_tensors() const { write("model.safetensors", file_of(tensors)); }
-  const fs::path& path() const { return path_; }
+  Breakable() : Folder(fs::path(BRAID_BINARY_DIR) / "golden/models/qwen3-moe-fp8", "broken") {}
 
   // Empty when the model can be built.
   std::string error() const {
-    auto checkpoint = weights::open_checkpoint(path_.string());
+    auto checkpoint = weights::open_checkpoint(path().string());
     if (!checkpoint.ok()) return checkpoint.error().message;
     const auto stream = cpu::make_stream({.threads = 1});
     model::Options options;
@@ -89,12 +26,6 @@ class Folder {
     const auto built = model::build(**checkpoint, options, {&cpu::kernels(), stream.get(), {}});
     return built.ok() ? "" : built.error().message;
   }
-
-  Json config;
-  Tensors tensors;
-
- private:
-  fs::path path_;
 };
 
 const std::string kQuery = "model.layers.0.self_attn.q_proj.weight";
@@ -102,140 +33,140 @@ const std::string kExpert = "model.layers.2.mlp.experts.7.down_proj.weight";
 
 struct Fault {
   const char* name;
-  void (*plant)(Folder&);
+  void (*plant)(Breakable&);
   std::vector<std::string> says;
 };
 
 const Fault kFaults[] = {
     {"TruncatedData",
-     [](Folder& f) { fs::resize_file(f.path() / "model.safetensors", fs::file_size(f.path() / "model.safetensors") - 1); },
+     [](Breakable& f) { fs::resize_file(f.path() / "model.safetensors", fs::file_size(f.path() / "model.safetensors") - 1); },
      {"/model.safetensors: tensor model.norm.weight: bytes [", "lie outside the file's", "truncated"}},
-    {"TruncatedHeader", [](Folder& f) { fs::resize_file(f.path() / "model.safetensors", 100); },
+    {"TruncatedHeader", [](Breakable& f) { fs::resize_file(f.path() / "model.safetensors", 100); },
      {"/model.safetensors: header of ", "does not fit the file's 100"}},
-    {"EmptyFile", [](Folder& f) { fs::resize_file(f.path() / "model.safetensors", 0); },
+    {"EmptyFile", [](Breakable& f) { fs::resize_file(f.path() / "model.safetensors", 0); },
      {"/model.safetensors: expected a safetensors file, found 0 bytes"}},
-    {"NoSafetensors", [](Folder& f) { f.write("model.safetensors", "version https://git-lfs.github.com/spec/v1\n"); },
+    {"NoSafetensors", [](Breakable& f) { f.write("model.safetensors", "version https://git-lfs.github.com/spec/v1\n"); },
      {"/model.safetensors: header of ", "no safetensors file"}},
     {"FolderInsteadOfFile",
-     [](Folder& f) {
+     [](Breakable& f) {
        fs::remove(f.path() / "model.safetensors");
        fs::create_directory(f.path() / "model.safetensors");
      },
      {"/model.safetensors is not a regular file"}},
-    {"NoWeights", [](Folder& f) { fs::remove(f.path() / "model.safetensors"); }, {"has no *.safetensors file"}},
+    {"NoWeights", [](Breakable& f) { fs::remove(f.path() / "model.safetensors"); }, {"has no *.safetensors file"}},
     {"MatrixOfAnotherShape",
-     [](Folder& f) {
+     [](Breakable& f) {
        std::swap(f.tensors[kQuery].shape[0], f.tensors[kQuery].shape[1]);
        f.write_tensors();
      },
      {"/model.safetensors: tensor " + kQuery + ": expected shape [", "], found [160, "}},
     {"MatrixOfAnotherRank",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.tensors[kQuery].shape.push_back(1);
        f.write_tensors();
      },
      {"/model.safetensors: tensor " + kQuery + ": expected shape [", ", 160, 1]"}},
     {"VectorOfAnotherShape",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.tensors["model.norm.weight"].shape = {80, 2};
        f.write_tensors();
      },
      {"/model.safetensors: tensor model.norm.weight: expected shape [160], found [80, 2]"}},
     {"MissingExpert",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.tensors.erase(kExpert);
        f.write_tensors();
      },
      {": tensor " + kExpert + " is missing (expected shape [160, "}},
     {"MissingScales",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.tensors.erase(kExpert + "_scale_inv");
        f.write_tensors();
      },
      {": tensor " + kExpert + "_scale_inv is missing (expected shape [2, 2])"}},
     {"ScalesOfAnotherShape",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.tensors[kExpert + "_scale_inv"].shape = {4, 1};
        f.write_tensors();
      },
      {"/model.safetensors: tensor " + kExpert + "_scale_inv: expected shape [2, 2], found [4, 1]"}},
     {"ScalesOfAnotherType",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.tensors[kExpert + "_scale_inv"] = {"U8", {2, 2}, "abcd"};
        f.write_tensors();
      },
      {"/model.safetensors: tensor " + kExpert + "_scale_inv: expected one of float32, bfloat16, float16, found uint8"}},
     {"MatrixOfAnotherType",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.tensors[kQuery].dtype = "I8";
        f.write_tensors();
      },
      {"/model.safetensors: tensor " + kQuery + ": expected one of float32, bfloat16, float16, float8_e4m3fn, found int8"}},
     {"VectorOfAnotherType",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.tensors["model.norm.weight"] = {"I32", {160}, std::string(640, '\0')};
        f.write_tensors();
      },
      {"/model.safetensors: tensor model.norm.weight: expected one of float32, bfloat16, float16, found int32"}},
     {"SurplusTensors",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.tensors["model.layers.0.self_attn.q_proj.bias"] = {"BF16", {3}, "abcdef"};
        f.tensors["model.layers.1.self_attn.q_proj.bias"] = {"BF16", {3}, "abcdef"};
        f.write_tensors();
      },
      {"/model.safetensors: tensor model.layers.0.self_attn.q_proj.bias of shape [3] and 1 more are not expected by config.json"}},
     {"TensorInTwoFiles",
-     [](Folder& f) {
+     [](Breakable& f) {
        fs::rename(f.path() / "model.safetensors", f.path() / "a.safetensors");
        f.write("b.safetensors", file_of({{kQuery, f.tensors[kQuery]}}));
      },
      {"/b.safetensors: tensor " + kQuery + " is in ", "/a.safetensors too"}},
     {"ConfigOfALargerModel",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.config["vocab_size"] = 321;
        f.write_config();
      },
      {"/model.safetensors: tensor model.embed_tokens.weight: expected shape [321, 160], found [320, 160]"}},
     {"ConfigOfFewerExperts",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.config["num_experts"] = 7;
        f.write_config();
      },
      {"/model.safetensors: tensor model.layers.0.mlp.gate.weight: expected shape [7, 160], found [8, 160]"}},
-    {"NoConfig", [](Folder& f) { fs::remove(f.path() / "config.json"); }, {"can't read ", "/config.json"}},
-    {"ConfigIsNoJson", [](Folder& f) { f.write("config.json", "{"); }, {"/config.json is not a JSON object"}},
+    {"NoConfig", [](Breakable& f) { fs::remove(f.path() / "config.json"); }, {"can't read ", "/config.json"}},
+    {"ConfigIsNoJson", [](Breakable& f) { f.write("config.json", "{"); }, {"/config.json is not a JSON object"}},
     {"UnknownArchitecture",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.config["architectures"] = {"PerceptronForCausalLM"};
        f.write_config();
      },
      {"/config.json: architecture 'PerceptronForCausalLM' is not supported (supported: ", "Qwen3MoeForCausalLM"}},
     {"NoArchitecture",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.config["architectures"] = "Qwen3MoeForCausalLM";
        f.write_config();
      },
      {"/config.json: architectures"}},
     {"UnknownQuantisation",
-     [](Folder& f) {
+     [](Breakable& f) {
        f.config["quantization_config"]["weight_block_size"] = {64, 64};
        f.write_config();
      },
      {"/config.json: quantization_config.weight_block_size: expected [128, 128], found [64,64]"}},
-    {"IndexIsNoJson", [](Folder& f) { f.write("model.safetensors.index.json", "["); },
+    {"IndexIsNoJson", [](Breakable& f) { f.write("model.safetensors.index.json", "["); },
      {"/model.safetensors.index.json: expected a JSON object with weight_map"}},
     {"IndexLeavesTheFolder",
-     [](Folder& f) { f.write("model.safetensors.index.json", R"({"weight_map": {"w": "../model.safetensors"}})"); },
+     [](Breakable& f) { f.write("model.safetensors.index.json", R"({"weight_map": {"w": "../model.safetensors"}})"); },
      {"/model.safetensors.index.json: tensor w names no file of this folder"}},
     {"IndexNamesAnAbsentFile",
-     [](Folder& f) { f.write("model.safetensors.index.json", R"({"weight_map": {"w": "model-2.safetensors"}})"); },
+     [](Breakable& f) { f.write("model.safetensors.index.json", R"({"weight_map": {"w": "model-2.safetensors"}})"); },
      {"can't open ", "/model-2.safetensors: No such file"}},
 };
 
 class BrokenCheckpoint : public testing::TestWithParam<Fault> {};
 
 TEST_P(BrokenCheckpoint, IsOneErrorThatNamesTheFault) {
-  Folder folder;
+  Breakable folder;
   GetParam().plant(folder);
   const std::string error = folder.error();
   for (const auto& part : GetParam().says) EXPECT_NE(error.find(part), std::string::npos) << "expected: " << part << "\nfound: " << error;
@@ -246,7 +177,7 @@ INSTANTIATE_TEST_SUITE_P(Faults, BrokenCheckpoint, testing::ValuesIn(kFaults),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Checkpoint, TensorsNeedNoAlignmentInTheFile) {
-  Folder folder;
+  Breakable folder;
   EXPECT_EQ(folder.error(), "");
   folder.write("model.safetensors", file_of(folder.tensors, 1));
   EXPECT_EQ(folder.error(), "");

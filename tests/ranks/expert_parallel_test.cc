@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -131,6 +132,25 @@ TEST_P(ExpertParallelModel, ComputesWhatOneRankComputes) {
     }
     ASSERT_TRUE(b.all_gather("end").ok());
   });
+}
+
+TEST(ExpertParallelLoad, ARankReadsNoExpertsButItsOwn) {
+  const Subject alone("deepseek-v3", nullptr);
+  const auto& config = alone.model->config();
+  std::size_t expert_bytes = 0;
+  for (int layer = 0; layer < config.layers; ++layer) {
+    const auto one = static_cast<std::size_t>(3 * config.moe.inter * config.hidden) * size_of(DType::kBF16);
+    if (config.is_moe(layer)) expert_bytes += static_cast<std::size_t>(config.moe.experts) * one;
+  }
+  std::array<std::size_t, 4> read{};
+  fabric::testing::run_ranks(4, [&](fabric::Bootstrap& b) {
+    const auto transport = transport::shm::transport({.spin = Duration::zero()});
+    const moe::ExpertParallel experts{.bootstrap = &b, .transport = transport.get(), .backend = All2All::kLowLatency, .buffer_tokens = 8};
+    const Subject subject("deepseek-v3", &experts);
+    read[static_cast<std::size_t>(b.rank())] = subject.checkpoint->bytes_read();
+    ASSERT_TRUE(b.all_gather("done").ok());
+  });
+  for (const std::size_t bytes : read) EXPECT_EQ(bytes, alone.checkpoint->bytes_read() - expert_bytes / 4 * 3);
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ struct Info {
 static_assert(sizeof(Info) == 64);
 
 constexpr std::int64_t kBlock = 128;
+constexpr std::int64_t kSmallestBlock = 16;  // more factors than that would cost more than bfloat16
 
 Info& info_of(const PackedWeight& w) { return *w.scales.as<Info>(); }
 float* factors_of(const PackedWeight& w) { return w.scales.as<float>() + sizeof(Info) / 4; }
@@ -42,11 +43,14 @@ std::int64_t blocks_in(std::int64_t k, std::int64_t first, std::int64_t block) {
   return k <= first ? 1 : 1 + (k - first + block - 1) / block;
 }
 
+// Inputs of a block of one scale.
+std::int64_t block_of(const Weight& w) { return w.transposed ? w.block_rows : w.block; }
+
 // Where the first scale block of a window ends, in inputs.
 std::int64_t first_block_of(const Weight& w) {
   if (!w.scaled()) return w.cols;
   const std::int64_t offset = w.transposed ? w.row_offset : w.col_offset;
-  return std::min(w.cols, w.block - offset % w.block);
+  return std::min(w.cols, block_of(w) - offset % block_of(w));
 }
 
 bool usual_scales(const Weight& w) {
@@ -77,10 +81,11 @@ bool fits_f8(std::span<const Weight> parts, Layout layout, Stream& stream) {
   const std::int64_t first = first_block_of(parts[0]);
   for (const Weight& w : parts) {
     if (w.values.dtype != DType::kF8E4M3 || first_block_of(w) != first) return false;
-    if (w.scaled() != parts[0].scaled() || w.block != parts[0].block || !usual_scales(w)) return false;
+    if (w.scaled() != parts[0].scaled() || block_of(w) != block_of(parts[0]) || !usual_scales(w)) return false;
     if (layout == Layout::kRows && has_nan(w, stream)) return false;
   }
-  const bool odd = first % 2 != 0 || (parts[0].scaled() && parts[0].block % 2 != 0);
+  if (parts[0].scaled() && block_of(parts[0]) < kSmallestBlock) return false;
+  const bool odd = first % 2 != 0 || (parts[0].scaled() && block_of(parts[0]) % 2 != 0);
   return layout == Layout::kRows || first == parts[0].cols || !odd;
 }
 
@@ -138,7 +143,7 @@ void dequantise_row(const Weight& w, std::int64_t n, float* out) {
   }();
   const auto* codes = static_cast<const std::uint8_t*>(w.values.data) + w.stored(n, 0);
   std::int64_t end = first_block_of(w);
-  for (std::int64_t k = 0; k < w.cols; end = std::min(w.cols, end + w.block)) {
+  for (std::int64_t k = 0; k < w.cols; end = std::min(w.cols, end + block_of(w))) {
     const float scale = w.scale(n, k);
     for (; k < end; ++k) out[k] = table[codes[k]] * scale;
   }
@@ -384,7 +389,7 @@ PackedWeight pack(std::span<const Weight> parts, WeightFormat format, const Pack
   info.panels = (shape.n + kPanel - 1) / kPanel;
   info.panel_bytes = (shape.k + group - 1) / group * group * kPanel * element_bits(format) / 8;
   const bool stored_blocks = format == WeightFormat::kF8 || format == WeightFormat::kF4;
-  info.block = stored_blocks ? parts[0].block : kBlock;
+  info.block = stored_blocks ? block_of(parts[0]) : kBlock;
   info.first_block = stored_blocks ? first_block_of(parts[0]) : std::min(shape.k, kBlock);
   info.has_factors = carries_scales(format, parts[0]);
   info.blocks = blocks_in(shape.k, info.first_block, info.block);
