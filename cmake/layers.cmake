@@ -30,6 +30,7 @@ set(BRAID_LAYERS
   "router|base config metrics text protocol prefix|The endpoint picker: filters, scorers, prefix index, flow control, no sockets, no threads."
   "extproc|base net|Envoy's external processing as a gRPC server: messages as plain data, streams on the event loop."
   "gateway|router extproc events net protocol text metrics config base|The router's sockets: clients and endpoints, discovery, scraping, streams, prefill apart from decode."
-  "planning|engine router model prefix kv base|Clusters in simulated time: the engine's scheduler and the router's decisions under measured costs."
-  "app|planning gateway serve parse engine model moe fabric weights backend/cpu backend/cuda transport/shm transport/ucx net config metrics text|main, one file per subcommand, and the only place where parts are listed and wired."
+  "autoscale|base|How many replicas each role should have, from objectives, learned curves and traffic: no clock, no sockets."
+  "planning|autoscale engine router model prefix kv base|Clusters in simulated time: the engine's scheduler and the router's decisions under measured costs."
+  "app|planning autoscale gateway serve parse engine model moe fabric weights backend/cpu backend/cuda transport/shm transport/ucx net config metrics text|main, one file per subcommand, and the only place where parts are listed and wired."
 )

@@ -287,6 +287,7 @@ constexpr Command kBenches[] = {
     {"route", "what requests and streams cost the router", bench_route},
     {"dispatch", "what bringing tokens to experts of other ranks costs, beside copying the same bytes", bench_dispatch},
     {"kv", "how fast blocks of a cache get from one process to another, beside copying them", bench_kv},
+    {"autoscale", "ways to decide about scale under a trace, in simulated time", bench_autoscale},
     {"eplb", "how evenly recorded loads of experts lie on ranks, before and after balancing", bench_eplb},
 };
 

@@ -33,6 +33,7 @@ int kernels(Words words);
 int inspect(Words words);
 int config(Words words);
 int bench(Words words);
+int bench_autoscale(Words words);
 int bench_eplb(Words words);
 int bench_kv(Words words);
 int bench_serve(Words words);
@@ -46,6 +47,7 @@ int top(Words words);
 int route(Words words);
 int sidecar(Words words);
 int simulate(Words words);
+int autoscale_command(Words words);
 
 // Prints "braid: message" and returns 1, or 2 for a wrong argument.
 int fail(const Error& error);

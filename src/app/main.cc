@@ -21,6 +21,7 @@ constexpr Command kCommands[] = {
     {"eval", "what a served model thinks of texts: perplexity, multiple choice", eval},
     {"simulate", "what a layout of ranks would do under a trace: braid simulate --layout 2x8P1x32D --trace FILE", simulate},
     {"inspect", "what a model folder holds, what runs it here and what it takes", inspect},
+    {"autoscale", "decide how many replicas prefill and decode need, and scale them", autoscale_command},
     {"kernels", "which kernels run a model here, and why not the others", kernels},
     {"config", "every setting of serve with its value and where it comes from", config},
     {"metrics", "every metric of /metrics and what it means", metrics},

@@ -231,6 +231,7 @@ class Simulation {
     role.time.hidden += steps * done.time.hidden;
     busy_[r] += seconds;
     step_tokens_[r] += steps * done.tokens;
+    step_prompts_[r] += steps * done.prompt_tokens;
     for (auto& [rank, job] : pending_[g]) groups_[g]->rank(rank).submit(job);
     pending_[g].clear();
     for (const std::size_t request : events.started) started(request, groups_[g]->role());
@@ -315,6 +316,7 @@ class Simulation {
     request.token_time = traffic.output > 1 ? (now_ - request.arrival - request.first_token) / (traffic.output - 1) : 0;
     if (traffic.output > 1) token_times_.push_back(request.token_time);
     outcome_.output_tokens += traffic.output;
+    finished_output_ += traffic.output;
     router_->done(flights_[i].id, {.prompt_tokens = traffic.input, .output_tokens = traffic.output});
     ++ended_;
   }
@@ -336,6 +338,7 @@ class Simulation {
 
   ClusterView view() {
     ClusterView view{.now = now_, .interval = options_.interval, .requests = arrived_, .input_tokens = input_, .output_tokens = output_,
+                     .started = static_cast<double>(first_tokens_.size()), .finished_output = std::exchange(finished_output_, 0),
                      .first_tokens = std::exchange(first_tokens_, {}), .token_times = std::exchange(token_times_, {})};
     for (int r = 0; r < kRoles; ++r) {
       if (options_.layout.of(static_cast<Role>(r))) view.roles[static_cast<std::size_t>(r)].ranks = options_.layout.of(static_cast<Role>(r))->ranks;
@@ -359,7 +362,8 @@ class Simulation {
         role.busy = std::min(1.0, busy_[r] / (options_.interval * role.ready));
       }
       role.step_tokens = step_tokens_[r];
-      busy_[r] = step_tokens_[r] = 0;
+      role.step_prompt_tokens = step_prompts_[r];
+      busy_[r] = step_tokens_[r] = step_prompts_[r] = 0;
     }
     arrived_ = input_ = output_ = 0;
     return view;
@@ -429,8 +433,8 @@ class Simulation {
   std::vector<std::size_t> homeless_;
   double now_ = 0, refreshed_ = -1;
   std::size_t ended_ = 0;
-  double arrived_ = 0, input_ = 0, output_ = 0;  // since the last decision about scale
-  std::array<double, kRoles> busy_{}, step_tokens_{};
+  double arrived_ = 0, input_ = 0, output_ = 0, finished_output_ = 0;  // since the last decision about scale
+  std::array<double, kRoles> busy_{}, step_tokens_{}, step_prompts_{};
   std::vector<double> first_tokens_, token_times_;
   ClusterOutcome outcome_;
 };

@@ -45,7 +45,8 @@ struct RoleView {
   double waiting = 0, running = 0;  // requests, over all ready groups
   double cache_use = 0;       // mean of their ranks
   double busy = 0;            // share of the interval in which they stepped
-  double step_tokens = 0;     // computed in the interval, prompts without what was cached
+  double step_tokens = 0;     // rows computed in the interval
+  double step_prompt_tokens = 0;  // of them, of prompts: without what was cached
 };
 
 struct ClusterView {
@@ -54,6 +55,8 @@ struct ClusterView {
   std::array<RoleView, kRoles> roles;
   double requests = 0;        // arrived in the interval
   double input_tokens = 0, output_tokens = 0;  // of those
+  double started = 0;         // requests that had their first token in the interval
+  double finished_output = 0; // tokens of the requests that ended in it
   std::vector<double> first_tokens, token_times;  // seconds, of what was observed in the interval
 
   const RoleView& of(Role role) const { return roles[static_cast<std::size_t>(role)]; }

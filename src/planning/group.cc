@@ -34,6 +34,7 @@ const Group::Stretch& Group::begin(double now) {
     any = true;
     const RankWork& work = rank->work();
     stretch_.tokens += work.rows();
+    stretch_.prompt_tokens += work.prefill_rows;
     steps = std::min(steps, rank->steady_steps());
     if (work.decode_rows > 0) steps = std::min(steps, 1 + static_cast<std::int64_t>(kGrowth * work.decode_keys / work.decode_rows));
   }

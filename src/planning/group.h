@@ -25,6 +25,7 @@ class Group {
     double begin = 0;
     std::int64_t steps = 0;
     double tokens = 0;  // of one step
+    double prompt_tokens = 0;
     StepTime time;      // of one step
 
     double end() const { return begin + static_cast<double>(steps) * time.seconds(); }

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `braid autoscale` acts on: a scale subresource of Kubernetes, an elastic server, or nothing.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+
+namespace braid::app {
+
+// Thread rules: one thread. Calls wait for the answer, ten seconds at most.
+class ScaleTarget {
+ public:
+  virtual ~ScaleTarget() = default;
+  virtual Result<int> replicas() = 0;
+  virtual Status set_replicas(int count) = 0;
+};
+
+// "kubernetes:deployments/NAMESPACE/NAME" and "kubernetes:leaderworkersets/NAMESPACE/NAME": replicas of the object's scale
+// subresource, by way of `api`, where `kubectl proxy` listens (it brings credentials and TLS).
+// "server:http://host:port": ranks of `braid serve`, by POST /scale_elastic_ep.
+// Errors: any other text.
+Result<std::unique_ptr<ScaleTarget>> scale_target(const std::string& target, const std::string& api);
+
+}  // namespace braid::app
