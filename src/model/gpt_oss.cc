@@ -18,8 +18,8 @@ void read_experts(Reader& r, Config& c) {
   m.glu = {1.702f, static_cast<float>(r.number("swiglu_limit", 7, 1e-6, 1e30)), 1};
   c.names.router = "router";
   c.names.experts = ExpertTensors::kAlternating;
-  const auto quantised = r.json().find("quantization_config");
-  if (quantised == r.json().end() || !quantised->is_object() || quantised->value("quant_method", nlohmann::json()) != "mxfp4") {
+  const nlohmann::json method = r.json().value("/quantization_config/quant_method"_json_pointer, nlohmann::json());
+  if (!method.is_string() || method.get_ref<const std::string&>() != "mxfp4") {
     r.fail("quantization_config: expected quant_method mxfp4, the only experts of gpt-oss that Braid computes with");
   }
   for (const int size : {c.hidden, c.inter}) {
