@@ -12,6 +12,7 @@
 #include "gateway/discovery.h"
 #include "gateway/envoy_exchange.h"
 #include "gateway/exchange.h"
+#include "gateway/kubernetes_discovery.h"
 #include "gateway/kv_subscriber.h"
 #include "gateway/scraper.h"
 #include "metrics/registry.h"
@@ -79,6 +80,20 @@ DiscoveryOptions discovery_options(const RouteSettings& settings, const router::
   return options;
 }
 
+// None: Kubernetes is not to be asked.
+Result<std::optional<KubernetesOptions>> kubernetes_options(const RouteSettings& settings, const router::DataLayer& layer, const router::Resources& resources) {
+  std::optional<KubernetesOptions> none;
+  if (settings.pool_name.empty() || layer.discovery) return none;
+  ASSIGN_OR_RETURN(kubernetes::ApiServer server, settings.kubeconfig.empty() ? kubernetes::in_cluster() : kubernetes::from_kubeconfig(settings.kubeconfig));
+  KubernetesOptions options;
+  options.pool = settings.pool_name;
+  options.name_space = !settings.pool_namespace.empty() ? settings.pool_namespace : !server.name_space.empty() ? server.name_space : "default";
+  options.group = settings.pool_group;
+  options.server = std::move(server);
+  options.resources = resources;
+  return std::optional(std::move(options));
+}
+
 net::HttpServerOptions server_options(const RouteSettings& settings) {
   net::HttpServerOptions options;
   options.host = settings.http.host;
@@ -102,6 +117,7 @@ class HttpGateway final : public Gateway {
     core_.loop->run_and_wait([this, &kv_events] {
       kv_events = std::move(kv_events_);
       scraper_.reset();
+      kubernetes_.reset();
       discovery_.reset();
       core_.waiting.clear();
       core_.upstream.reset();
@@ -112,6 +128,7 @@ class HttpGateway final : public Gateway {
   }
 
   Status open(const router::PickerConfig& config, router::Resources resources) {
+    const router::Resources configured = resources;
     ASSIGN_OR_RETURN(core_.router, router::Router::make(config, {.clock = &core_.clock, .metrics = &core_.router_metrics,
                                                                  .resources = std::move(resources), .seed = std::random_device()()}));
     core_.token_source = core_.router->token_source();
@@ -119,9 +136,11 @@ class HttpGateway final : public Gateway {
     registry_.add(core_.metrics);
     const router::DataLayer layer = router::data_layer_of(config);
     ASSIGN_OR_RETURN(ScraperOptions scraping, scraper_options(core_.settings, layer));
+    ASSIGN_OR_RETURN(auto kubernetes, kubernetes_options(core_.settings, layer, configured));
     Status status;
     core_.loop->run_and_wait([&] { status = open_on_loop(discovery_options(core_.settings, layer), std::move(scraping)); });
     RETURN_IF_ERROR(std::move(status));
+    if (kubernetes) core_.loop->run_and_wait([&] { follow_kubernetes(std::move(*kubernetes)); });
     // A first request may come before `server_` is set; it waits for that.
     const auto ready = std::make_shared<std::latch>(1);
     ASSIGN_OR_RETURN(server_, net::HttpServer::listen(server_options(core_.settings), [this, ready](net::Request&& request, Client client) {
@@ -213,15 +232,23 @@ class HttpGateway final : public Gateway {
     scraper_ = std::make_unique<Scraper>(*core_.loop, *core_.upstream, *core_.endpoints, core_.metrics, std::move(scraping),
                                          Scraper::Hooks{.on_change = [this] { core_.poll_soon(); },
                                                         .on_restart = [this](const std::string& name) { core_.router->restarted(name); }});
-    ASSIGN_OR_RETURN(discovery_, Discovery::start(*core_.loop, *core_.endpoints, std::move(discovery), [this] {
-                       scraper_->sync();
-                       sync_kv_events();
-                       core_.poll_soon();
-                     }));
-    scraper_->sync();
+    ASSIGN_OR_RETURN(discovery_, Discovery::start(*core_.loop, *core_.endpoints, std::move(discovery), [this] { endpoints_changed(); }));
     RETURN_IF_ERROR(follow_kv_events());
-    sync_kv_events();
+    endpoints_changed();
     return {};
+  }
+
+  void endpoints_changed() {
+    scraper_->sync();
+    sync_kv_events();
+    core_.poll_soon();
+  }
+
+  void follow_kubernetes(KubernetesOptions options) {
+    kubernetes_ = std::make_unique<KubernetesDiscovery>(
+        *core_.loop, *core_.endpoints, core_.metrics, std::move(options),
+        KubernetesDiscovery::Hooks{.on_endpoints = [this] { endpoints_changed(); },
+                                   .on_resources = [this](router::Resources resources) { core_.router->replace_resources(std::move(resources)); }});
   }
 
   void handle(net::Request&& request, Client client) {
@@ -243,7 +270,7 @@ class HttpGateway final : public Gateway {
   }
 
   std::vector<std::string> missing() const {
-    std::vector<std::string> reasons;
+    std::vector<std::string> reasons = kubernetes_ != nullptr ? kubernetes_->missing() : std::vector<std::string>();
     if (core_.draining) reasons.push_back("the gateway is draining");
     if (core_.endpoints->size() == 0) reasons.push_back("no endpoint has been discovered");
     else if (core_.endpoints->usable().empty()) reasons.push_back("none of " + std::to_string(core_.endpoints->size()) + " endpoints answers");
@@ -270,6 +297,7 @@ class HttpGateway final : public Gateway {
   std::unique_ptr<KvSubscriber> kv_events_;
   std::unique_ptr<Scraper> scraper_;
   std::unique_ptr<Discovery> discovery_;
+  std::unique_ptr<KubernetesDiscovery> kubernetes_;
   std::unique_ptr<net::HttpServer> server_;
   std::unique_ptr<extproc::Server> envoy_;
 };

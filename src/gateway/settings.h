@@ -62,6 +62,10 @@ struct RouteSettings {
   std::string endpoints_file;
   std::vector<std::string> endpoints_dns;
   double dns_interval_seconds = 5;
+  std::string pool_name;
+  std::string pool_namespace;
+  std::string pool_group = "inference.networking.k8s.io";
+  std::string kubeconfig;
   int refresh_metrics_interval_ms = 50;
   int metrics_timeout_ms = 2000;
   std::string disaggregation = "proxy";
@@ -86,6 +90,10 @@ struct RouteSettings {
             {.help = "YAML file with endpoints: [{name, namespace, address, port, labels}], read again when it changes"});
     v.field("endpoints-dns", self.endpoints_dns, {.help = "name:port whose addresses are all servers, looked up again and again; labels as above"});
     v.field("dns-interval", self.dns_interval_seconds, {.help = "Time between look-ups", .unit = "seconds", .min = 0.1, .max = 86400});
+    v.field("pool-name", self.pool_name, {.help = "InferencePool in Kubernetes whose pods are the servers; unset: Kubernetes is not asked. Not heeded where file-discovery is configured"});
+    v.field("pool-namespace", self.pool_namespace, {.help = "Its namespace; unset: that of the service account or context, else default"});
+    v.field("pool-group", self.pool_group, {.help = "Its API group", .choices = {"inference.networking.k8s.io", "inference.networking.x-k8s.io"}});
+    v.field("kubeconfig", self.kubeconfig, {.help = "Where the API server is and who we are; unset: as Kubernetes tells a pod"});
     v.field("refresh-metrics-interval", self.refresh_metrics_interval_ms, {.help = "Time between scrapes of a server", .unit = "ms", .min = 1, .max = 3600000});
     v.field("metrics-timeout", self.metrics_timeout_ms, {.help = "A scrape that takes longer has failed", .unit = "ms", .min = 1, .max = 3600000});
     v.field("disaggregation", self.disaggregation,

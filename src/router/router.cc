@@ -199,6 +199,8 @@ Result<std::unique_ptr<Router>> Router::make(const PickerConfig& config, RouterP
   return std::unique_ptr<Router>(new Router(std::move(impl)));
 }
 
+void Router::replace_resources(Resources resources) { impl_->parts.resources = std::move(resources); }
+
 void Router::complete(RoutedRequest& request) const {
   const auto found = impl_->parts.resources.objectives.find(request.objective);
   if (found != impl_->parts.resources.objectives.end()) request.priority = found->second;

@@ -66,6 +66,9 @@ class Router {
   // before decide() it is the caller's part.
   void complete(RoutedRequest& request) const;
 
+  // Objectives and model rewrites from now on, instead of those before.
+  void replace_resources(Resources resources);
+
   // Decides now, past flow control. `endpoints` is the whole pool, in any order.
   Decision decide(const RoutedRequest& request, std::span<const Endpoint> endpoints);
 
