@@ -9,6 +9,8 @@
 # make cuda    installs the CUDA compiler, builds build/cuda/braid with the CUDA backend
 # make test-gpu    builds that, then runs its tests on this machine's GPU
 # make bundle  builds it, packs programs of it (PROGRAMS="...") and their libraries as build/bundle.tar.xz
+# make test-observability   builds, installs Prometheus and Chromium, then checks rules and dashboards with them
+# make screenshots   takes those of the README
 # make reference   builds, then rewrites docs/reference
 SHELL := /bin/bash
 MODEL ?= models/lexicon-30m
@@ -27,7 +29,7 @@ BRAID := build/release/braid
 CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_attention_bench cuda_gemm_bench cuda_exchange_bench
 PROGRAMS ?= braid
 
-.PHONY: help build serve test test-many test-pd test-exactness test-deploy cuda test-gpu bundle reference clean
+.PHONY: help build serve test test-many test-pd test-exactness test-deploy cuda test-gpu bundle test-observability screenshots reference clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -65,12 +67,23 @@ test-gpu: cuda
 bundle: cuda
 	@tools/bundle.sh build/bundle.tar.xz $(foreach program,$(PROGRAMS),$(shell find build/cuda -type f -name $(program) -perm -u+x))
 
+test-observability: build $(STAMPS)/venv $(STAMPS)/observers
+	@build/venv/bin/python tests/observability/prometheus_test.py $(BRAID) $(MODEL)
+	@build/venv/bin/python tests/observability/dashboard_test.py $(BRAID) $(MODEL)
+
+screenshots: build $(STAMPS)/venv $(STAMPS)/observers
+	@build/venv/bin/python tests/observability/dashboard_test.py $(BRAID) $(MODEL) docs/images
+
 reference: build
 	@python3 tests/house/reference_test.py --write build/release/tests/house/reference_pages docs/reference
 
 # A stamp is renewed when the script that made it changes.
 $(STAMPS)/packages: tools/install.sh
 	@tools/install.sh packages
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/observers: tools/install.sh
+	@tools/install.sh observers
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/venv: tools/install.sh tools/requirements.txt

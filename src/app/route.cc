@@ -6,6 +6,7 @@
 #include "app/commands.h"
 #include "app/open_files.h"
 #include "app/parse.h"
+#include "app/report.h"
 #include "base/log.h"
 #include "config/reference.h"
 #include "gateway/gateway.h"
@@ -52,7 +53,7 @@ Status explain(const gateway::RouteSettings& settings) {
   return {};
 }
 
-Status run_route(const gateway::RouteSettings& settings) {
+Status run_route(gateway::RouteSettings& settings, const std::string& configuration) {
   if (!settings.explain.empty()) return explain(settings);
   const sigset_t signals = block_stop_signals();
   std::string yaml = settings.config_text;
@@ -69,7 +70,10 @@ Status run_route(const gateway::RouteSettings& settings) {
     RETURN_IF_ERROR(router::add_resources(resources, yaml, name));
   }
   for (const std::string& warning : config.warnings) log_warning(warning);
-  ASSIGN_OR_RETURN(const auto gateway, gateway::Gateway::start(settings, config, std::move(resources)));
+  gateway::ReportWriter report = [about = ReportParts{configuration, secrets_of(config::table_of(settings))}](const std::string& shown, const std::string& metrics) {
+    return report_of(about, shown, metrics);
+  };
+  ASSIGN_OR_RETURN(const auto gateway, gateway::Gateway::start(settings, config, std::move(resources), std::move(report)));
   const std::string host = settings.http.host == "0.0.0.0" ? "localhost" : settings.http.host;
   log_info("ready", {{"url", "http://" + host + ":" + std::to_string(gateway->port())}, {"config", yaml.empty() ? "built-in" : name}});
   wait_for_stop(signals, settings.http.drain_timeout_seconds);
@@ -77,7 +81,7 @@ Status run_route(const gateway::RouteSettings& settings) {
   return {};
 }
 
-Status run_sidecar(const gateway::SidecarSettings& settings) {
+Status run_sidecar(gateway::SidecarSettings& settings, const std::string&) {
   const sigset_t signals = block_stop_signals();
   ASSIGN_OR_RETURN(const auto sidecar, gateway::Sidecar::start(settings));
   log_info("ready", {{"port", sidecar->ports().front()}, {"ranks", sidecar->ports().size()}, {"model_server_port", settings.model_server_port}});
@@ -87,7 +91,7 @@ Status run_sidecar(const gateway::SidecarSettings& settings) {
 }
 
 template <class Settings>
-int run(Words words, const config::HelpText& help, Status (*body)(const Settings&)) {
+int run(Words words, const config::HelpText& help, Status (*body)(Settings&, const std::string& configuration)) {
   Settings settings;
   auto options = parse_options();
   options.positional_fields = {};
@@ -99,7 +103,7 @@ int run(Words words, const config::HelpText& help, Status (*body)(const Settings
   }
   if (!parsed->positionals.empty()) return fail(invalid_argument("'" + parsed->positionals[0] + "' belongs to no flag; --help lists them"));
   use_log(settings.log_level, settings.log_format);
-  const Status status = body(settings);
+  const Status status = body(settings, config::show_values_json(config::table_of(settings), *parsed));
   return status.ok() ? 0 : fail(status.error());
 }
 

@@ -11,11 +11,14 @@
 #include "app/parse.h"
 #include "app/port_supervisor.h"
 #include "app/ranks.h"
+#include "app/report.h"
 #include "base/log.h"
 #include "config/reference.h"
 #include "engine/speculation/make.h"
+#include "metrics/registry.h"
 #include "net/http_server.h"
 #include "serve/server.h"
+#include "tracing/tracer.h"
 
 namespace braid::app {
 namespace {
@@ -48,7 +51,7 @@ Status check_address(const serve::Settings& settings) {
   return Error{listening.error().code, listening.error().message + "; choose another --host or --port", listening.error().param};
 }
 
-Status run(ServeSettings settings, Words words) {
+Status run(ServeSettings settings, Words words, const std::string& configuration) {
   const sigset_t signals = stop_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before any thread starts
   signal(SIGPIPE, SIG_IGN);
@@ -67,6 +70,10 @@ Status run(ServeSettings settings, Words words) {
   RETURN_IF_ERROR(check_address(settings.serve));
   ASSIGN_OR_RETURN(LoadedText text, load_text(settings.model, config));
   ASSIGN_OR_RETURN(const auto host_of_engine, start_engine(settings, words, text.vocabulary));
+  tracing::Metrics trace_metrics;
+  metrics::Registry registry;
+  registry.add(trace_metrics);
+  ASSIGN_OR_RETURN(const auto tracer, tracing::Tracer::start(settings.tracing, "braid-serve", trace_metrics));
   serve::Parts parts;
   parts.engine = &host_of_engine->engine();
   parts.tokenizer = text.tokenizer;
@@ -75,7 +82,11 @@ Status run(ServeSettings settings, Words words) {
   parts.defaults = text.defaults;
   parts.eos_ids = text.vocabulary.eos_ids;
   parts.deployment = host_of_engine->deployment();
-  parts.metrics_text = [&host_of_engine] { return host_of_engine->metrics_text(); };
+  parts.metrics_text = [&host_of_engine, &registry] { return host_of_engine->metrics_text() + registry.text(); };
+  parts.tracer = tracer.get();
+  parts.report = [about = ReportParts{configuration, secrets_of(config::table_of(settings))}](const std::string& shown, const std::string& metrics) {
+    return report_of(about, shown, metrics);
+  };
   ASSIGN_OR_RETURN(const auto server, serve::Server::start(std::move(parts), settings.serve));
   const std::string host = settings.serve.host == "0.0.0.0" ? "localhost" : settings.serve.host;
   const std::string url = "http://" + host + ":" + std::to_string(server->port());
@@ -102,7 +113,8 @@ int serve(Words words) {
   }
   if (settings.model.model.empty()) return fail(invalid_argument("serve needs a model folder: braid serve models/lexicon-30m"));
   configure_serve_log(settings, false);
-  const Status status = run(std::move(settings), words);
+  const std::string configuration = config::show_values_json(config::table_of(settings), *parsed);
+  const Status status = run(std::move(settings), words, configuration);
   return status.ok() ? 0 : fail(status.error());
 }
 

@@ -9,6 +9,7 @@
 #include "config/describe.h"
 #include "engine/settings.h"
 #include "serve/settings.h"
+#include "tracing/settings.h"
 
 namespace braid::app {
 
@@ -217,6 +218,7 @@ struct ServeSettings {
   ParallelSettings parallel;
   engine::Settings engine;
   serve::Settings serve;
+  tracing::Settings tracing;
   std::string log_level = "info";
   std::string log_format = "human";
 
@@ -226,6 +228,7 @@ struct ServeSettings {
     v.group("Parallelism", self.parallel);
     v.group("Engine", self.engine);
     v.group("HTTP", self.serve);
+    v.group("Tracing", self.tracing);
     v.field("log-level", self.log_level, {.help = "Least level logged", .choices = {"debug", "info", "warning", "error"}});
     v.field("log-format", self.log_format, {.help = "One line an event, for people or machines", .choices = {"human", "json"}});
   }

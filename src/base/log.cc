@@ -4,7 +4,12 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <chrono>
+#include <deque>
+#include <mutex>
 #include <nlohmann/json.hpp>
+
+#include "base/log_history.h"
 
 namespace braid {
 namespace {
@@ -29,6 +34,23 @@ spdlog::level::level_enum level_of(LogLevel level) {
     case LogLevel::kError: return spdlog::level::err;
   }
   return spdlog::level::info;
+}
+
+struct History {
+  std::mutex mutex;
+  std::deque<std::string> lines;
+};
+History& history() {
+  static History instance;
+  return instance;
+}
+
+void remember(LogLevel level, const std::string& line) {
+  constexpr std::size_t kMostLines = 100;
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()).time_since_epoch().count();
+  std::lock_guard lock(history().mutex);
+  if (history().lines.size() == kMostLines) history().lines.pop_front();
+  history().lines.push_back(std::to_string(seconds) + (level == LogLevel::kError ? " error " : " warning ") + line);
 }
 
 nlohmann::ordered_json value_of(const LogField& field) {
@@ -62,6 +84,12 @@ void log_event(LogLevel level, std::string_view event, std::initializer_list<Log
     }
   }
   logger().log(level_of(level), "{}", line);
+  if (level >= LogLevel::kWarning) remember(level, line);
+}
+
+std::vector<std::string> last_problems() {
+  std::lock_guard lock(history().mutex);
+  return {history().lines.begin(), history().lines.end()};
 }
 
 }  // namespace braid

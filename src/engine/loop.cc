@@ -350,6 +350,7 @@ bool Loop::take_token(Choice& choice, std::span<const float> logits, TimePoint n
     observe_token(choice, now);
   }
   const FinishReason finish = message.finish;
+  if (finish != FinishReason::kNone) message.timing = timing_of(choice);
   const bool ends_well = finish == FinishReason::kLength || finish == FinishReason::kStop;
   const bool hands_over = ends_well && handover_ && handover_->lends() && choice.request->transfer.hold && choice.index == 0;
   if (hands_over) handed_over_.emplace_back(&choice, std::move(message));
@@ -432,6 +433,7 @@ void Loop::end_with_message(Choice& choice, FinishReason reason, std::string err
   TokenMessage message = message_for(choice);
   message.prompt_logprobs.clear();
   message.finish = reason;
+  message.timing = timing_of(choice);
   message.error = internal_error(std::move(error));
   post(choice, std::move(message));
   end_choice(choice, reason);
@@ -455,6 +457,14 @@ void Loop::die(const std::string& reason) {
   handed_over_.clear();
   metrics_->healthy.set(0);
   end_all(FinishReason::kError, reason);
+}
+
+Timing Loop::timing_of(const Choice& choice) const {
+  const TimePoint arrived = choice.request->arrived;
+  if (!choice.first_scheduled) return {.queued = to_seconds(clock_->now() - arrived)};
+  const TimePoint last = choice.first_token ? choice.last_token : clock_->now();
+  const TimePoint first = choice.first_token.value_or(last);
+  return {to_seconds(*choice.first_scheduled - arrived), to_seconds(first - *choice.first_scheduled), to_seconds(last - first)};
 }
 
 TokenMessage Loop::message_for(Choice& choice) const {

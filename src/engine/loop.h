@@ -112,6 +112,7 @@ class Loop {
   void emit();
   void publish();
   void publish_events();
+  Timing timing_of(const Choice& choice) const;
   TokenMessage message_for(Choice& choice) const;
   void post(const Choice& choice, TokenMessage message);
 

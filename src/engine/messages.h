@@ -25,6 +25,13 @@ using sample::TokenLogprob;  // token, logprob, rank (1 = most likely)
 // again among them).
 using PositionLogprobs = std::vector<TokenLogprob>;
 
+// Seconds that an ended choice spent, one part after the other.
+struct Timing {
+  double queued = 0;   // from arrival until it was first computed; or until its end, if it never was
+  double prefill = 0;  // until its first token
+  double decode = 0;   // until its last
+};
+
 // What one choice (0 <= index < n) gained: a token, or how it ended. One step may bring several.
 struct TokenMessage {
   RequestId request = 0;
@@ -35,6 +42,7 @@ struct TokenMessage {
   protocol::FinishReason finish = protocol::FinishReason::kNone;
   std::optional<std::int32_t> stop_token;  // the stop id that ended it, if one did (not eos)
   Error error;                             // with kError, and with kAbort by the engine
+  std::optional<Timing> timing;            // with the end
   std::int32_t cached_tokens = 0;          // prompt tokens that this cache or another engine's held
   std::string kv_transfer_params;          // JSON, with the end: where another engine finds the blocks
 };

@@ -10,6 +10,7 @@
 
 #include "gateway/decision_log.h"
 #include "gateway/endpoint_pool.h"
+#include "gateway/journey.h"
 #include "gateway/metrics.h"
 #include "gateway/settings.h"
 #include "net/client_pool.h"
@@ -31,6 +32,9 @@ struct Core {
   router::Metrics router_metrics;
   SteadyClock clock;
   DecisionLog decisions;
+  tracing::Metrics trace_metrics;
+  std::unique_ptr<tracing::Tracer> tracer;  // null: no traces
+  JourneyLog journeys;
   bool draining = false;
 
   std::unordered_map<router::Ticket, std::shared_ptr<Passage>> waiting;    // in flow control

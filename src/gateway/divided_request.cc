@@ -45,9 +45,11 @@ bool may_prefill(const SidecarSettings& settings, const HostPort& prefiller) {
 }
 
 DividedRequest::DividedRequest(SidecarCore& core, int rank, net::Request&& request, std::shared_ptr<net::ResponseWriter> client)
-    : core_(core), client_(std::move(client)), request_(std::move(request)), decoder_port_(core.decoder_ports[static_cast<std::size_t>(rank)]) {}
+    : core_(core), client_(std::move(client)), request_(std::move(request)), decoder_port_(core.decoder_ports[static_cast<std::size_t>(rank)]),
+      journey_("sidecar", core.tracer.get(), core.clock.now()) {}
 
 void DividedRequest::start() {
+  journey_.enter(std::string(request_.header("x-request-id")), request_.method + " " + request_.target, request_.header(tracing::kTraceParent));
   client_->on_close([self = weak_from_this()] {
     const auto request = self.lock();
     if (!request) return;
@@ -99,6 +101,7 @@ net::PoolRequest DividedRequest::wire_to(const std::string& host, int port, std:
   router::HeaderList headers = from_client(request_);
   if (const std::string_view rank = request_.header(kRank); !rank.empty()) set_header(headers, kRank, rank);
   if (!leg_id_.empty()) set_header(headers, "x-request-id", leg_id_);
+  if (const std::string trace = journey_.traceparent(); !trace.empty()) set_header(headers, tracing::kTraceParent, trace);
   wire.headers = to_wire(headers);
   return wire;
 }
@@ -106,12 +109,14 @@ net::PoolRequest DividedRequest::wire_to(const std::string& host, int port, std:
 void DividedRequest::prefill() {
   const HostPort& where = prefillers_[next_ % prefillers_.size()];
   ++tries_;
+  journey_.begin_leg("prefill", where.host + ":" + std::to_string(where.port), core_.clock.now());
   prefill_call_ = collect(*core_.upstream, wire_to(where.host, where.port, body_), kLongestPrefillAnswer,
                           [self = shared_from_this()](Result<Collected> answer) { self->prefilled(std::move(answer)); });
 }
 
 void DividedRequest::prefilled(Result<Collected> answer) {
   prefill_call_ = 0;
+  journey_.end_leg(answer.ok() ? answer->status : 0, answer.ok() ? std::string() : answer.error().message, core_.clock.now());
   if (gone_) return;
   const bool failed = !answer.ok() || answer->status == 502 || answer->status == 503 || answer->status == 504;
   if (failed && tries_ <= core_.settings.prefill_max_retries) {
@@ -125,6 +130,7 @@ void DividedRequest::prefilled(Result<Collected> answer) {
   }
   if (!answer.ok()) return answer_error(503, "prefill failed: " + answer.error().message, true);
   if (answer->status / 100 != 2) {
+    finish(answer->status, {});
     return client_->send({.status = answer->status, .content_type = std::string(net::find_header(answer->headers, "content-type")),
                           .headers = from_endpoint(answer->headers), .body = std::move(answer->body)});
   }
@@ -137,6 +143,7 @@ void DividedRequest::prefilled(Result<Collected> answer) {
 void DividedRequest::decode() {
   AnswerChanges changes;
   if (transfer_) changes.cached_tokens = transfer_->cached_tokens;
+  journey_.begin_leg("decode", "127.0.0.1:" + std::to_string(decoder_port_), core_.clock.now());
   const auto self = shared_from_this();
   relay_ = Relay::start(*core_.upstream, client_, wire_to("127.0.0.1", decoder_port_, transfer_ ? body_ : request_.body), changes,
                         {.on_head = [self](int, const auto&) { return true; },
@@ -151,6 +158,7 @@ void DividedRequest::on_end(const RelayEnd& end) {
     const bool late = error.code == ErrorCode::kDeadlineExceeded;
     answer_error(late ? 504 : end.answered == 0 ? 503 : 502, "decode failed: " + error.message, end.answered == 0);
   }
+  finish(end.answered, end.status.ok() ? std::string() : end.status.error().message);
   if (!core_.settings.http.access_log) return;
   log_info("request", {{"client", request_.peer},
                        {"request", request_.method + " " + request_.target},
@@ -160,7 +168,12 @@ void DividedRequest::on_end(const RelayEnd& end) {
                        {"bytes", end.bytes}});
 }
 
+void DividedRequest::finish(int status, const std::string& why) {
+  journey_.end({.status = status, .attempts = std::max(tries_, 1), .why = why}, core_.clock.now());
+}
+
 void DividedRequest::answer_error(int status, const std::string& message, bool retry_later) {
+  finish(status, message);
   net::Response response{.status = status};
   response.body = "{\"object\":\"error\",\"message\":" + protocol::json_string(message) + ",\"type\":\"" + type_of(status) +
                   "\",\"param\":null,\"code\":" + std::to_string(status) + "}";

@@ -11,6 +11,7 @@
 
 #include "gateway/collect.h"
 #include "gateway/endpoint_list.h"
+#include "gateway/journey.h"
 #include "gateway/relay.h"
 #include "gateway/settings.h"
 #include "gateway/transfer_bodies.h"
@@ -24,6 +25,9 @@ struct SidecarCore {
   std::shared_ptr<net::EventLoop> loop;
   std::unique_ptr<net::ClientPool> upstream;
   std::vector<int> decoder_ports;  // by rank
+  SteadyClock clock;
+  tracing::Metrics trace_metrics;
+  std::unique_ptr<tracing::Tracer> tracer;  // null: no traces
 };
 
 // Whether a request may name this prefiller.
@@ -41,6 +45,7 @@ class DividedRequest : public std::enable_shared_from_this<DividedRequest> {
   void decode();
   void on_end(const RelayEnd& end);
   net::PoolRequest wire_to(const std::string& host, int port, std::string_view body) const;
+  void finish(int status, const std::string& why);
   void answer_error(int status, const std::string& message, bool retry_later = false);
 
   SidecarCore& core_;
@@ -56,6 +61,7 @@ class DividedRequest : public std::enable_shared_from_this<DividedRequest> {
   net::ClientPool::CallId prefill_call_ = 0;
   std::shared_ptr<Relay> relay_;
   bool gone_ = false;
+  Journey journey_;
 };
 
 }  // namespace braid::gateway

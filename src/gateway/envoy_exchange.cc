@@ -85,6 +85,8 @@ void EnvoyExchange::decided() {
   begin_flight();
   Reply head{.part = Part::kRequestHeaders, .set = headers_for(decision_->primary().id, true), .route_again = true};
   set_header(head.set, "x-request-id", id_);
+  journey_.begin_leg("decode", decision_->primary().id.name, core_.clock.now());
+  if (const std::string trace = journey_.traceparent(); !trace.empty()) set_header(head.set, tracing::kTraceParent, trace);
   for (std::string& name : client_routing_headers_) {
     if (router::find_header(head.set, name).empty()) head.remove.push_back(std::move(name));
   }

@@ -52,6 +52,7 @@ net::PoolRequest Exchange::wire_to(const router::EndpointId& endpoint, std::stri
   router::HeaderList headers = request_->headers;
   for (const auto& [name, value] : headers_for(endpoint, core_.settings.disaggregation == "header")) set_header(headers, name, value);
   if (!leg_id_.empty()) set_header(headers, "x-request-id", leg_id_);
+  if (const std::string trace = journey_.traceparent(); !trace.empty()) set_header(headers, tracing::kTraceParent, trace);
   wire.headers = to_wire(headers);
   return wire;
 }
@@ -61,12 +62,14 @@ void Exchange::prefill(const router::EndpointId& endpoint) {
   auto body_for_prefill = prefill_body(request_->path, body());
   if (!body_for_prefill.ok()) return refused({400, body_for_prefill.error(), {}, {}});
   divided_body_ = std::move(*body_for_prefill);
+  journey_.begin_leg("prefill", endpoint.name, core_.clock.now());
   prefill_call_ = collect(*core_.upstream, wire_to(endpoint, divided_body_), kLongestPrefillAnswer,
                           [self = self(), endpoint](Result<Collected> answer) { self->prefilled(endpoint, std::move(answer)); });
 }
 
 void Exchange::prefilled(const router::EndpointId& endpoint, Result<Collected> answer) {
   prefill_call_ = 0;
+  journey_.end_leg(answer.ok() ? answer->status : 0, answer.ok() ? std::string() : answer.error().message, core_.clock.now());
   if (gone_ || evicted_) return on_end({.status = Error{ErrorCode::kCancelled, "cancelled", {}}});
   const bool failed = !answer.ok() || cannot_serve_now(answer->status) || answer->status == 504;
   if (failed) {
@@ -93,6 +96,7 @@ void Exchange::decode() {
     if (try_other(endpoint, "left the pool")) return attempt();
     return refused({503, {ErrorCode::kUnavailable, "endpoint " + endpoint.name + " has left the pool; try again", {}}, router::dropped::kNoEndpoints, 1});
   }
+  journey_.begin_leg("decode", endpoint.name, core_.clock.now());
   std::string_view bytes = body();
   AnswerChanges changes;
   if (renamed()) changes = {.model_from = decision_->model, .model_to = request_->model};
@@ -118,6 +122,7 @@ bool Exchange::on_head(int status, const std::vector<net::Header>& headers) {
 
 void Exchange::on_end(const RelayEnd& ended) {
   const auto relay = std::exchange(relay_, nullptr);
+  journey_.end_leg(ended.answered, ended.status.ok() ? std::string() : ended.status.error().message, core_.clock.now());
   if (another_) return attempt();
   if (gone_) {
     core_.metrics.client_disconnects.add();

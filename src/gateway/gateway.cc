@@ -7,8 +7,10 @@
 #include <random>
 
 #include "base/log.h"
+#include "dashboard/dashboard.h"
 #include "extproc/server.h"
 #include "gateway/core.h"
+#include "gateway/dashboard_data.h"
 #include "gateway/discovery.h"
 #include "gateway/envoy_exchange.h"
 #include "gateway/exchange.h"
@@ -106,7 +108,7 @@ net::HttpServerOptions server_options(const RouteSettings& settings) {
 
 class HttpGateway final : public Gateway {
  public:
-  explicit HttpGateway(const RouteSettings& settings) : core_(settings) { core_.loop = std::make_shared<net::EventLoop>("braid-route"); }
+  HttpGateway(const RouteSettings& settings, ReportWriter report) : core_(settings), report_(std::move(report)) { core_.loop = std::make_shared<net::EventLoop>("braid-route"); }
 
   // What the loop still holds of the core ends with the loop.
   ~HttpGateway() override {
@@ -134,6 +136,8 @@ class HttpGateway final : public Gateway {
     core_.token_source = core_.router->token_source();
     registry_.add(core_.router_metrics);
     registry_.add(core_.metrics);
+    registry_.add(core_.trace_metrics);
+    ASSIGN_OR_RETURN(core_.tracer, tracing::Tracer::start(core_.settings.tracing, "braid-route", core_.trace_metrics));
     const router::DataLayer layer = router::data_layer_of(config);
     ASSIGN_OR_RETURN(ScraperOptions scraping, scraper_options(core_.settings, layer));
     ASSIGN_OR_RETURN(auto kubernetes, kubernetes_options(core_.settings, layer, configured));
@@ -257,7 +261,13 @@ class HttpGateway final : public Gateway {
     if (request.method != "GET") return not_found(request, client);
     if (path == "/health" || path == "/healthz" || path == "/livez") return client->send({.content_type = "text/plain"});
     if (path == "/readyz" || path == "/ready") return send_readiness(client);
-    if (path == "/metrics") return send_metrics(client);
+    if (path == "/metrics") return client->send({.content_type = std::string(metrics::kContentType), .body = metrics_page()});
+    const bool page = path == dashboard::kPagePath, data = path == dashboard::kDataPath;
+    if (!page && !data && !path.starts_with("/debug/")) return not_found(request, client);
+    if (!dashboard::may_look(request, core_.settings.api_key)) return client->send(dashboard::challenge());
+    if (page) return client->send(dashboard::page_response());
+    if (data) return client->send(dashboard::data_response(shown()));
+    if (path == dashboard::kReportPath && report_) return client->send(dashboard::data_response(report_(shown(), metrics_page())));
     if (path == "/debug/state") return send_json(client, 200, core_.router->state_json());
     constexpr std::string_view kDecisions = "/debug/decisions/";
     if (!path.starts_with(kDecisions)) return not_found(request, client);
@@ -284,15 +294,19 @@ class HttpGateway final : public Gateway {
     send_json(client, list.empty() ? 200 : 503, std::string("{\"ready\":") + (list.empty() ? "true" : "false") + ",\"reasons\":[" + list + "]}");
   }
 
-  void send_metrics(const Client& client) {
+  std::string shown() { return dashboard_data(core_, metrics_page(), missing(), core_.clock.now() - started_); }
+
+  std::string metrics_page() {
     core_.router->observe(core_.endpoints->usable());
     core_.metrics.dead_endpoints.set(static_cast<double>(core_.endpoints->dead().size()));
     core_.metrics.upstream_connections.set(core_.upstream->connections());
     core_.metrics.client_connections.set(server_->connections());
-    client->send({.content_type = std::string(metrics::kContentType), .body = registry_.text()});
+    return registry_.text();
   }
 
   Core core_;
+  const ReportWriter report_;
+  const TimePoint started_ = core_.clock.now();
   metrics::Registry registry_;
   std::unique_ptr<KvSubscriber> kv_events_;
   std::unique_ptr<Scraper> scraper_;
@@ -304,8 +318,8 @@ class HttpGateway final : public Gateway {
 
 }  // namespace
 
-Result<std::unique_ptr<Gateway>> Gateway::start(const RouteSettings& settings, const router::PickerConfig& config, router::Resources resources) {
-  auto gateway = std::make_unique<HttpGateway>(settings);
+Result<std::unique_ptr<Gateway>> Gateway::start(const RouteSettings& settings, const router::PickerConfig& config, router::Resources resources, ReportWriter report) {
+  auto gateway = std::make_unique<HttpGateway>(settings, std::move(report));
   RETURN_IF_ERROR(gateway->open(config, std::move(resources)));
   return std::unique_ptr<Gateway>(std::move(gateway));
 }

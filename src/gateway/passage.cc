@@ -24,6 +24,7 @@ double milliseconds(Duration d) { return to_seconds(d) * 1e3; }
 void Passage::enter(router::IncomingRequest incoming) {
   id_ = router::find_header(incoming.headers, "x-request-id");
   if (id_.empty()) set_header(incoming.headers, "x-request-id", id_ = new_request_id());
+  journey_.enter(id_, line_, router::find_header(incoming.headers, tracing::kTraceParent));
   auto request = router::read_request(std::move(incoming), began_);
   if (!request.ok()) return refused({400, request.error(), {}, {}});
   request_ = std::make_shared<router::RoutedRequest>(std::move(*request));
@@ -63,6 +64,7 @@ void Passage::settle(router::Decision decision) {
   ticket_.reset();
   decision_ = std::make_shared<router::Decision>(std::move(decision));
   core_.decisions.add(id_, decision_);
+  journey_.decided(*decision_, request_->model, core_.clock.now());
   if (decision_->ok()) return decided();
   const router::Refusal& refusal = *decision_->refusal;
   refused({refusal.status, {ErrorCode::kUnavailable, refusal.body(), {}}, refusal.reason, refusal.retry_after_s});
@@ -141,9 +143,12 @@ void Passage::end_flight(int status, const Usage& usage) {
   core_.poll_soon();
 }
 
-void Passage::finish(const Ending& ending) {
+void Passage::finish(const Finish& ending) {
   end_flight(ending.status, ending.usage);
   if (decision_) decision_->data.reset();
+  core_.journeys.add(journey_.end({.status = ending.status, .attempts = attempts_, .first_byte = first_piece_, .usage = ending.usage,
+                                   .why = ending.why, .decision = decision_},
+                                  core_.clock.now()));
   if (!core_.settings.http.access_log) return;
   log_info("request", {{"id", id_},
                        {"client", peer_},

@@ -37,7 +37,7 @@ class Passage : public std::enable_shared_from_this<Passage> {
     std::string_view reason;  // one of router::dropped, or ""
     std::optional<int> retry_after_s;
   };
-  struct Ending {
+  struct Finish {
     int status = 0;
     std::int64_t bytes = 0;
     Usage usage;
@@ -46,7 +46,7 @@ class Passage : public std::enable_shared_from_this<Passage> {
 
   static Refused for_more_urgent();  // of what is evicted
 
-  explicit Passage(Core& core) : core_(core), began_(core.clock.now()) {}
+  explicit Passage(Core& core) : core_(core), began_(core.clock.now()), journey_("route", core.tracer.get(), began_) {}
 
   // Ends in decided() or refused(), at once or later.
   void enter(router::IncomingRequest incoming);
@@ -69,7 +69,7 @@ class Passage : public std::enable_shared_from_this<Passage> {
   void on_piece(std::int64_t events);  // of the answer
   void end_flight(int status, const Usage& usage = {});
   // Ends the flight, and tells the log.
-  void finish(const Ending& ending);
+  void finish(const Finish& ending);
 
   Core& core_;
   const TimePoint began_;
@@ -80,6 +80,7 @@ class Passage : public std::enable_shared_from_this<Passage> {
   std::shared_ptr<router::Decision> decision_;
   std::optional<router::FlightId> flight_;
   int attempts_ = 0;
+  Journey journey_;
 
  private:
   void fetch_tokens(const router::TokenSource& source);

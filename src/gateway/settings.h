@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/describe.h"
+#include "tracing/settings.h"
 
 namespace braid::gateway {
 
@@ -49,6 +50,8 @@ struct HttpSettings {
 
 struct RouteSettings {
   HttpSettings http;
+  tracing::Settings tracing;
+  std::vector<std::string> api_key;
   int port = 8081;
   int grpc_port = 0;
   int grpc_health_port = 0;
@@ -99,8 +102,12 @@ struct RouteSettings {
     v.field("disaggregation", self.disaggregation,
             {.help = "Who prefills elsewhere when the decision says so. proxy: this process; header: the sidecar of the decode server, told by x-prefiller-host-port",
              .choices = {"proxy", "header"}});
+    v.field("api-key", self.api_key,
+            {.help = "Keys of which one must come, as a bearer token or as the password of a browser, for /dashboard and /debug; requests to "
+                     "servers pass with what they bring", .environment = "BRAID_ROUTE_API_KEY", .secret = true});
     v.field("decision-history", self.decision_history, {.help = "Decisions kept for /debug/decisions", .min = 0, .max = 1000000});
     v.group("HTTP", self.http);
+    v.group("Tracing", self.tracing);
     v.field("log-level", self.log_level, {.help = "Least level logged", .choices = {"debug", "info", "warning", "error"}});
     v.field("log-format", self.log_format, {.help = "One line an event, for people or machines", .choices = {"human", "json"}});
   }
@@ -108,6 +115,7 @@ struct RouteSettings {
 
 struct SidecarSettings {
   HttpSettings http;
+  tracing::Settings tracing;
   int port = 8000;
   int model_server_port = 8200;
   int data_parallel_size = 1;
@@ -137,6 +145,7 @@ struct SidecarSettings {
     v.field("allowed-prefillers", self.allowed_prefillers, {.help = "Hosts or host:port that a request's header may name; host names are not resolved"});
     v.field("secure-proxy", self.secure_proxy, {.help = "TLS is not available: only false is taken"});
     v.group("HTTP", self.http);
+    v.group("Tracing", self.tracing);
     v.field("log-level", self.log_level, {.help = "Least level logged", .choices = {"debug", "info", "warning", "error"}});
     v.field("log-format", self.log_format, {.help = "One line an event, for people or machines", .choices = {"human", "json"}});
   }

@@ -25,6 +25,7 @@ class HttpSidecar final : public Sidecar {
   }
 
   Status open() {
+    ASSIGN_OR_RETURN(core_.tracer, tracing::Tracer::start(core_.settings.tracing, "braid-sidecar", core_.trace_metrics));
     const HttpSettings& http = core_.settings.http;
     core_.loop->run_and_wait([&] {
       core_.upstream = net::ClientPool::create(core_.loop, {.max_idle = static_cast<std::size_t>(http.max_idle_connections),

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metrics/samples.h"
 
+#include <cmath>
+#include <cstdio>
+
 #include <cstdlib>
 #include <optional>
 
@@ -82,6 +85,21 @@ double Samples::sum(std::string_view name, const std::string& label, const std::
     if (found != sample->labels.end() && found->second == value) sum += sample->value;
   }
   return sum;
+}
+
+std::string cumulative_json(const Samples& samples, const std::string& name) {
+  std::map<double, double> counts;
+  for (const Sample* s : samples.named(name + "_bucket")) {
+    if (const auto le = s->labels.find("le"); le != s->labels.end()) counts[std::strtod(le->second.c_str(), nullptr)] += s->value;
+  }
+  std::string json;
+  for (const auto& [bound, count] : counts) {
+    char text[64];
+    if (std::isfinite(bound)) std::snprintf(text, sizeof text, "[%.9g,%.0f]", bound, count);
+    else std::snprintf(text, sizeof text, "[null,%.0f]", count);
+    json.append(json.empty() ? "" : ",").append(text);
+  }
+  return "[" + json + "]";
 }
 
 }  // namespace braid::metrics

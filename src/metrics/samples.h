@@ -29,4 +29,8 @@ class Samples {
   std::vector<Sample> all_;
 };
 
+// The histogram called `name`, summed over its labels, as JSON: [[upper bound, observations up to it], ...] with
+// null for no bound.
+std::string cumulative_json(const Samples& samples, const std::string& name);
+
 }  // namespace braid::metrics

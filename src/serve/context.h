@@ -15,6 +15,7 @@
 #include "serve/in_flight.h"
 #include "serve/mailbox.h"
 #include "serve/reply.h"
+#include "serve/request_log.h"
 #include "serve/response_store.h"
 #include "serve/server.h"
 #include "serve/text_queue.h"
@@ -35,6 +36,7 @@ struct Context {
   const std::shared_ptr<WaitingAnswers> waiting = std::make_shared<WaitingAnswers>();
   std::atomic<bool> draining{false};
   InFlight in_flight;
+  RequestLog requests;
   std::unique_ptr<ResponseStore> responses;
   Cors cors;
   std::atomic<std::uint64_t> next_id{1};

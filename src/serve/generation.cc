@@ -69,11 +69,13 @@ std::string Format::stop_reason_json(const Choice& c) {
   return c.stop_token ? std::to_string(*c.stop_token) : "null";
 }
 
-Generation::Generation(Context& context, protocol::CommonRequest request,
+Generation::Generation(Context& context, std::string_view traceparent, protocol::CommonRequest request,
                        std::vector<std::vector<std::int32_t>> prompts, std::unique_ptr<Format> format, Writer writer)
     : context_(context), request_(std::move(request)), prompts_(std::move(prompts)), format_(std::move(format)),
       writer_(std::move(writer)), model_(request_.model.empty() ? context.model_names.front() : request_.model),
       created_(context.now_seconds()) {
+  record_.arrived = std::chrono::steady_clock::now();
+  if (context_.parts.tracer) span_ = context_.parts.tracer->root("llm_request", traceparent, record_.arrived);
   if (context_.settings.enable_force_include_usage) request_.include_usage = request_.continuous_usage = true;
 }
 
@@ -139,7 +141,7 @@ void Generation::open() {
     return send_error(writer_, status.error());
   }
   writer_->on_close([weak = weak_from_this()] {
-    if (auto self = weak.lock()) self->cancel_all();
+    if (auto self = weak.lock()) self->leave();
   });
 }
 
@@ -178,6 +180,7 @@ void Generation::receive(engine::TokenMessage&& message) {
 
 void Generation::fail(const Error& error) {
   cancel_all();
+  note_end("error", error.message);
   if (!streaming_) return send_error(writer_, error);
   writer_->write(format_->stream_failure(*this, error));
   writer_->end();
@@ -214,11 +217,13 @@ Piece Generation::advance(Choice& choice, engine::TokenMessage& message) {
   choice.stop_token = message.stop_token;
   choice.error = message.error;
   if (!message.kv_transfer_params.empty()) kv_transfer_params_ = std::move(message.kv_transfer_params);
+  if (message.timing) record_.take(*message.timing);
   if (choice.done()) ++done_;
   return piece;
 }
 
 void Generation::finish() {
+  note_end(protocol::name_of(choices_.front().finish));
   for (const auto& [id, prompt] : submitted_) context_.mailbox->remove(id);
   if (request_.stream) {
     writer_->write(format_->stream_tail(*this));
@@ -235,6 +240,26 @@ void Generation::cancel_all() {
   }
 }
 
+void Generation::leave() {
+  cancel_all();
+  note_end("abort", "the client has left");
+}
+
+void Generation::note_end(std::string_view finish, const std::string& error) {
+  const TimePoint now = std::chrono::steady_clock::now();
+  record_.id = id_;
+  record_.ended = now;
+  record_.finish = finish;
+  record_.prompt_tokens = usage_.prompt;
+  record_.cached_tokens = usage_.cached;
+  record_.output_tokens = usage_.completion;
+  context_.requests.add(record_);
+  if (!span_) return;
+  describe_request(*span_, request_, model_, record_, choices_.size());
+  if (!error.empty()) span_->error = error;
+  end_request_span(*context_.parts.tracer, *std::exchange(span_, std::nullopt), record_);
+}
+
 std::string Generation::usage_json(const Usage& usage) const {
   std::string json = "{\"prompt_tokens\":" + std::to_string(usage.prompt) +
                      ",\"total_tokens\":" + std::to_string(usage.prompt + usage.completion) +
@@ -249,7 +274,7 @@ void start_generation(Context& context, const net::Request& http, protocol::Comm
   const auto rank = read_rank(http);
   if (!rank.ok()) return send_error(writer, rank.error());
   request.rank = *rank;
-  std::make_shared<Generation>(context, std::move(request), std::move(prompts), std::move(format), std::move(writer))->start();
+  std::make_shared<Generation>(context, http.header(tracing::kTraceParent), std::move(request), std::move(prompts), std::move(format), std::move(writer))->start();
 }
 
 }  // namespace braid::serve

@@ -83,7 +83,8 @@ class Format {
 
 class Generation final : public std::enable_shared_from_this<Generation> {
  public:
-  Generation(Context& context, protocol::CommonRequest request, std::vector<std::vector<std::int32_t>> prompts,
+  // `traceparent`: of the request, or empty.
+  Generation(Context& context, std::string_view traceparent, protocol::CommonRequest request, std::vector<std::vector<std::int32_t>> prompts,
              std::unique_ptr<Format> format, Writer writer);
 
   void start();
@@ -113,6 +114,9 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   void finish();
   void fail(const Error& error);
   void cancel_all();
+  void leave();  // the client
+  // Tells the log and the trace how it ended.
+  void note_end(std::string_view finish, const std::string& error = {});
 
   Context& context_;
   protocol::CommonRequest request_;
@@ -128,6 +132,8 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   std::vector<Choice> choices_;
   Usage usage_;
   std::string kv_transfer_params_ = "null";
+  RequestRecord record_;
+  std::optional<tracing::Span> span_;
   std::size_t done_ = 0;
   bool streaming_ = false;  // the head of the stream is written
 };

@@ -6,9 +6,11 @@
 
 #include "base/log.h"
 #include "base/version.h"
+#include "dashboard/dashboard.h"
 #include "parse/detect.h"
 #include "protocol/anthropic.h"
 #include "serve/context.h"
+#include "serve/dashboard_data.h"
 #include "serve/reply.h"
 #include "text/files.h"
 
@@ -55,6 +57,16 @@ void handle_load(Context& c, net::Request&&, Writer writer) {
 
 void handle_metrics(Context& c, net::Request&&, Writer writer) { send_text(writer, 200, c.parts.metrics_text()); }
 
+void handle_dashboard(Context& c, net::Request&& request, Writer writer) {
+  if (!dashboard::may_look(request, c.settings.api_key)) return writer->send(dashboard::challenge());
+  writer->send(request.path() == dashboard::kPagePath ? dashboard::page_response() : dashboard::data_response(dashboard_data(c)));
+}
+
+void handle_report(Context& c, net::Request&& request, Writer writer) {
+  if (!c.parts.report) return send_error(writer, {ErrorCode::kNotFound, "Not Found: " + std::string(request.path()), {}});
+  writer->send(dashboard::data_response(c.parts.report(dashboard_data(c), c.parts.metrics_text())));
+}
+
 constexpr Route kRoutes[] = {
     {"POST", "/v1/chat/completions", true, handle_chat},
     {"POST", "/v1/completions", true, handle_completion},
@@ -72,6 +84,9 @@ constexpr Route kRoutes[] = {
     {"GET", "/v1/models", true, handle_models},
     {"POST", "/scale_elastic_ep", true, handle_scale},
     {"POST", "/is_scaling_elastic_ep", false, handle_is_scaling},
+    {"GET", dashboard::kPagePath, false, handle_dashboard},  // asks browsers for the key itself
+    {"GET", dashboard::kDataPath, false, handle_dashboard},
+    {"GET", dashboard::kReportPath, true, handle_report},
     {"GET", "/health", false, handle_health},
     {"GET", "/ping", false, handle_health},
     {"POST", "/ping", false, handle_health},
@@ -90,25 +105,6 @@ bool matches(std::string_view route, std::string_view path) {
   path.remove_prefix(hole);
   const std::size_t end = std::min(path.find('/'), path.size());
   return end > 0 && path.substr(end) == route.substr(hole + kHole.size());
-}
-
-// Compares without telling by its time where the difference is.
-bool same_key(std::string_view given, std::string_view key) {
-  unsigned char difference = given.size() == key.size() ? 0 : 1;
-  for (std::size_t i = 0; i < given.size(); ++i) {
-    difference |= static_cast<unsigned char>(given[i] ^ key[i % std::max<std::size_t>(key.size(), 1)]);
-  }
-  return difference == 0;
-}
-
-bool authorised(const Context& c, const net::Request& request) {
-  if (c.settings.api_key.empty()) return true;
-  constexpr std::string_view kBearer = "Bearer ";
-  std::string_view given = request.header("Authorization");
-  if (given.starts_with(kBearer)) given.remove_prefix(kBearer.size());
-  else given = request.header("x-api-key");  // as Anthropic's clients send it
-  return std::any_of(c.settings.api_key.begin(), c.settings.api_key.end(),
-                     [&](const std::string& key) { return !key.empty() && same_key(given, key); });
 }
 
 bool reads_body(const Route& route) { return route.method == "POST" && route.protected_; }
@@ -132,7 +128,7 @@ void handle_body(Context& c, const Route& route, net::Request&& request, Writer 
 }
 
 void handle(Context& c, const Route& route, net::Request&& request, Writer writer) {
-  if (route.protected_ && !authorised(c, request)) {
+  if (route.protected_ && !dashboard::has_key(request, c.settings.api_key)) {
     return send_error(writer, {ErrorCode::kUnauthorized, "Unauthorized: send one of the server's API keys as a bearer token", {}});
   }
   if (!reads_body(route)) return route.handle(c, std::move(request), std::move(writer));

@@ -13,6 +13,7 @@
 #include "serve/settings.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
+#include "tracing/tracer.h"
 
 namespace braid::serve {
 
@@ -26,6 +27,9 @@ struct Parts {
   protocol::RequestDefaults defaults;  // generation_config.json
   std::vector<std::int32_t> eos_ids;
   std::function<std::string()> metrics_text;
+  // A bug report around what the dashboard shows, without secrets; null: there is none.
+  std::function<std::string(const std::string& dashboard, const std::string& metrics)> report;
+  tracing::Tracer* tracer = nullptr;  // null: no traces
 };
 
 class Server {

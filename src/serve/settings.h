@@ -46,7 +46,7 @@ struct Settings {
     v.field("port", self.port, {.help = "Port to listen on; 0: any free one", .min = 0, .max = 65535});
     v.field("api-key", self.api_key,
             {.help = "Keys of which one must come as a bearer token, for all that costs or controls",
-             .environment = "VLLM_API_KEY"});
+             .environment = "VLLM_API_KEY", .secret = true});
     v.field("served-model-name", self.served_model_name, {.help = "Names that requests may use for the model"});
     v.field("chat-template", self.chat_template, {.help = "File with the chat template, or the template itself"});
     v.field("chat-template-content-format", self.chat_template_content_format,

@@ -15,6 +15,7 @@
 #include "router/catalog.h"
 #include "router/metrics.h"
 #include "router/picker_config.h"
+#include "tracing/metrics.h"
 
 namespace braid {
 namespace {
@@ -43,11 +44,14 @@ std::string metrics_page() {
   metrics::Registry registry;
   registry.add(metrics, labels);
   registry.add(balance, labels);
+  const tracing::Metrics traces;
+  registry.add(traces);
   const router::Metrics decisions;
   const gateway::Metrics gateway;
   metrics::Registry routing;
   routing.add(decisions);
   routing.add(gateway);
+  routing.add(traces);
   return "# Metrics\n\n" + std::string(kWritten) +
          "Prometheus text format 0.0.4.\n\n## Engine\n\n" + registry.markdown() + "\n## Router\n\n" + routing.markdown();
 }

@@ -153,8 +153,13 @@ void fields(Archive& a, TokenLogprob& v) {
 namespace braid::engine {
 
 template <class Archive>
+void fields(Archive& a, Timing& v) {
+  a.all(v.queued, v.prefill, v.decode);
+}
+
+template <class Archive>
 void fields(Archive& a, TokenMessage& v) {
-  a.all(v.request, v.index, v.tokens, v.logprobs, v.prompt_logprobs, v.finish, v.stop_token, v.error, v.cached_tokens, v.kv_transfer_params);
+  a.all(v.request, v.index, v.timing, v.tokens, v.logprobs, v.prompt_logprobs, v.finish, v.stop_token, v.error, v.cached_tokens, v.kv_transfer_params);
 }
 
 }  // namespace braid::engine
