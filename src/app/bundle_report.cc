@@ -27,7 +27,7 @@ struct BundleSettings {
 
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
-    v.field("url", self.url, {.help = "Engines and routers to ask"});
+    v.field("url", self.url, {.help = "Engines and routers to ask; the same as URL..."});
     v.field("output", self.output, {.help = "File to write"});
     v.field("api-key", self.api_key, {.help = "Key of theirs", .environment = "VLLM_API_KEY", .secret = true});
   }
@@ -82,7 +82,7 @@ Status bundle(const BundleSettings& settings) {
 int bundle_report(Words words) {
   BundleSettings settings;
   auto options = parse_options();
-  options.positional_fields = {"url"};
+  options.positional_fields = {};
   const auto parsed = config::parse(settings, words, options);
   if (!parsed.ok()) return fail(parsed.error());
   if (parsed->help) {
@@ -90,6 +90,7 @@ int bundle_report(Words words) {
                                             "  braid bundle-report http://localhost:8000 http://localhost:8081\n"}).c_str());
     return 0;
   }
+  if (!parsed->positionals.empty()) settings.url = parsed->positionals;
   const Status status = bundle(settings);
   return status.ok() ? 0 : fail(status.error());
 }

@@ -34,7 +34,7 @@ class Browser:
             return subprocess.run([*words, self.url + "/dashboard"], check=True, capture_output=True, text=True, timeout=120).stdout
 
     def document(self, **how):
-        return self.run("--dump-dom", **how)
+        return self.run("--dump-dom", **how).partition("<script>")[0]
 
     def screenshot(self, path, **how):
         self.run(f"--screenshot={os.path.abspath(path)}", **how)
@@ -70,7 +70,7 @@ class Dashboard(unittest.TestCase):
         self.assertEqual(re.findall(r"rank (\d)</span><span class=\"tag good\">healthy", page), ["0", "1"])
         experts = len(self.data(self.cluster.ranks, self.cluster.headers)["experts"]["rows"])
         self.assertEqual(len(re.findall(r"expert \d+: \S+ rows", page)), experts)
-        for what in "Waits between ranks", "Balance by layer", "dispatch, a layer", "prompt tokens (", 'class="state good">healthy':
+        for what in "Waits between ranks", "Balance by layer", "dispatch, a layer", "prompt tokens (", 'class="state good" role="status">healthy':
             self.assertIn(what, page)
         self.assertNotRegex(page, r"NaN|undefined|\[object")
 
@@ -78,7 +78,7 @@ class Dashboard(unittest.TestCase):
         wait_until(lambda: any(len(j["legs"]) == 2 for j in self.data(self.cluster.router, self.cluster.headers)["journeys"]), "one was prefilled apart")
         page = Browser(self.cluster.router.url).document()
         self.assertEqual(len(re.findall(r'class="card endpoint"', page)), 3)
-        for what in "queue-scorer", "prefix-cache-scorer", "prefill apart: chosen", 'class="prefill" title="prefill on 127.0.0.1:', 'class="state good">ready':
+        for what in "queue-scorer", "prefix-cache-scorer", "prefill apart: chosen", 'class="prefill" title="prefill on 127.0.0.1:', 'class="state good" role="status">ready':
             self.assertIn(what, page)
         self.assertNotRegex(page, r"NaN|undefined|\[object")
 
@@ -89,9 +89,9 @@ class Dashboard(unittest.TestCase):
 
     def test_screenshots(self):
         with tempfile.TemporaryDirectory() as folder:
-            for name, server, how in (("engine", self.cluster.ranks, {}), ("router", self.cluster.router, {"dark": True})):
+            for name, server, how in (("engine", self.cluster.ranks, {"height": 1060}), ("router", self.cluster.router, {"height": 830, "dark": True})):
                 path = os.path.join(SHOTS or folder, f"dashboard-{name}.png")
-                Browser(server.url).screenshot(path, height=1380, **how)
+                Browser(server.url).screenshot(path, width=1180, **how)
                 self.assertGreater(os.path.getsize(path), 20000)
 
 

@@ -1,5 +1,6 @@
 'use strict';
-const KEEP = 180;  // points of a history, one a second
+const KEEP = 180;   // points of a history, one a second
+const LEAST = 30;   // points that a sparkline has room for at least
 const PATIENCE_MS = 10000;
 const history = new Map();
 let before = null;
@@ -21,7 +22,7 @@ function span(ms) {
   if (ms >= 1000) return (ms / 1000).toFixed(2) + ' s';
   return ms >= 1 ? ms.toFixed(ms >= 100 ? 0 : 1) + ' ms' : (ms * 1000).toFixed(0) + ' µs';
 }
-const percent = (share) => (share == null ? '–' : (100 * share).toFixed(share < 0.1 ? 1 : 0) + ' %');
+const percent = (part) => (part == null ? '–' : (100 * part).toFixed(part < 0.1 ? 1 : 0) + ' %');
 
 function remember(key, value) {
   const points = history.get(key) || [];
@@ -32,18 +33,20 @@ function remember(key, value) {
 }
 function spark(points, colour, top) {
   const most = Math.max(top || 0, ...points) || 1;
-  const at = points.map((p, i) => `${(300 * (i + KEEP - points.length) / (KEEP - 1)).toFixed(1)},${(32 - 30 * p / most).toFixed(1)}`);
-  const first = (300 * (KEEP - points.length) / (KEEP - 1)).toFixed(1);
-  return `<svg class="spark" viewBox="0 0 300 34" preserveAspectRatio="none" aria-hidden="true"><polygon points="${first},34 ${at.join(' ')} 300,34" fill="var(--${colour})" opacity=".13"/>` +
+  const room = Math.max(points.length, LEAST);
+  const x = (i) => (300 * (i + room - points.length) / (room - 1)).toFixed(1);
+  const at = points.map((p, i) => `${x(i)},${(32 - 30 * p / most).toFixed(1)}`);
+  return `<svg class="spark" viewBox="0 0 300 34" preserveAspectRatio="none" aria-hidden="true"><polygon points="${x(0)},34 ${at.join(' ')} 300,34" fill="var(--${colour})" opacity=".13"/>` +
     `<polyline points="${at.join(' ')}" fill="none" stroke="var(--${colour})" stroke-width="1.6" vector-effect="non-scaling-stroke" stroke-linejoin="round"/></svg>`;
 }
 function tile(key, title, value, text, unit, colour, top) {
   return `<div class="card" id="tile-${key}"><h3>${escape(title)}</h3><div class="value">${text}<small>${unit || ''}</small></div>${spark(remember(key, value), colour || 'blue', top)}</div>`;
 }
-function meter(share, label) {
-  const kind = share >= 0.95 ? ' full' : share >= 0.8 ? ' high' : '';
-  return `<div class="meter${kind}" role="img" aria-label="${escape(label)} ${percent(share)}"><i style="width:${(100 * Math.min(1, share || 0)).toFixed(1)}%"></i></div>`;
+function meter(part, label) {
+  const kind = part >= 0.95 ? ' full' : part >= 0.8 ? ' high' : '';
+  return `<div class="meter${kind}" role="img" aria-label="${escape(label)} ${percent(part)}"><i style="width:${(100 * Math.min(1, part || 0)).toFixed(1)}%"></i></div>`;
 }
+const share = (part, label) => `<div class="meter" role="img" aria-label="${escape(label)} ${percent(part)}"><i style="width:${(100 * Math.min(1, part)).toFixed(1)}%"></i></div>`;
 const section = (title, note, body) => `<section><h2>${title}${note ? `<small>${note}</small>` : ''}</h2>${body}</section>`;
 const rate = (now, then, seconds) => (then == null || !(seconds > 0) ? null : Math.max(0, now - then) / seconds);
 
@@ -95,10 +98,10 @@ function expertsSection(experts, ranks) {
   const most = Math.max(...experts.rows, 1), mean = experts.rows.reduce((a, b) => a + b, 0) / experts.rows.length;
   const cells = experts.rows.map((rows, i) => `<i title="expert ${i}: ${short(rows)} rows" style="background:rgba(var(--heat),${(0.04 + 0.96 * rows / most).toFixed(3)})"></i>`).join('');
   const sum = experts.rank_rows.reduce((a, b) => a + b, 0) || 1;
-  const shares = experts.rank_rows.map((rows, i) => `<span>rank ${i}</span>${meter(rows / sum, 'share of rows')}<span>${percent(rows / sum)}</span>`).join('');
-  const layers = experts.balancedness.map(([layer, value]) => `<span>layer ${escape(layer)}</span>${meter(value, 'balance')}<span>${value.toFixed(2)}</span>`).join('');
+  const shares = experts.rank_rows.map((rows, i) => `<span>rank ${i}</span>${share(rows / sum, 'share of rows')}<span>${percent(rows / sum)}</span>`).join('');
+  const layers = experts.balancedness.map(([layer, value]) => `<span>layer ${escape(layer)}</span>${share(value, 'balance')}<span>${value.toFixed(2)}</span>`).join('');
   return section('Experts', `rows of the load window, all layers; most ${short(most)}, mean ${short(mean)}`,
-    `<div class="two"><div class="card" id="heat"><h3>Heat, an expert each</h3><div class="heat" role="img" aria-label="rows by expert, ${experts.rows.length} experts">${cells}</div>` +
+    `<div class="two"><div class="card" id="heat"><h3>Heat, an expert each</h3><div class="heat${experts.rows.length <= 64 ? ' few' : ''}" role="img" aria-label="rows by expert, ${experts.rows.length} experts">${cells}</div>` +
     `<p class="legend"><span><b style="background:rgba(var(--heat),.05);border:1px solid var(--line)"></b>none</span><span><b style="background:rgb(var(--heat))"></b>${short(most)} rows</span></p></div>` +
     `<div class="card"><h3>Work by rank</h3><div class="bars">${shares}</div><h3 style="margin-top:14px">Balance by layer, 1 at best</h3><div class="bars">${layers}</div></div></div>`);
 }
@@ -109,8 +112,8 @@ function waits(ranks, old, seconds) {
   const peers = ranks.map((r) => r.rank);
   const cell = (r, peer) => {
     const then = old.find((o) => o.rank === r.rank);
-    const share = then ? ((r.moe.wait_seconds[peer] || 0) - ((then.moe && then.moe.wait_seconds[peer]) || 0)) / seconds : 0;
-    return `<td style="background:rgba(var(--heat),${Math.min(0.8, Math.max(0, share)).toFixed(3)})">${percent(Math.max(0, share))}</td>`;
+    const waited = then ? ((r.moe.wait_seconds[peer] || 0) - ((then.moe && then.moe.wait_seconds[peer]) || 0)) / seconds : 0;
+    return `<td style="background:rgba(var(--heat),${Math.min(0.8, Math.max(0, waited)).toFixed(3)})">${percent(Math.max(0, waited))}</td>`;
   };
   return section('Waits between ranks', 'share of time that a row waits for a column', `<div class="card matrix"><table><tr><th></th>${peers.map((p) => `<th>${escape(p)}</th>`).join('')}</tr>` +
     some.map((r) => `<tr><th>${escape(r.rank)}</th>${peers.map((p) => cell(r, p)).join('')}</tr>`).join('') + '</table></div>');
@@ -127,12 +130,12 @@ function engine(now, old, seconds) {
   $('title').textContent = now.model;
   $('subtitle').textContent = `engine ${now.version}, ${now.ranks.length} ${now.ranks.length === 1 ? 'rank' : 'ranks'}, up ${span(1000 * now.uptime_seconds)}`;
   state(now.draining ? 'draining' : dead ? `${dead} of ${now.deployment.ranks} ranks missing` : 'healthy', dead || now.draining ? 'warn' : 'good');
-  return section('Now', '', '<div class="grid">' +
+  return section('Now', '', '<div class="grid four">' +
     tile('made', 'Generated', made, short(made), 'tokens/s', 'teal') + tile('read', 'Prompts', read, short(read), 'tokens/s', 'blue') +
     tile('running', 'Running', sum(now.ranks, 'running'), short(sum(now.ranks, 'running')), 'sequences', 'blue') +
     tile('waiting', 'Waiting', sum(now.ranks, 'waiting'), short(sum(now.ranks, 'waiting')), 'sequences', 'amber') +
     tile('cache', 'Cache in use', cache, percent(cache), '', 'violet', 1) +
-    tile('hits', 'Prefix cache', queries ? hits / queries : 0, percent(queries ? hits / queries : null), 'of prompt tokens found', 'violet', 1) +
+    tile('hits', 'Prefix cache', queries ? hits / queries : 0, percent(queries ? hits / queries : null), 'found there', 'violet', 1) +
     tile('ttft', 'First token, P90', first, span(first), '', 'amber') + tile('itl', 'Next token, P90', next, span(next), '', 'amber') + '</div>') +
     section('Ranks', '', `<div class="grid">${now.ranks.map((r) => rankCard(r, old && old.ranks.find((o) => o.rank === r.rank), seconds)).join('')}</div>`) +
     expertsSection(now.experts, now.ranks) + waits(now.ranks, old && old.ranks, seconds) +
@@ -143,7 +146,7 @@ function endpointCard(e) {
   const points = remember('endpoint-' + e.name, e.running);
   const tag = e.usable ? `<span class="tag good">${escape(e.role || 'decode')}</span>` : '<span class="tag bad">gone</span>';
   return `<div class="card endpoint"><h3><span class="name">${escape(e.name)}</span>${tag}</h3><div class="value">${short(e.running)}<small>running</small></div>${spark(points, 'teal')}` +
-    `${meter(e.kv_usage, 'cache in use')}<dl><dt>waiting</dt><dd>${short(e.waiting)}</dd><dt>cache</dt><dd>${percent(e.kv_usage)}</dd><dt>chosen</dt><dd>${short(e.chosen)} ×</dd></dl></div>`;
+    `${meter(e.kv_usage, 'cache in use')}<dl><dt>waiting</dt><dd>${short(e.waiting)}</dd><dt>cache</dt><dd>${percent(e.kv_usage)}</dd>${e.chosen > 0 ? `<dt>chosen</dt><dd>${short(e.chosen)} ×</dd>` : ''}</dl></div>`;
 }
 
 function reason(r) {
@@ -175,7 +178,7 @@ function router(now, old, seconds) {
   $('title').textContent = 'Router';
   $('subtitle').textContent = `version ${now.version}, ${now.endpoints.filter((e) => e.usable).length} of ${now.endpoints.length} endpoints, up ${span(1000 * now.uptime_seconds)}`;
   state(now.ready ? 'ready' : now.reasons.join('; '), now.ready ? 'good' : 'bad');
-  return section('Now', '', '<div class="grid">' +
+  return section('Now', '', '<div class="grid four">' +
     tile('requests', 'Requests', requests, short(requests), '/s', 'blue') + tile('flying', 'In flight', now.totals.running, short(now.totals.running), '', 'teal') +
     tile('held', 'Held back', now.totals.queued, short(now.totals.queued), 'in flow control', 'amber') + tile('errors', 'Errors', errors, short(errors), '/s', 'red') +
     tile('first', 'First byte, P90', first, span(first), '', 'amber') + tile('decide', 'Decision, P90', decide, span(decide), '', 'violet') +
