@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// braid eval perplexity and braid eval choices: what a served model thinks of texts, from the
+// braid eval perplexity and braid eval choices: what a model thinks of texts, from the
 // log-probabilities of their tokens.
 #include <algorithm>
 #include <cmath>
@@ -10,98 +10,39 @@
 
 #include "app/commands.h"
 #include "app/parse.h"
+#include "app/token_scorer.h"
 #include "config/reference.h"
-#include "net/http_client.h"
 
 namespace braid::app {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Tokens = std::vector<std::int32_t>;
-
-constexpr std::size_t kPromptsPerRequest = 16;
 
 struct EvalSettings {
   std::string file;
-  std::string url = "http://localhost:8000";
-  std::string model;
+  std::string url;
   std::string api_key;
   int window = 1024;
   int overlap = 256;
   int limit = 0;
+  ModelSettings model;
 
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
     v.field("file", self.file, {.help = "Text, or JSON lines"});
-    v.field("url", self.url, {.help = "Server to ask"});
-    v.field("model", self.model, {.help = "Model name; unset: the server's"});
+    v.field("url", self.url, {.help = "Server to ask, --model is then a name it knows; unset: --model is loaded here, or without that http://localhost:8000 asked"});
     v.field("api-key", self.api_key, {.help = "Key, if the server wants one", .environment = "OPENAI_API_KEY"});
     v.field("window", self.window, {.help = "Longest piece that is scored at once", .unit = "tokens", .min = 2});
     v.field("overlap", self.overlap, {.help = "Tokens of the piece before that are seen but not scored again", .unit = "tokens", .min = 1});
     v.field("limit", self.limit, {.help = "Documents or questions to take; 0: all", .min = 0});
+    v.group("Model", self.model);
   }
 };
 
-class Scorer {
- public:
-  static Result<Scorer> connect(const EvalSettings& settings) {
-    ASSIGN_OR_RETURN(const net::Url url, net::parse_url(settings.url));
-    return Scorer(settings, url);
-  }
-
-  Result<Tokens> tokens_of(const std::string& text) {
-    ASSIGN_OR_RETURN(const Json answer, post("/tokenize", {{"prompt", text}}));
-    const Json tokens = answer.value("tokens", Json());
-    const bool ids = tokens.is_array() && std::all_of(tokens.begin(), tokens.end(), [](const Json& id) { return id.is_number_integer(); });
-    return ids ? Result<Tokens>(tokens.get<Tokens>()) : internal_error("/tokenize answered without tokens");
-  }
-
-  // For each sequence the log-probabilities of its tokens from the second on.
-  Result<std::vector<std::vector<double>>> score(const std::vector<Tokens>& sequences) {
-    std::vector<std::vector<double>> scores;
-    for (std::size_t first = 0; first < sequences.size(); first += kPromptsPerRequest) {
-      Json prompts = Json::array();
-      for (std::size_t i = first; i < std::min(sequences.size(), first + kPromptsPerRequest); ++i) prompts.push_back(sequences[i]);
-      ASSIGN_OR_RETURN(const Json answer, post("/v1/completions", {{"prompt", prompts}, {"max_tokens", 1}, {"temperature", 0}, {"prompt_logprobs", 0}}));
-      for (std::size_t i = 0; i < prompts.size(); ++i) {
-        const Json::json_pointer place("/choices/" + std::to_string(i) + "/prompt_logprobs");
-        ASSIGN_OR_RETURN(auto logprobs, logprobs_in(answer.contains(place) ? answer.at(place) : Json(), sequences[first + i]));
-        scores.push_back(std::move(logprobs));
-      }
-    }
-    return scores;
-  }
-
- private:
-  Scorer(const EvalSettings& settings, const net::Url& url)
-      : settings_(settings), base_(url.base), client_(net::HttpClient::create(url.host, url.port, 1)) {}
-
-  Result<Json> post(const std::string& path, Json body) {
-    if (!settings_.model.empty()) body["model"] = settings_.model;
-    net::ClientRequest request{.method = "POST", .target = base_ + path, .headers = {}, .body = body.dump(-1, ' ', false, Json::error_handler_t::replace)};
-    if (!settings_.api_key.empty()) request.headers.push_back({"Authorization", "Bearer " + settings_.api_key});
-    const auto response = client_->fetch(std::move(request));
-    if (!response.ok()) return response.error().within("no answer from " + settings_.url);
-    const Json answer = Json::parse(response->body, nullptr, false);
-    if (response->status == 200 && answer.is_object()) return answer;
-    return internal_error(path + " answered " + std::to_string(response->status) + ": " + response->body.substr(0, 300));
-  }
-
-  static Result<std::vector<double>> logprobs_in(const Json& positions, const Tokens& tokens) {
-    std::vector<double> logprobs;
-    for (std::size_t i = 1; i < tokens.size(); ++i) {
-      const Json::json_pointer place("/" + std::to_string(i) + "/" + std::to_string(tokens[i]) + "/logprob");
-      const Json logprob = positions.contains(place) ? positions.at(place) : Json();
-      if (!logprob.is_number()) return internal_error("the server answered without prompt_logprobs");
-      logprobs.push_back(logprob.get<double>());
-    }
-    return logprobs;
-  }
-
-  const EvalSettings settings_;
-  const std::string base_;
-  std::unique_ptr<net::HttpClient> client_;
-};
+Result<std::unique_ptr<TokenScorer>> scorer_of(const EvalSettings& settings) {
+  if (settings.url.empty() && !settings.model.model.empty()) return local_scorer(settings.model, settings.window);
+  return served_scorer({settings.url.empty() ? "http://localhost:8000" : settings.url, settings.model.model, settings.api_key});
+}
 
 Result<std::string> content(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -144,11 +85,11 @@ Result<std::vector<std::string>> documents(const EvalSettings& settings) {
 Status perplexity(const EvalSettings& settings) {
   if (settings.overlap >= settings.window) return invalid_argument("--overlap must be below --window", "overlap");
   ASSIGN_OR_RETURN(const auto texts, documents(settings));
-  ASSIGN_OR_RETURN(Scorer scorer, Scorer::connect(settings));
+  ASSIGN_OR_RETURN(const auto scorer, scorer_of(settings));
   std::vector<Tokens> pieces;
   std::vector<std::size_t> seen;  // tokens of each piece that are scored elsewhere
   for (const std::string& text : texts) {
-    ASSIGN_OR_RETURN(const Tokens all, scorer.tokens_of(text));
+    ASSIGN_OR_RETURN(const Tokens all, scorer->tokens_of(text));
     const auto window = static_cast<std::size_t>(settings.window), overlap = static_cast<std::size_t>(settings.overlap);
     for (std::size_t first = 0; first + 1 < all.size(); first += window - overlap) {
       const auto begin = all.begin() + static_cast<std::ptrdiff_t>(first);
@@ -157,7 +98,7 @@ Status perplexity(const EvalSettings& settings) {
       if (first + window >= all.size()) break;
     }
   }
-  ASSIGN_OR_RETURN(const auto scores, scorer.score(pieces));
+  ASSIGN_OR_RETURN(const auto scores, scorer->score(pieces));
   double sum = 0;
   std::size_t count = 0;
   for (std::size_t i = 0; i < scores.size(); ++i) {
@@ -183,18 +124,18 @@ std::size_t best(const std::vector<double>& scores) {
 
 Status choices(const EvalSettings& settings) {
   ASSIGN_OR_RETURN(const auto questions, rows(settings, {"prompt", "choices", "answer"}));
-  ASSIGN_OR_RETURN(Scorer scorer, Scorer::connect(settings));
+  ASSIGN_OR_RETURN(const auto scorer, scorer_of(settings));
   std::size_t right = 0, right_by_length = 0;
   for (const Json& question : questions) {
     RETURN_IF_ERROR(check_question(question));
     const auto prompt = question["prompt"].get<std::string>();
-    ASSIGN_OR_RETURN(const Tokens before, scorer.tokens_of(prompt));
+    ASSIGN_OR_RETURN(const Tokens before, scorer->tokens_of(prompt));
     std::vector<Tokens> sequences;
     for (const Json& choice : question["choices"]) {
-      ASSIGN_OR_RETURN(Tokens tokens, scorer.tokens_of(prompt + choice.get<std::string>()));
+      ASSIGN_OR_RETURN(Tokens tokens, scorer->tokens_of(prompt + choice.get<std::string>()));
       sequences.push_back(std::move(tokens));
     }
-    ASSIGN_OR_RETURN(const auto scores, scorer.score(sequences));
+    ASSIGN_OR_RETURN(const auto scores, scorer->score(sequences));
     std::vector<double> sums, by_length;
     for (std::size_t i = 0; i < scores.size(); ++i) {
       const auto same = std::mismatch(before.begin(), before.end(), sequences[i].begin(), sequences[i].end()).first - before.begin();
@@ -230,17 +171,17 @@ int evaluate(Words words, const char* usage, const char* about, Status (*run)(co
 
 int eval_perplexity(Words words) {
   return evaluate(words, "braid eval perplexity FILE [flags]",
-                  "How well a served model foretells a text, or each \"text\" of a file FILE.jsonl: e to the mean surprise per token.", perplexity);
+                  "How well a model foretells a text, or each \"text\" of a file FILE.jsonl: e to the mean surprise per token.", perplexity);
 }
 
 int eval_choices(Words words) {
   return evaluate(words, "braid eval choices FILE [flags]",
-                  "How often a served model finds the right one of {\"prompt\", \"choices\", \"answer\": number} likeliest, by the sum of "
+                  "How often a model finds the right one of {\"prompt\", \"choices\", \"answer\": number} likeliest, by the sum of "
                   "log-probabilities and by that sum over the choice's length in bytes.", choices);
 }
 
 constexpr Command kEvaluations[] = {
-    {"perplexity", "how well a served model foretells a text", eval_perplexity},
+    {"perplexity", "how well a model foretells a text", eval_perplexity},
     {"choices", "how often it finds the right answer likeliest", eval_choices},
 };
 

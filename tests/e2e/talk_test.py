@@ -9,7 +9,7 @@ import unittest
 import anthropic
 import openai
 
-from server import BRAID, DEADLINE_S, Server
+from server import BRAID, DEADLINE_S, MODEL, Server
 
 PARAMETERS = {"type": "object", "properties": {"word": {"enum": ["river", "lake"]}, "count": {"type": "integer", "minimum": 0, "maximum": 9}},
               "required": ["word", "count"], "additionalProperties": False}
@@ -106,12 +106,12 @@ class Talk(unittest.TestCase):
         with self.assertRaises(anthropic.BadRequestError):
             self.anthropic.messages.create(model=self.model, max_tokens=100000, messages=QUESTION)
 
-    def evaluate(self, kind, name, text):
+    def evaluate(self, kind, name, text, where=None):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, name)
             with open(path, "w") as file:
                 file.write(text)
-            run = subprocess.run([BRAID, "eval", kind, path, "--url", self.server.url, "--window", "32", "--overlap", "8"],
+            run = subprocess.run([BRAID, "eval", kind, path, *(where or ["--url", self.server.url]), "--window", "32" if kind == "perplexity" else "64", "--overlap", "8"],
                                  capture_output=True, text=True, timeout=DEADLINE_S)
         self.assertEqual(run.returncode, 0, run.stderr)
         return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in run.stdout.splitlines()}
@@ -122,7 +122,11 @@ class Talk(unittest.TestCase):
         likely = self.evaluate("perplexity", "a.txt", text)
         self.assertLess(likely["perplexity"], self.evaluate("perplexity", "b.txt", " ".join(reversed(text.split())))["perplexity"])
         question = {"prompt": "<｜User｜>What is a river?<｜Assistant｜>", "choices": ["Blue seven the", known], "answer": 1}
-        self.assertEqual(self.evaluate("choices", "c.jsonl", json.dumps(question) + "\n")["accuracy"], 1)
+        asked = self.evaluate("choices", "c.jsonl", json.dumps(question) + "\n")
+        self.assertEqual(asked["accuracy"], 1)
+        local = ["--model", MODEL]
+        self.assertEqual(self.evaluate("perplexity", "a.txt", text, local), likely)
+        self.assertEqual(self.evaluate("choices", "c.jsonl", json.dumps(question) + "\n", local), asked)
 
 
 if __name__ == "__main__":
