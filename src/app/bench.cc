@@ -127,28 +127,31 @@ Floor gpu_floor(Stream& stream) {
 class Runner {
  public:
   Runner(model::Model& model, const EngineBench& bench, int most)
-      : model_(model), bench_(bench), per_sequence_((std::max(bench.prompt, bench.context + 1) + kBlock) / kBlock),
-        cache_(model.cache_layout(), per_sequence_ * most, kBlock) {
+      : model_(model), bench_(bench), cache_(model.cache_layout(), blocks_of(std::max(bench.prompt, bench.context + 1)) + (most - 1) * blocks_of(bench.context + 1), kBlock) {
+    std::int32_t first = 0;
     for (std::int32_t s = 0; s < most; ++s) {
-      tables_.emplace_back(static_cast<std::size_t>(per_sequence_));
-      std::iota(tables_.back().begin(), tables_.back().end(), s * per_sequence_);
+      const int blocks = blocks_of(s == 0 ? std::max(bench.prompt, bench.context + 1) : bench.context + 1);
+      tables_.emplace_back(static_cast<std::size_t>(blocks));
+      std::iota(tables_.back().begin(), tables_.back().end(), first);
+      first += blocks;
     }
   }
 
-  double prefill() {
-    return rate(bench_.prompt, [&] { step_prefill(0, bench_.prompt); });
+  Result<double> prefill() {
+    return rate(bench_.prompt, [&] { return step_prefill(0, bench_.prompt); });
   }
 
-  double decode(int batch) {
+  Result<double> decode(int batch) {
     for (int s = 0; s < batch; ++s) {
-      if (bench_.context > 0) step_prefill(s, bench_.context);
+      if (bench_.context > 0) RETURN_IF_ERROR(step_prefill(s, bench_.context));
     }
-    return rate(batch, [&] { step_decode(batch, bench_.context); });
+    return rate(batch, [&] { return step_decode(batch, bench_.context); });
   }
 
  private:
   static constexpr int kBlock = 16;
 
+  static std::int32_t blocks_of(int tokens) { return (tokens + kBlock) / kBlock; }
   std::int32_t slot(int s, int position) const {
     return tables_[static_cast<std::size_t>(s)][static_cast<std::size_t>(position / kBlock)] * kBlock + position % kBlock;
   }
@@ -156,7 +159,7 @@ class Runner {
     return static_cast<std::int32_t>((s * 7919 + position * 104729 + 13) % model_.config().vocab_size);
   }
 
-  void step_prefill(int s, int count) {
+  Status step_prefill(int s, int count) {
     batch_.clear();
     for (int p = 0; p < count; ++p) {
       batch_.token_ids.push_back(token(s, p));
@@ -165,10 +168,10 @@ class Runner {
     }
     batch_.prefill.push_back({0, count, 0, tables_[static_cast<std::size_t>(s)].data()});
     batch_.logit_rows.push_back(count - 1);
-    CHECK(model_.forward(batch_, cache_).ok());
+    return compute();
   }
 
-  void step_decode(int batch, int position) {
+  Status step_decode(int batch, int position) {
     batch_.clear();
     for (int s = 0; s < batch; ++s) {
       batch_.token_ids.push_back(token(s, position));
@@ -177,21 +180,26 @@ class Runner {
       batch_.decode.push_back({position, tables_[static_cast<std::size_t>(s)].data()});
       batch_.logit_rows.push_back(s);
     }
-    CHECK(model_.forward(batch_, cache_).ok());
+    return compute();
+  }
+
+  Status compute() {
+    ASSIGN_OR_RETURN([[maybe_unused]] const auto logits, model_.forward(batch_, cache_));
+    return {};
   }
 
   // Median over five windows of the wanted time in all.
   template <class Step>
-  double rate(int tokens, Step step) {
+  Result<double> rate(int tokens, Step step) {
     const SteadyClock clock;
-    step();
+    RETURN_IF_ERROR(step());
     std::vector<double> rates;
     for (int window = 0; window < 5; ++window) {
       const TimePoint begin = clock.now();
       double elapsed = 0;
       int steps = 0;
       do {
-        step();
+        RETURN_IF_ERROR(step());
         ++steps;
         elapsed = to_seconds(clock.now() - begin);
       } while (elapsed < bench_.seconds / 5);
@@ -203,7 +211,6 @@ class Runner {
 
   model::Model& model_;
   const EngineBench& bench_;
-  std::int32_t per_sequence_;
   kv::Cache cache_;
   std::vector<std::vector<std::int32_t>> tables_;
   model::Batch batch_;
@@ -231,10 +238,12 @@ Status run(const EngineBench& bench) {
   Runner runner(*loaded.model, bench, most);
   std::vector<Case> cases;
   const double prefill_flops = work.flops + work.attention * keys_seen(loaded.model->config(), bench.prompt);
-  cases.push_back({"prefill", bench.prompt, runner.prefill(), floor.peak / prefill_flops});
+  ASSIGN_OR_RETURN(const double prefill_rate, runner.prefill());
+  cases.push_back({"prefill", bench.prompt, prefill_rate, floor.peak / prefill_flops});
   for (const int batch : batches) {
     const double step = std::max(work.bytes_at(batch) / floor.bandwidth, batch * (work.flops + 2 * work.head) / floor.peak);
-    cases.push_back({"decode", batch, runner.decode(batch), batch / step});
+    ASSIGN_OR_RETURN(const double decode_rate, runner.decode(batch));
+    cases.push_back({"decode", batch, decode_rate, batch / step});
   }
   std::ostringstream lines;
   for (const auto& c : cases) {
