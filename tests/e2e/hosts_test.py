@@ -24,8 +24,8 @@ if INSIDE not in os.environ:
             os.execvpe(command[0], run, {**os.environ, INSIDE: "namespaces"})
     os.environ[INSIDE] = "loopback"
 
-from ranks_test import QUESTIONS, answers, answers_while, ask, free_port  # noqa: E402
-from server import Server, children_of, wait_until  # noqa: E402
+from ranks_test import QUESTIONS, answers, answers_while, ask  # noqa: E402
+from server import Server, children_of, free_ports, wait_until  # noqa: E402
 
 SECRET = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
 
@@ -80,7 +80,7 @@ class TwoHosts(unittest.TestCase):
     def start(self, *flags):
         """Four ranks, two on each host; the second host comes first."""
         flags = ["--data-parallel-size", "4", "--enable-expert-parallel", "--data-parallel-address", self.hosts.address,
-                 "--data-parallel-rpc-port", str(free_port()), *flags]
+                 "--data-parallel-rpc-port", str(free_ports(1)), *flags]
         other = Server(*flags, *self.hosts.flags[1], "--headless", "--data-parallel-start-rank", "2", env=SECRET, wait=False,
                        prefix=self.hosts.on_second)
         self.addCleanup(other.process.kill)

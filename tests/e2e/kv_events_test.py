@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cache events of a real server, read by a real ZeroMQ subscriber. usage: kv_events_test.py BRAID MODEL"""
 import json
-import re
 import struct
 import sys
 import unittest
@@ -9,7 +8,7 @@ import unittest
 import msgpack
 import zmq
 
-from server import DEADLINE_S, Server, wait_until
+from server import DEADLINE_S, Server, free_ports, wait_until
 
 TOPIC = "kv@127.0.0.1:8000@model"
 END = b"\xff" * 8
@@ -147,7 +146,7 @@ class KvEvents(unittest.TestCase):
         self.assertTrue(all(isinstance(h, bytes) and len(h) == 32 for h in self.follower.known))
 
     def test_every_rank_publishes_at_its_own_port(self):
-        first = int(re.search(r":(\d+)$", zmq_free_port()).group(1))
+        first = free_ports(2)
         server = Server("--data-parallel-size", "2", "--kv-events-config", json.dumps(
             {"enable_kv_cache_events": True, "endpoint": f"tcp://127.0.0.1:{first}".replace("127.0.0.1", "*"), "topic": TOPIC}))
         self.addCleanup(server.process.kill)
@@ -167,12 +166,6 @@ class KvEvents(unittest.TestCase):
                 return ranks == {0, 1}
             seen = []
             wait_until(both_heard, "both ranks were heard")
-
-
-def zmq_free_port():
-    with zmq.Context() as context, context.socket(zmq.PUB) as probe:
-        probe.bind("tcp://127.0.0.1:*")
-        return probe.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
 
 
 if __name__ == "__main__":

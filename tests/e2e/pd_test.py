@@ -15,7 +15,7 @@ import threading
 import time
 import unittest
 
-from server import BRAID, DEADLINE_S, MODEL, Server, wait_until
+from server import BRAID, DEADLINE_S, MODEL, Server, free_ports, wait_until
 
 ROUNDS = int(os.environ.get("BRAID_TEST_ROUNDS", "20"))
 SEED = int(os.environ.get("BRAID_TEST_SEED", "1"))
@@ -176,11 +176,9 @@ class PrefillAndDecode(unittest.TestCase):
     def test_ranks_lend_and_borrow(self):
         bodies = [completion(p) for p in prompts(9, 8)]
         expected = self.expected(bodies)
-        free = socket.create_server(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
+        port = free_ports(4)
         p = self.start("kv_both", "--data-parallel-size", "2", kv_port=port)
-        d = self.start("kv_both", "--data-parallel-size", "2", kv_port=port + 7)
+        d = self.start("kv_both", "--data-parallel-size", "2", kv_port=port + 2)
         self.assertEqual([self.text(*relay(p, d, "/v1/completions", b)) for b in bodies], expected)
         idle(p)
         idle(d)

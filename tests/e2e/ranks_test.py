@@ -4,13 +4,12 @@ import concurrent.futures
 import re
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import unittest
 
-from server import BRAID, DEADLINE_S, MODEL, Server, alive, children_of, wait_until
+from server import BRAID, DEADLINE_S, MODEL, Server, alive, children_of, free_ports, wait_until
 
 QUESTIONS = ["What is a river?", "Define dog.", "What is a KV cache?", "What is expert parallelism?"]
 
@@ -56,12 +55,6 @@ def logprobs(*flags):
 
 def sample(metrics, pattern):
     return float(re.search(pattern + r" (\S+)", metrics).group(1))
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Ranks(unittest.TestCase):
@@ -215,7 +208,7 @@ class Ranks(unittest.TestCase):
         wait_until(lambda: not any(alive(p) for p in ranks), "the ranks ended")
 
     def test_ranks_of_another_host_join_in_any_order(self):
-        flags = ["--data-parallel-size", "4", "--data-parallel-rpc-port", str(free_port()), "--enable-expert-parallel"]
+        flags = ["--data-parallel-size", "4", "--data-parallel-rpc-port", str(free_ports(1)), "--enable-expert-parallel"]
         env = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
         second = Server(*flags, "--headless", "--data-parallel-start-rank", "2", env=env, wait=False)
         leader = Server(*flags, "--data-parallel-size-local", "2", env=env)
@@ -224,7 +217,7 @@ class Ranks(unittest.TestCase):
         self.assertEqual(second.wait(), 0)
 
     def test_a_missing_host_is_named_while_waiting_and_other_flags_are_refused(self):
-        flags = ["--data-parallel-size", "2", "--data-parallel-rpc-port", str(free_port())]
+        flags = ["--data-parallel-size", "2", "--data-parallel-rpc-port", str(free_ports(1))]
         env = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
         leader = Server(*flags, "--data-parallel-size-local", "1", env=env, wait=False)
         leader.wait_for_log(r'waiting +for="rank 1"')

@@ -10,7 +10,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-from ranks_test import answers, answers_while, free_port
+from ranks_test import answers, answers_while
 from server import BRAID, DEADLINE_S, MODEL, Server, alive, children_of, free_ports, wait_until
 
 SECRET = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
@@ -25,7 +25,7 @@ class Servers(unittest.TestCase):
 
     def start(self, size, each):
         """Servers of one deployment, the leading one last, each with its flags."""
-        shared = ["--data-parallel-size", str(size), "--enable-expert-parallel", "--data-parallel-rpc-port", str(free_port())]
+        shared = ["--data-parallel-size", str(size), "--enable-expert-parallel", "--data-parallel-rpc-port", str(free_ports(1))]
         servers = [Server(*shared, *flags, env=SECRET, wait=False) for flags in reversed(each)][::-1]
         for server in servers:
             self.addCleanup(server.process.kill)
@@ -67,7 +67,7 @@ class Servers(unittest.TestCase):
         self.assertEqual([s.stop() for s in (again, servers[1], servers[0])], [0, 0, 0])
 
     def test_without_expert_parallelism_too(self):
-        shared = ["--data-parallel-size", "2", "--data-parallel-rpc-port", str(free_port())]
+        shared = ["--data-parallel-size", "2", "--data-parallel-rpc-port", str(free_ports(1))]
         other = Server(*shared, "--data-parallel-rank", "1", env=SECRET, wait=False)
         leader = Server(*shared, "--data-parallel-rank", "0", env=SECRET)
         other.wait_ready()
@@ -79,7 +79,7 @@ class ManyPorts(unittest.TestCase):
     def supervise(self, *flags):
         self.first = free_ports(2)
         server = Server("--data-parallel-size", "2", "--enable-expert-parallel", "--data-parallel-multi-port-external-lb",
-                        "--port", str(self.first), "--data-parallel-rpc-port", str(free_port()), "--data-parallel-supervisor-port", "0",
+                        "--port", str(self.first), "--data-parallel-rpc-port", str(free_ports(1)), "--data-parallel-supervisor-port", "0",
                         "--dp-supervisor-probe-interval-s", "0.05", *flags, wait=False)
         self.addCleanup(server.process.kill)
         self.port = int(server.wait_for_log(r"supervisor_port=(\d+)").group(1))
