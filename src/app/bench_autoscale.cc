@@ -2,6 +2,7 @@
 // braid bench autoscale: ways to decide about scale under one trace, beside an oracle.
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
 #include "app/commands.h"
 #include "app/line_plot.h"
@@ -88,7 +89,7 @@ class Comparison {
   }
 
   std::string picture() const {
-    LinePlot plot{.title = "Groups over time", .subtitle = bench_.plan.trace, .x_name = "seconds", .y_name = "groups", .lines = {}};
+    LinePlot plot{.title = "Groups over time", .subtitle = std::filesystem::path(bench_.plan.trace).filename().string(), .x_name = "seconds", .y_name = "groups", .lines = {}};
     for (const auto& r : results_) {
       PlotLine line{.name = r.name, .points = {}, .steps = true, .dashed = r.name.starts_with("oracle")};
       for (const auto& point : r.outcome.scale) line.points.emplace_back(point.at, point.groups[0] + point.groups[1] + point.groups[2]);
