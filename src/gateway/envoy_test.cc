@@ -5,10 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "extproc/client.h"
-#include "gateway/gateway.h"
-#include "gateway/testing/fake_engine.h"
-#include "metrics/samples.h"
-#include "net/http_client.h"
+#include "gateway/testing/gateway_fixture.h"
 
 namespace braid::gateway {
 namespace {
@@ -29,36 +26,15 @@ std::string value(const extproc::Headers& headers, std::string_view name) { retu
 
 constexpr const char* kAsk = R"({"model":"m","prompt":"hello"})";
 
-class EnvoyTest : public ::testing::Test {
+class EnvoyTest : public testing::GatewayFixture {
  protected:
   void start(const std::vector<std::string>& endpoints, const std::string& yaml = "") {
-    settings_.endpoints = endpoints;
-    settings_.http.host = "127.0.0.1";
-    settings_.http.access_log = false;
     settings_.http.max_body_mib = 2;
-    settings_.port = 0;
     settings_.grpc_port = free_port();
     settings_.grpc_health_port = free_port();
     settings_.secure_serving = false;
-    settings_.refresh_metrics_interval_ms = 5;
-    router::Resources resources;
-    auto config = yaml.empty() ? Result<router::PickerConfig>(router::default_picker_config()) : router::parse_picker_config(yaml, "epp.yaml");
-    ASSERT_TRUE(config.ok()) << config.error().message;
-    ASSERT_TRUE(router::add_resources(resources, yaml, "epp.yaml").ok());
-    auto started = Gateway::start(settings_, *config, std::move(resources));
-    ASSERT_TRUE(started.ok()) << started.error().message;
-    gateway_ = std::move(*started);
-    http_ = net::HttpClient::create("127.0.0.1", gateway_->port());
+    GatewayFixture::start(endpoints, yaml);
     envoy_ = extproc::Client::create("127.0.0.1:" + std::to_string(settings_.grpc_port));
-  }
-  void wait_usable(int count) {
-    ASSERT_TRUE(eventually([&] { return metric("llm_d_epp_ready_endpoints") == count; }));
-  }
-  double metric(std::string_view name) {
-    const auto page = http_->fetch({.target = "/metrics"});
-    const auto samples = metrics::Samples::parse(page.ok() ? page->body : "");
-    const auto found = samples.named(name);
-    return found.empty() ? -1 : found.front()->value;
   }
   std::unique_ptr<extproc::ClientStream> ask(std::string body = kAsk, extproc::Headers headers = {}, std::vector<extproc::Metadata> metadata = {}) {
     auto stream = envoy_->open(kPatience);
@@ -69,9 +45,6 @@ class EnvoyTest : public ::testing::Test {
     return stream;
   }
 
-  RouteSettings settings_;
-  std::unique_ptr<Gateway> gateway_;
-  std::unique_ptr<net::HttpClient> http_;
   std::unique_ptr<extproc::Client> envoy_;
 };
 

@@ -6,9 +6,7 @@
 
 #include <future>
 
-#include "gateway/testing/fake_engine.h"
-#include "metrics/samples.h"
-#include "net/http_client.h"
+#include "gateway/testing/gateway_fixture.h"
 #include "net/test_socket.h"
 
 namespace braid::gateway {
@@ -19,49 +17,13 @@ using testing::eventually;
 using testing::FakeEngine;
 using testing::kStreamed;
 
-class GatewayTest : public ::testing::Test {
+class GatewayTest : public testing::GatewayFixture {
  protected:
-  // `yaml` empty: the configuration that is used when none is given.
-  void start(const std::vector<std::string>& endpoints, const std::string& yaml = "") {
-    settings_.endpoints = endpoints;
-    settings_.http.host = "127.0.0.1";
-    settings_.http.access_log = false;
-    settings_.port = 0;
-    settings_.refresh_metrics_interval_ms = 5;
-    router::Resources resources;
-    auto config = yaml.empty() ? Result<router::PickerConfig>(router::default_picker_config()) : router::parse_picker_config(yaml, "epp.yaml");
-    ASSERT_TRUE(config.ok()) << config.error().message;
-    ASSERT_TRUE(router::add_resources(resources, yaml, "epp.yaml").ok());
-    auto started = Gateway::start(settings_, *config, std::move(resources));
-    ASSERT_TRUE(started.ok()) << started.error().message;
-    gateway_ = std::move(*started);
-    client_ = net::HttpClient::create("127.0.0.1", gateway_->port());
-  }
   bool ready() { return get("/readyz").status == 200; }
   void wait_ready() { ASSERT_TRUE(eventually([this] { return ready(); })); }
-  // Until so many endpoints can be used.
-  void wait_usable(int count) {
-    ASSERT_TRUE(eventually([&] { return metric("llm_d_epp_ready_endpoints") == count; }));
-  }
-
-  net::ClientResponse fetch(net::ClientRequest request) {
-    auto got = client_->fetch(std::move(request));
-    EXPECT_TRUE(got.ok()) << got.error().message;
-    return got.ok() ? *got : net::ClientResponse{};
-  }
-  double metric(std::string_view name) {
-    const auto samples = metrics::Samples::parse(get("/metrics").body);
-    const auto found = samples.named(name);
-    return found.empty() ? -1 : found.front()->value;
-  }
-  net::ClientResponse get(std::string target) { return fetch({.target = std::move(target)}); }
   net::ClientResponse post(std::string body, std::vector<net::Header> headers = {}) {
     return fetch({.method = "POST", .target = "/v1/completions", .headers = std::move(headers), .body = std::move(body)});
   }
-
-  RouteSettings settings_;
-  std::unique_ptr<Gateway> gateway_;
-  std::unique_ptr<net::HttpClient> client_;
 };
 
 constexpr const char* kAsk = R"({"model":"m","prompt":"hello"})";
