@@ -161,15 +161,20 @@ class Golden : public testing::TestWithParam<std::tuple<const char*, const char*
 TEST_P(Golden, Float32LogitsAndGreedyTokensAgree) {
   const Expected e = expected();
   Subject s(name(), tier(), DType::kF32);
-  int prompts = 0;
+  double worst = 0;
+  int rows = 0, tokens = 0;
   for (int i = 0; i < 3; ++i) {
     const auto ids = e.ids("input_ids." + std::to_string(i)), greedy = e.ids("greedy." + std::to_string(i));
     ASSERT_FALSE(ids.empty());
-    EXPECT_LE(largest_difference(s.prefill(ids, 0, static_cast<int>(ids.size())), e.get("logits." + std::to_string(i))), 5e-4);
+    const auto logits = s.prefill(ids, 0, static_cast<int>(ids.size()));
+    worst = std::max(worst, largest_difference(logits, e.get("logits." + std::to_string(i))));
     EXPECT_EQ(greedy_matches(s, ids, greedy), static_cast<int>(greedy.size()));
-    ++prompts;
+    rows += static_cast<int>(ids.size());
+    tokens += static_cast<int>(greedy.size());
   }
-  EXPECT_EQ(prompts, 3);
+  std::printf("%s %s: largest logit difference in float32 %.1e over %d rows, %d greedy tokens equal\n", name().c_str(), tier().c_str(), worst, rows, tokens);
+  EXPECT_EQ(rows, 88);
+  EXPECT_LE(worst, 5e-4);
 }
 
 class GoldenDraft : public Golden {};
