@@ -108,7 +108,7 @@ class Contender {
   Contender(const LoadedText& text, const kv::Cache& cache, int drafts)
       : drafts_(drafts),
         admission_({.max_model_len = kChatTokens, .max_batched_tokens = kChatTokens, .max_waiting = 1 << 20,
-                    .block_size = cache.block_size()},
+                    .paging = cache.block_size()},
                    text.vocabulary, &hasher_, &metrics_, &clock_) {}
 
   void look(const engine::StepPlan& plan) {

@@ -7,6 +7,7 @@
 #include "app/parse.h"
 #include "app/settings.h"
 #include "config/reference.h"
+#include "engine/cache_size.h"
 #include "model/plan.h"
 
 namespace braid::app {
@@ -70,8 +71,12 @@ std::string kernels_of(const model::Model& model) {
 void print_memory(const InspectSettings& settings, const model::Model& model, int length) {
   const int sharing = settings.spread ? settings.ranks : 1;
   const auto weights = static_cast<double>(model::bytes_of_rank(model, sharing, settings.redundant));
-  const auto token = static_cast<double>(model.cache_layout().bytes_per_token());
-  print("each rank", amount(weights, "B") + " of weights, " + amount(token, "B") + " of cache a token, " + amount(token * length, "B") + " a sequence of " +
+  const engine::Settings defaults;
+  const kv::Layout layout = engine::cache_layout(defaults, model.cache_layout());
+  const auto token = static_cast<double>(layout.bytes_per_token());
+  const auto blocks = static_cast<double>(engine::paging_of(defaults, layout).most_blocks(length));
+  const double sequence = blocks * defaults.cache.block_size * static_cast<double>(layout.bytes_per_slot());
+  print("each rank", amount(weights, "B") + " of weights, " + amount(token, "B") + " of cache a token, " + amount(sequence, "B") + " a sequence of " +
         std::to_string(length));
   const double all = settings.ranks * weights;
   if (settings.ranks > 1) print("all ranks", amount(all, "B") + " of weights on " + std::to_string(settings.ranks) + (settings.spread ? ", which share the experts" : ", each with all experts"));

@@ -65,7 +65,7 @@ Result<std::unique_ptr<EngineHost>> start_local_engine(const ServeSettings& sett
   ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, model_options(settings, length), true));
   log_info("model loaded", {{"model", settings.model.model}, {"seconds", loaded.seconds},
                             {"weight_mib", loaded.model->weight_bytes() >> 20}, {"device", loaded.stream->capabilities().device}, {"workers", loaded.stream->workers()}});
-  RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory(loaded.stream.get())));
+  RETURN_IF_ERROR(engine::check_cache(settings.engine, engine::cache_layout(settings.engine, loaded.model->cache_layout()), length, engine::available_memory(loaded.stream.get())));
   auto host = std::make_unique<LocalEngine>(settings);
   RETURN_IF_ERROR(host->start(settings, std::move(loaded), vocabulary));
   return std::unique_ptr<EngineHost>(std::move(host));

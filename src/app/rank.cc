@@ -126,7 +126,7 @@ struct Rank {
     }
     log_info("model loaded", {{"rank", rank}, {"seconds", loaded.seconds}, {"weight_mib", loaded.model->weight_bytes() >> 20},
                               {"device", loaded.stream->capabilities().device}, {"workers", loaded.stream->workers()}});
-    RETURN_IF_ERROR(engine::check_cache(settings.engine, loaded.model->cache_layout(), length, engine::available_memory(loaded.stream.get())));
+    RETURN_IF_ERROR(engine::check_cache(settings.engine, engine::cache_layout(settings.engine, loaded.model->cache_layout()), length, engine::available_memory(loaded.stream.get())));
     ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(settings.model));
     engine::Vocabulary vocabulary = load_vocabulary(settings.model, loaded.model->config(), tokenizer);
 

@@ -243,7 +243,7 @@ Result<std::unique_ptr<Request>> Admission::build(SubmitMessage message) {
                                 .grammar = grammar == nullptr ? nullptr : grammar->clone()});
     auto choice = std::make_unique<Choice>(request.get(),
                                            message.prompt,
-                                           limits_.block_size,
+                                           limits_.paging,
                                            hasher_,
                                            message.cache_salt,
                                            std::move(sampler));

@@ -19,7 +19,7 @@ struct AdmissionLimits {
   bool priority = false;
   std::int32_t max_waiting = 0;
   int max_logprobs = 20;
-  int block_size = 16;
+  kv::Paging paging = 16;
   std::uint64_t seed = 0;
   bool lends = true;    // blocks to other engines, if it exchanges any
   bool borrows = true;  // theirs

@@ -41,6 +41,14 @@ std::int64_t available_memory(const Stream* stream) {
   return std::min(meminfo_available(), control_group_available());
 }
 
+kv::Layout cache_layout(const Settings& settings, const kv::Layout& of_model) {
+  return settings.cache.disable_hybrid ? of_model : of_model.grouped();
+}
+
+kv::Paging paging_of(const Settings& settings, const kv::Layout& layout) {
+  return {settings.cache.block_size, layout.groups, settings.scheduler.max_num_batched_tokens};
+}
+
 std::int32_t cache_blocks(const Settings& settings,
                           const kv::Layout& layout,
                           std::int64_t max_model_len,
@@ -48,14 +56,13 @@ std::int32_t cache_blocks(const Settings& settings,
   constexpr std::int64_t kMost = 1 << 30;
   const CacheSettings& cache = settings.cache;
   if (cache.num_blocks_override.has_value()) return std::max(1, *cache.num_blocks_override);
-  const auto token_bytes = std::max<std::int64_t>(1, static_cast<std::int64_t>(layout.bytes_per_token()));
-  const std::int64_t block_bytes = token_bytes * cache.block_size;
+  const auto slot_bytes = std::max<std::int64_t>(1, static_cast<std::int64_t>(layout.bytes_per_slot()));
+  const std::int64_t block_bytes = slot_bytes * cache.block_size;
   if (cache.kv_cache_memory_bytes.has_value()) {
     return static_cast<std::int32_t>(
         std::clamp<std::int64_t>(*cache.kv_cache_memory_bytes / block_bytes, 1, kMost));
   }
-  const std::int64_t per_sequence = (max_model_len + cache.block_size - 1) / cache.block_size;
-  const std::int64_t useful = per_sequence * settings.scheduler.max_num_seqs;
+  const std::int64_t useful = paging_of(settings, layout).most_blocks(max_model_len) * settings.scheduler.max_num_seqs;
   const double share = cache.memory_utilization * static_cast<double>(available);
   const auto affordable = static_cast<std::int64_t>(share / static_cast<double>(block_bytes));
   // Slot numbers are 32 bits wide.
@@ -69,14 +76,15 @@ Status check_cache(const Settings& settings,
                    std::int64_t max_model_len,
                    std::int64_t available) {
   const std::int64_t blocks = cache_blocks(settings, layout, max_model_len, available);
-  const std::int64_t tokens = blocks * settings.cache.block_size;
-  const std::int64_t bytes = tokens * static_cast<std::int64_t>(layout.bytes_per_token());
+  const kv::Paging paging = paging_of(settings, layout);
+  const std::int64_t block_bytes = static_cast<std::int64_t>(layout.bytes_per_slot()) * settings.cache.block_size;
+  const std::int64_t tokens = paging.longest(blocks), bytes = blocks * block_bytes;
   if (bytes > available) {
     return invalid_argument("the key/value cache would take " + std::to_string(bytes) + " bytes, but only " + std::to_string(available) +
                                 " can be taken here; set a smaller --kv-cache-memory-bytes or --num-gpu-blocks-override", "kv-cache-memory-bytes");
   }
   if (tokens >= max_model_len) return {};
-  const auto needed = static_cast<std::int64_t>(layout.bytes_per_token()) * max_model_len;
+  const std::int64_t needed = paging.most_blocks(max_model_len) * block_bytes;
   return invalid_argument("the key/value cache holds " + std::to_string(tokens) +
                               " tokens, less than one sequence of max-model-len " +
                               std::to_string(max_model_len) + "; set --max-model-len to at most " +

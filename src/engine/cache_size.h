@@ -14,8 +14,14 @@ namespace braid::engine {
 // groups counted.
 std::int64_t available_memory(const Stream* stream = nullptr);
 
+// The model's, with the groups of layers that the settings want.
+kv::Layout cache_layout(const Settings& settings, const kv::Layout& of_model);
+// How sequences lie in such a cache.
+kv::Paging paging_of(const Settings& settings, const kv::Layout& layout);
+
 // num-gpu-blocks-override, else what kv-cache-memory-bytes holds, else as many as max-num-seqs
-// sequences of `max_model_len` tokens can use, within the share of `available` bytes. At least one.
+// sequences of `max_model_len` tokens can use, within the share of `available` bytes. At least one. `layout`
+// as from cache_layout(), here and below.
 std::int32_t cache_blocks(const Settings& settings,
                           const kv::Layout& layout,
                           std::int64_t max_model_len,

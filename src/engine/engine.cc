@@ -45,14 +45,14 @@ Plan plan_for(const Settings& settings, const kv::Layout& layout, std::int64_t a
       s.max_model_len > 0 ? s.max_model_len : std::numeric_limits<std::int32_t>::max() / 2;
   Plan plan;
   plan.blocks = cache_blocks(settings, layout, wanted, available);
-  const std::int64_t held = std::int64_t{plan.blocks} * settings.cache.block_size;
+  plan.admission.paging = paging_of(settings, layout);
+  const std::int64_t held = plan.admission.paging.longest(plan.blocks);
   plan.admission.max_model_len = static_cast<std::int32_t>(std::min(wanted, held));
   plan.admission.max_batched_tokens = s.max_num_batched_tokens;
   plan.admission.chunked_prefill = s.enable_chunked_prefill;
   plan.admission.priority = s.scheduling_policy == "priority";
   plan.admission.max_waiting = s.max_waiting_requests;
   plan.admission.max_logprobs = settings.max_logprobs;
-  plan.admission.block_size = settings.cache.block_size;
   plan.admission.seed = static_cast<std::uint64_t>(settings.seed);
   plan.admission.lends = !settings.transfer.enabled() || settings.transfer.produces();
   plan.admission.borrows = !settings.transfer.enabled() || settings.transfer.consumes();
@@ -74,13 +74,15 @@ void announce_cache(const Settings& settings,
                     const Plan& plan,
                     const kv::Layout& layout,
                     Metrics& metrics) {
-  const std::int64_t tokens = std::int64_t{plan.blocks} * settings.cache.block_size;
-  const std::int64_t bytes = static_cast<std::int64_t>(layout.bytes_per_token()) * tokens;
+  const std::int64_t slots = std::int64_t{plan.blocks} * settings.cache.block_size;
+  const std::int64_t tokens = slots / layout.groups.size();  // and more of sequences longer than windows
+  const std::int64_t bytes = static_cast<std::int64_t>(layout.bytes_per_slot()) * slots;
   const char* algorithm = prefix::name_of(algorithm_of(settings));
   log_info("key/value cache",
            {{"tokens", tokens},
             {"bytes", bytes},
             {"blocks", plan.blocks},
+            {"groups_of_layers", layout.groups.size()},
             {"max_model_len", plan.admission.max_model_len},
             {"prefix_caching", settings.cache.enable_prefix_caching ? algorithm : "off"}});
   metrics.cache_config_info
@@ -108,6 +110,7 @@ class ThreadedEngine final : public Engine {
                  Vocabulary vocabulary,
                  const Settings& settings,
                  const Plan& plan,
+                 const kv::Layout& layout,
                  Metrics& metrics,
                  const Clock& clock,
                  const Company& company)
@@ -116,7 +119,7 @@ class ThreadedEngine final : public Engine {
         node_(company.node),
         model_(std::move(model)),
         hasher_(algorithm_of(settings), settings.cache.prefix_caching_hash_seed),
-        cache_(model_->cache_layout(), plan.blocks, settings.cache.block_size, place()),
+        cache_(layout, plan.blocks, settings.cache.block_size, place()),
         admission_(plan.admission, std::move(vocabulary), &hasher_, &metrics, &clock),
         speculation_(speculation_for(settings, {model_.get(), &cache_, plan.admission.max_model_len, &metrics, &clock, lockstep_ != nullptr})),
         loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep_, rebalancer_, settings.overlap, company.events, node_}),
@@ -174,7 +177,7 @@ class ThreadedEngine final : public Engine {
   // Of cache memory that other engines can read.
   std::function<std::byte*(int)> place() const {
     if (!node_) return {};
-    return [this](int layer) { return node_->layer(layer); };
+    return [this](int index) { return node_->layer(index); };
   }
 
   Result<RequestId> take(std::unique_ptr<Request> request) {
@@ -297,16 +300,17 @@ Result<std::unique_ptr<Engine>> start(std::unique_ptr<model::Model> model,
                                       Metrics& metrics,
                                       const Clock& clock,
                                       const Company& company) {
-  const Plan plan = plan_for(settings, model->cache_layout(), available_memory(model->cache_layout().stream));
+  const kv::Layout layout = cache_layout(settings, model->cache_layout());
+  const Plan plan = plan_for(settings, layout, available_memory(layout.stream));
   if (plan.admission.max_model_len < settings.scheduler.max_model_len) {
     log_warning("the cache is smaller than max-model-len",
                 {{"max_model_len", settings.scheduler.max_model_len},
                  {"cache_tokens", plan.admission.max_model_len}});
   }
-  if (company.node) RETURN_IF_ERROR(company.node->share(model->cache_layout(), plan.blocks, settings.cache.block_size));
-  announce_cache(settings, plan, model->cache_layout(), metrics);
+  if (company.node) RETURN_IF_ERROR(company.node->share(layout, plan.blocks, settings.cache.block_size));
+  announce_cache(settings, plan, layout, metrics);
   return std::unique_ptr<Engine>(
-      new ThreadedEngine(std::move(model), std::move(vocabulary), settings, plan, metrics, clock, company));
+      new ThreadedEngine(std::move(model), std::move(vocabulary), settings, plan, layout, metrics, clock, company));
 }
 
 }  // namespace braid::engine

@@ -12,12 +12,14 @@ Handover::Handover(transfer::Node* node, kv::BlockPool* pool, Metrics* metrics) 
 std::string Handover::hold(Choice& c, TimePoint now) {
   transfer::Lender::Blocks held;
   held.tokens = std::min(c.computed, c.prompt_length);
+  held.blocks = c.pages.entries(held.tokens);
+  // A window may have left behind what a reader needs, which computes at least the last token.
+  if (!c.pages.covers(held.tokens - 1)) held.tokens = 0;
   held.followed = std::min(c.followed, held.tokens);
   held.digest = transfer::digest_of(c.tokens.data(), held.tokens);
-  const int size = c.pages.block_size();
-  const auto blocks = c.pages.blocks().first(static_cast<std::size_t>((held.tokens + size - 1) / size));
-  held.blocks.assign(blocks.begin(), blocks.end());
-  for (const kv::BlockId block : held.blocks) pool_->acquire(block);
+  for (const kv::BlockId block : held.blocks) {
+    if (block != kv::kNoBlock) pool_->acquire(block);
+  }
   return node_->lender()->hold(std::move(held), now);
 }
 
@@ -34,15 +36,14 @@ bool Handover::ask(Choice& c) {
 }
 
 void Handover::read(Choice& c) {
-  const auto blocks = c.pages.blocks();
-  node_->borrower()->read(c.fetch, {c.computed, c.remote_tokens, {blocks.begin(), blocks.end()}});
+  node_->borrower()->read(c.fetch, {c.computed, c.remote_tokens, c.pages.entries(c.remote_tokens)});
 }
 
 void Handover::abandon(Choice& c) {
   if (c.fetch == 0) return;
   node_->borrower()->end(c.fetch);
   if (c.state == Sequence::State::kFetching) {
-    orphans_.emplace(c.fetch, std::exchange(c.pages, kv::PageTable(c.pages.block_size())));
+    orphans_.emplace(c.fetch, std::exchange(c.pages, kv::PageTable(c.pages.paging())));
   }
   choices_.erase(c.fetch);
   c.fetch = 0;
@@ -52,7 +53,9 @@ std::vector<Handover::Arrival> Handover::turn(TimePoint now) {
   std::vector<Arrival> arrivals;
   if (lends()) {
     const auto ended = node_->lender()->collect(now);
-    for (const kv::BlockId block : ended.blocks) pool_->release(block);
+    for (const kv::BlockId block : ended.blocks) {
+      if (block != kv::kNoBlock) pool_->release(block);
+    }
     metrics_->kv_expired_holds.add(ended.expired);
   }
   if (node_->borrower() == nullptr) return arrivals;

@@ -75,8 +75,12 @@ TEST(Loop, ends_at_eos_unless_told_to_ignore_it_and_at_stop_ids) {
   EXPECT_GE(h.heard(at_least).tokens.size(), 5u);
 }
 
-// The same requests under every kind of pressure; what each gets must not change.
-TEST(Loop, output_depends_on_neither_batch_nor_chunks_nor_preemption_nor_cache) {
+// The same requests under every kind of pressure; what each gets must not change. With and without a layer
+// that sees only a window, whose blocks are given back meanwhile.
+class LoopOfWindow : public ::testing::TestWithParam<int> {};
+
+TEST_P(LoopOfWindow, output_depends_on_neither_batch_nor_chunks_nor_preemption_nor_cache) {
+  const int window = GetParam();
   struct Job {
     int length, first, max_tokens;
     std::optional<std::int64_t> seed;
@@ -91,7 +95,7 @@ TEST(Loop, output_depends_on_neither_batch_nor_chunks_nor_preemption_nor_cache) 
   }
   std::vector<std::vector<std::int32_t>> alone;
   {
-    Harness h({.limits = {.max_batched_tokens = 128, .max_sequences = 1, .prefix_caching = false}});
+    Harness h({.model = {.window = window}, .limits = {.max_batched_tokens = 128, .max_sequences = 1, .prefix_caching = false}, .blocks = 128});
     std::vector<RequestId> ids;
     for (const Job& job : jobs) {
       ids.push_back(h.submit(prompt_of(job.length, job.first), sampled(job.max_tokens, job.seed)));
@@ -110,7 +114,9 @@ TEST(Loop, output_depends_on_neither_batch_nor_chunks_nor_preemption_nor_cache) 
        .block_size = 7},
       {.blocks = 80, .block_size = 1},
   };
-  for (const HarnessOptions& options : pressures) {
+  for (HarnessOptions options : pressures) {
+    options.model.window = window;
+    if (window > 0) options.blocks *= 2;
     SCOPED_TRACE(::testing::Message() << "budget " << options.limits.max_batched_tokens << ", blocks "
                                       << options.blocks << " of " << options.block_size);
     Harness h(options);
@@ -125,6 +131,50 @@ TEST(Loop, output_depends_on_neither_batch_nor_chunks_nor_preemption_nor_cache) 
       EXPECT_GT(h.metrics.preemptions.value(), 0);
     }
   }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tokens, LoopOfWindow, ::testing::Values(0, 1, 6, 9), ::testing::PrintToStringParamName());
+
+TEST(Loop, blocks_in_use_are_those_of_the_window_and_what_was_given_back_is_found_again) {
+  Harness h({.model = {.window = 6}, .limits = {.max_batched_tokens = 8, .max_sequences = 8}, .blocks = 64, .max_model_len = 200});
+  const auto prompt = prompt_of(100);
+  const auto first = h.submit(prompt, greedy(30));
+  const kv::Paging paging = testing::paging_of({.model = {.window = 6}, .limits = {.max_batched_tokens = 8}});
+  EXPECT_EQ(paging.most_blocks(130), 33 + 5);
+  while (h.loop.step()) {
+    EXPECT_LE(h.loop.stats().blocks_used, paging.most_blocks(130)) << "33 of the layer that sees all";
+  }
+  EXPECT_EQ(h.loop.stats().blocks_used, 0);
+  const auto again = h.submit(prompt, greedy(30));
+  h.run_until_idle();
+  EXPECT_EQ(h.heard(again).tokens, h.heard(first).tokens);
+  EXPECT_EQ(h.heard(again).cached_tokens, 96);
+
+  // Another prompt takes blocks that were given back first: of the window only ends of prefixes are left.
+  h.submit(prompt_of(100, 1), greedy(1));
+  h.run_until_idle();
+  const auto once_more = h.submit(prompt, greedy(30));
+  h.run_until_idle();
+  EXPECT_EQ(h.heard(once_more).tokens, h.heard(first).tokens);
+}
+
+TEST(Loop, layers_kept_whole_need_twice_the_blocks) {
+  const kv::Layout layout = [] {
+    kv::Layout l{4, 100, DType::kBF16};
+    l.spans = {{}, {32, 0}, {}, {32, 0}};
+    return l;
+  }();
+  Settings settings;
+  settings.scheduler.max_num_batched_tokens = 64;
+  settings.scheduler.max_num_seqs = 2;
+  const kv::Layout grouped = cache_layout(settings, layout);
+  EXPECT_EQ(grouped.bytes_per_slot(), layout.bytes_per_slot() / 2);
+  EXPECT_EQ(cache_blocks(settings, grouped, 16000, std::int64_t{1} << 40), 2 * (1000 + 7));
+  EXPECT_EQ(cache_blocks(settings, layout, 16000, std::int64_t{1} << 40), 2 * 1000);
+  settings.cache.num_blocks_override = 1006;
+  EXPECT_THAT(check_cache(settings, grouped, 16000, std::int64_t{1} << 40).error().message, HasSubstr("--max-model-len to at most 15984"));
+  settings.cache.disable_hybrid = true;
+  EXPECT_EQ(cache_layout(settings, layout).groups.size(), 1);
 }
 
 TEST(Loop, choices_share_the_prompts_blocks_and_draw_with_seeds_of_their_own) {

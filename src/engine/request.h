@@ -27,11 +27,11 @@ struct Outbox {
 struct Choice : Sequence {
   Choice(Request* owner,
          std::vector<std::int32_t> prompt,
-         int block_size,
+         const kv::Paging& paging,
          prefix::BlockHasher* hasher,
          std::string salt,
          sample::RowSampler row_sampler)
-      : Sequence(std::move(prompt), block_size, hasher, std::move(salt)),
+      : Sequence(std::move(prompt), paging, hasher, std::move(salt)),
         request(owner),
         sampler(std::move(row_sampler)) {}
 

@@ -24,7 +24,7 @@ struct ItemRows {
 class Runner {
  public:
   // Both outlive the runner.
-  Runner(model::Model* model, kv::Cache* cache) : model_(model), cache_(cache) {}
+  Runner(model::Model* model, kv::Cache* cache) : model_(model), cache_(cache) { batch_.groups = cache->layout().groups.size(); }
 
   // Computes the plan, which may be empty when other ranks compute; `most_tokens` and `two_halves` as
   // in model::Batch.

@@ -124,35 +124,60 @@ void Scheduler::schedule(Sequence& sequence, std::int32_t count, std::int32_t dr
   plan.work.push_back({&sequence, sequence.computed, count, drafts});
 }
 
-std::vector<kv::BlockId> Scheduler::reusable_blocks(Sequence& s) const {
-  std::vector<kv::BlockId> blocks;
-  if (s.wants_prompt_rows) return blocks;
+kv::BlockId Scheduler::reusable_block(const Sequence& s, int group, std::int32_t index) const {
+  if (limits_.prefix_caching) return pool_->find(s.hashes.blocks()[static_cast<std::size_t>(index)], group);
+  return s.leader->pages.holds(group, index) ? s.leader->pages.at(group, index) : kv::kNoBlock;
+}
+
+// The most blocks behind which every group has what the next token sees.
+std::int32_t Scheduler::reusable_end(Sequence& s) const {
+  if (s.wants_prompt_rows) return 0;
+  const kv::Paging& paging = s.pages.paging();
   // At least one token must be computed, or there would be no logits.
-  const auto most = static_cast<std::size_t>((s.length() - 1) / s.pages.block_size());
+  std::int32_t most = (s.length() - 1) / paging.block_size;
   if (limits_.prefix_caching) {
     s.hashes.extend(s.tokens);
-    const auto chain = s.hashes.blocks();
-    const std::size_t found = pool_->match(chain.first(std::min(most, chain.size())));
-    for (std::size_t i = 0; i < found; ++i) blocks.push_back(pool_->find(chain[i]));
+    most = std::min(most, static_cast<std::int32_t>(s.hashes.blocks().size()));
   } else if (s.leader != nullptr && s.leader->state == Sequence::State::kRunning) {
-    const std::int32_t shared = std::min(s.leader->computed, s.prompt_length);
-    const auto whole = static_cast<std::size_t>(shared / s.pages.block_size());
-    const auto lent = s.leader->pages.blocks().first(std::min(most, whole));
-    blocks.assign(lent.begin(), lent.end());
+    most = std::min(most, std::min(s.leader->computed, s.prompt_length) / paging.block_size);
+  } else {
+    return 0;
   }
-  return blocks;
+  std::vector<std::int32_t> here_from(static_cast<std::size_t>(paging.groups->size()), 0);
+  std::int32_t longest = 0;
+  for (std::int32_t end = 1; end <= most; ++end) {
+    bool whole = true;
+    for (int g = 0; g < paging.groups->size(); ++g) {
+      std::int32_t& from = here_from[static_cast<std::size_t>(g)];
+      if (reusable_block(s, g, end - 1) == kv::kNoBlock) from = end;
+      if (paging.groups->span(g).all() && from > 0) return longest;
+      whole = whole && from <= paging.first_block(g, std::int64_t{end} * paging.block_size);
+    }
+    if (whole) longest = end;
+  }
+  return longest;
+}
+
+Scheduler::Reusable Scheduler::reusable(Sequence& s) const {
+  const kv::Paging& paging = s.pages.paging();
+  Reusable reused{reusable_end(s), {}};
+  const std::int32_t next = std::max(reused.end * paging.block_size, s.remote_tokens);
+  for (int g = 0; g < paging.groups->size(); ++g) {
+    for (std::int32_t i = paging.first_block(g, next); i < reused.end; ++i) reused.blocks.emplace_back(g, reusable_block(s, g, i));
+  }
+  return reused;
 }
 
 bool Scheduler::admit(Sequence& s, StepPlan& plan) {
   if (token_budget_ == 0) return false;
-  const std::vector<kv::BlockId> reused = reusable_blocks(s);
-  const auto revived = std::count_if(reused.begin(), reused.end(), [&](kv::BlockId block) {
-    return pool_->references(block) == 0;
-  });
-  const std::int32_t fresh = s.pages.missing(s.length()) - static_cast<std::int32_t>(reused.size());
-  if (fresh + revived > pool_->free()) return false;
-
-  s.computed = static_cast<std::int32_t>(reused.size()) * s.pages.block_size();
+  const Reusable reused = reusable(s);
+  const auto revived = std::ranges::count_if(reused.blocks, [&](const auto& block) { return pool_->references(block.second) == 0; });
+  s.computed = reused.end * s.pages.block_size();
+  const std::int64_t wanted = s.pages.paging().most_blocks_from(std::max(s.computed, s.remote_tokens), s.length());
+  if (wanted - static_cast<std::int64_t>(reused.blocks.size()) + revived > pool_->free()) {
+    s.computed = 0;
+    return false;
+  }
   if (s.remote_tokens > s.computed) {
     give_blocks(s, reused);
     admit_to_fetch(s, plan);
@@ -173,11 +198,13 @@ bool Scheduler::admit(Sequence& s, StepPlan& plan) {
   return true;
 }
 
-void Scheduler::give_blocks(Sequence& s, const std::vector<kv::BlockId>& reused) {
+void Scheduler::give_blocks(Sequence& s, const Reusable& reused) {
   s.followed = s.computed;
-  for (const kv::BlockId block : reused) s.pages.share(*pool_, block);
-  s.named_blocks = limits_.prefix_caching ? reused.size() : 0;
-  s.pages.grow(*pool_, s.length());
+  s.pages.begin(std::max(s.computed, s.remote_tokens));
+  for (const auto& [group, block] : reused.blocks) s.pages.share(*pool_, group, block);
+  s.named_blocks = limits_.prefix_caching ? reused.end : 0;
+  s.named_since = pool_->forgotten();
+  s.pages.reserve(*pool_, s.length());
   if (s.cached_tokens < 0) s.cached_tokens = s.computed;
   waiting_.erase(&s);
 }
@@ -213,23 +240,31 @@ void Scheduler::not_fetched(Sequence& s) {
 void Scheduler::commit(Sequence& sequence, std::int32_t count) {
   sequence.computed += count;
   if (limits_.prefix_caching) name_full_blocks(sequence);
+  sequence.pages.slide(*pool_, sequence.computed, sequence.length());
 }
 
 void Scheduler::name_full_blocks(Sequence& s) {
-  const int size = s.pages.block_size();
-  const auto full = static_cast<std::size_t>(s.computed / size);
+  const std::int32_t full = s.computed / s.pages.block_size();
   if (full == s.named_blocks) return;
   s.hashes.extend(s.tokens);
-  for (; s.named_blocks < full; ++s.named_blocks) {
-    const std::size_t i = s.named_blocks;
-    // The cache was cleared meanwhile: nobody could find this block.
-    if (i > 0 && !pool_->named(s.pages.blocks()[i - 1])) return;
-    const prefix::BlockHash parent = i == 0 ? prefix::BlockHash() : s.hashes.blocks()[i - 1];
-    const prefix::BlockHash& hash = s.hashes.blocks()[i];
-    if (!pool_->name(s.pages.blocks()[i], hash) || log_ == nullptr) continue;
-    const auto first = i * static_cast<std::size_t>(size);
-    log_->stored(parent, hash, std::span(s.tokens).subspan(first, static_cast<std::size_t>(size)), s.hashes.salt());
+  if (s.named_blocks == 0) s.named_since = pool_->forgotten();
+  // The cache was cleared meanwhile: nobody could find these blocks.
+  if (s.named_since != pool_->forgotten()) return;
+  for (; s.named_blocks < full; ++s.named_blocks) name_block(s, s.named_blocks);
+}
+
+void Scheduler::name_block(Sequence& s, std::int32_t index) {
+  const auto i = static_cast<std::size_t>(index), size = static_cast<std::size_t>(s.pages.block_size());
+  const prefix::BlockHash& hash = s.hashes.blocks()[i];
+  bool first_here = false;
+  for (int g = 0; g < s.pages.groups(); ++g) {
+    if (!s.pages.holds(g, index)) continue;
+    const bool first = pool_->name(s.pages.at(g, index), hash, g);
+    if (g == 0) first_here = first;
   }
+  if (!first_here || log_ == nullptr) return;
+  const prefix::BlockHash parent = index == 0 ? prefix::BlockHash() : s.hashes.blocks()[i - 1];
+  log_->stored(parent, hash, std::span(s.tokens).subspan(i * size, size), s.hashes.salt());
 }
 
 }  // namespace braid::engine

@@ -13,6 +13,10 @@
 // When a running sequence finds no block, the last one in order loses all of its blocks, waits again
 // and later recomputes; a step that preempts admits nobody. Waiting sequences hold no blocks, so the
 // first in order always gets on as long as it fits into the pool at all.
+//
+// Groups of layers that see only a window or a chunk (kv/layer_groups.h) give back what they see no longer as
+// their tokens are computed; it stays in the prefix cache until it is needed. A prefix counts as cached when
+// the first group has all of it and every other one what the next token sees.
 #pragma once
 
 #include <cstdint>
@@ -82,11 +86,19 @@ class Scheduler {
   void plan_running(Sequence& sequence, StepPlan& plan);
   bool admit(Sequence& sequence, StepPlan& plan);
   void admit_to_fetch(Sequence& sequence, StepPlan& plan);
-  void give_blocks(Sequence& sequence, const std::vector<kv::BlockId>& reused);
+  // What is here of a waiting sequence: blocks of each group from where the group begins to block `end`.
+  struct Reusable {
+    std::int32_t end = 0;
+    std::vector<std::pair<int, kv::BlockId>> blocks;  // with their group, ascending in each
+  };
+  Reusable reusable(Sequence& sequence) const;
+  std::int32_t reusable_end(Sequence& sequence) const;
+  kv::BlockId reusable_block(const Sequence& sequence, int group, std::int32_t index) const;
+  void give_blocks(Sequence& sequence, const Reusable& reused);
   std::int32_t affordable(const Sequence& sequence) const;
   std::int32_t affordable_drafts(Sequence& sequence);
-  std::vector<kv::BlockId> reusable_blocks(Sequence& sequence) const;
   void name_full_blocks(Sequence& sequence);
+  void name_block(Sequence& sequence, std::int32_t index);
   bool make_room(Sequence& sequence, std::int32_t tokens, StepPlan& plan);
   void preempt(Sequence& victim, StepPlan& plan);
   void schedule(Sequence& sequence, std::int32_t count, std::int32_t drafts, StepPlan& plan);

@@ -18,13 +18,13 @@ struct Sequence {
   enum class State { kNew, kWaiting, kFetching, kRunning, kFinished };
 
   Sequence(std::vector<std::int32_t> prompt,
-           int block_size,
+           const kv::Paging& paging,
            prefix::BlockHasher* hasher,
            std::string salt)
       : tokens(std::move(prompt)),
         prompt_length(static_cast<std::int32_t>(tokens.size())),
-        pages(block_size),
-        hashes(hasher, block_size, std::move(salt)) {}
+        pages(paging),
+        hashes(hasher, paging.block_size, std::move(salt)) {}
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
 
@@ -45,7 +45,8 @@ struct Sequence {
   State state = State::kNew;
   kv::PageTable pages;
   prefix::HashChain hashes;
-  std::size_t named_blocks = 0;  // of `pages`, those that the cache knows by their hash
+  std::int32_t named_blocks = 0;  // of `pages`, those that the cache knows by their hash
+  std::uint64_t named_since = 0;  // BlockPool::forgotten() when the first of them was named or found
 
   // Every prompt row must be computed, because somebody wants its logits.
   bool wants_prompt_rows = false;

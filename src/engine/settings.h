@@ -18,6 +18,7 @@ struct CacheSettings {
   double memory_utilization = 0.5;
   std::optional<int> num_blocks_override;
   bool enable_prefix_caching = true;
+  bool disable_hybrid = false;
   std::string prefix_caching_hash_algo = "sha256";
   std::string prefix_caching_hash_seed = "0";
 
@@ -45,6 +46,10 @@ struct CacheSettings {
     v.field("enable-prefix-caching",
             self.enable_prefix_caching,
             {.help = "Reuse the cache blocks of prompts that begin alike"});
+    v.field("disable-hybrid-kv-cache-manager",
+            self.disable_hybrid,
+            {.help = "Keep keys and values of layers that see only a window or a chunk for whole sequences; "
+                     "without, what they see no longer is given back"});
     v.field("prefix-caching-hash-algo",
             self.prefix_caching_hash_algo,
             {.help = "How blocks are identified. sha256 means sha256_cbor; xxhash is faster, but "

@@ -29,12 +29,15 @@ void BlockPool::release(BlockId block) {
   if (--at(block).references == 0) append_free(block);
 }
 
-bool BlockPool::name(BlockId block, const prefix::BlockHash& hash) {
+bool BlockPool::name(BlockId block, const prefix::BlockHash& hash, int group) {
   Block& b = at(block);
   CHECK(b.references > 0 && !b.named, "only a used block without a hash can be named");
   b.named = true;
   b.hash = hash;
-  const auto [entry, first] = by_hash_.try_emplace(hash, Twins{block, block});
+  b.group = group;
+  const auto index = static_cast<std::size_t>(group);
+  if (index >= by_hash_.size()) by_hash_.resize(index + 1);
+  const auto [entry, first] = by_hash_[index].try_emplace(hash, Twins{block, block});
   if (first) return true;
   b.older_twin = entry->second.newest;
   at(b.older_twin).newer_twin = block;
@@ -42,19 +45,16 @@ bool BlockPool::name(BlockId block, const prefix::BlockHash& hash) {
   return false;
 }
 
-BlockId BlockPool::find(const prefix::BlockHash& hash) const {
-  const auto entry = by_hash_.find(hash);
-  return entry == by_hash_.end() ? kNoBlock : entry->second.oldest;
-}
-
-std::size_t BlockPool::match(std::span<const prefix::BlockHash> chain) const {
-  std::size_t matched = 0;
-  while (matched < chain.size() && find(chain[matched]) != kNoBlock) ++matched;
-  return matched;
+BlockId BlockPool::find(const prefix::BlockHash& hash, int group) const {
+  const auto index = static_cast<std::size_t>(group);
+  if (index >= by_hash_.size()) return kNoBlock;
+  const auto entry = by_hash_[index].find(hash);
+  return entry == by_hash_[index].end() ? kNoBlock : entry->second.oldest;
 }
 
 void BlockPool::forget_hashes() {
   if (log_ != nullptr) log_->cleared();
+  ++forgotten_;
   by_hash_.clear();
   cached_ = 0;
   for (Block& block : blocks_) {
@@ -90,10 +90,11 @@ void BlockPool::remove_free(BlockId block) {
 
 void BlockPool::forget_hash(BlockId block) {
   Block& b = at(block);
-  const auto entry = by_hash_.find(b.hash);
+  auto& hashes = by_hash_[static_cast<std::size_t>(b.group)];
+  const auto entry = hashes.find(b.hash);
   if (b.older_twin == kNoBlock && b.newer_twin == kNoBlock) {
-    by_hash_.erase(entry);
-    if (log_ != nullptr) log_->removed(b.hash);
+    hashes.erase(entry);
+    if (log_ != nullptr && b.group == 0) log_->removed(b.hash);
   } else {
     (b.older_twin == kNoBlock ? entry->second.oldest : at(b.older_twin).newer_twin) = b.newer_twin;
     (b.newer_twin == kNoBlock ? entry->second.newest : at(b.newer_twin).older_twin) = b.older_twin;

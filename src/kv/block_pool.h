@@ -4,12 +4,13 @@
 // A block is *used* while somebody references it and *free* otherwise. A free block keeps its
 // content and, if it has one, its hash, until it is the least recently freed one and is allocated
 // anew; until then acquire() brings it back. Blocks of equal content are not merged: all are kept
-// under their hash, and find() returns the one that was named first.
+// under their hash, and find() returns the one that was named first. Blocks of different groups of layers
+// (kv/layer_groups.h) have different content, though their tokens and so their hashes are equal; the log is
+// told of the first group.
 // Thread rules: the engine thread only. Every operation takes constant time.
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -39,17 +40,17 @@ class BlockPool {
   void release(BlockId block);
   std::int32_t references(BlockId block) const { return at(block).references; }
 
-  // Declares the used block's content complete and known by `hash`. True when no other block was.
+  // Declares the used block's content complete and known by `hash` in its group. True when no other block was.
   // REQUIRES: the block has no hash yet.
-  bool name(BlockId block, const prefix::BlockHash& hash);
+  bool name(BlockId block, const prefix::BlockHash& hash, int group = 0);
   bool named(BlockId block) const { return at(block).named; }
-  BlockId find(const prefix::BlockHash& hash) const;
-  // How many blocks of a chain are here, counted from its start.
-  std::size_t match(std::span<const prefix::BlockHash> chain) const;
+  BlockId find(const prefix::BlockHash& hash, int group = 0) const;
 
   // Forgets the hash of every free block, and of used ones as well, so that nothing stored so far
   // is found again.
   void forget_hashes();
+  // How often that happened.
+  std::uint64_t forgotten() const { return forgotten_; }
 
   // The free blocks from the next to be reused to the last.
   std::vector<BlockId> free_list() const;
@@ -58,6 +59,7 @@ class BlockPool {
   struct Block {
     prefix::BlockHash hash;
     bool named = false;
+    int group = 0;  // with a hash
     std::int32_t references = 0;
     BlockId previous = kNoBlock;  // in the free list
     BlockId next = kNoBlock;
@@ -81,7 +83,8 @@ class BlockPool {
     BlockId oldest;
     BlockId newest;
   };
-  std::unordered_map<prefix::BlockHash, Twins, prefix::BlockHashHasher> by_hash_;
+  std::vector<std::unordered_map<prefix::BlockHash, Twins, prefix::BlockHashHasher>> by_hash_;  // by group
+  std::uint64_t forgotten_ = 0;
 };
 
 }  // namespace braid::kv

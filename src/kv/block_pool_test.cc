@@ -9,8 +9,6 @@
 #include <map>
 #include <random>
 
-#include "kv/page_table.h"
-
 namespace braid::kv {
 namespace {
 
@@ -68,34 +66,30 @@ TEST(BlockPool, a_twin_takes_over_when_the_first_of_equal_content_is_reused) {
   EXPECT_EQ(pool.find(hash_of(1)), 2);
 }
 
-TEST(BlockPool, matches_only_an_unbroken_chain) {
+TEST(BlockPool, finds_nothing_that_it_was_told_to_forget) {
   BlockPool pool(4);
-  for (const int content : {1, 2, 4}) pool.name(pool.allocate(), hash_of(content));
-  const std::vector chain = {hash_of(1), hash_of(2), hash_of(3), hash_of(4)};
-  EXPECT_EQ(pool.match(chain), 2u);
+  for (const int content : {1, 2}) pool.name(pool.allocate(), hash_of(content));
   pool.forget_hashes();
-  EXPECT_EQ(pool.match(chain), 0u);
-  EXPECT_EQ(pool.used(), 3);
+  EXPECT_EQ(pool.find(hash_of(1)), kNoBlock);
+  EXPECT_EQ(pool.used(), 2);
+  EXPECT_EQ(pool.forgotten(), 1u);
 }
 
-TEST(PageTable, grows_by_whole_blocks_or_not_at_all) {
-  BlockPool pool(3);
-  PageTable table(4);
-  EXPECT_TRUE(table.grow(pool, 5));
-  EXPECT_EQ(table.blocks().size(), 2u);
-  EXPECT_TRUE(table.grow(pool, 8));
-  EXPECT_EQ(table.blocks().size(), 2u);
-  EXPECT_FALSE(table.grow(pool, 13));
-  EXPECT_EQ(pool.free(), 1);
-  EXPECT_EQ(table.slot(6), table.blocks()[1] * 4 + 2);
-}
-
-TEST(PageTable, frees_its_tail_first_so_that_prefixes_live_longest) {
-  BlockPool pool(5);
-  PageTable table(4);
-  ASSERT_TRUE(table.grow(pool, 12));
-  table.release(pool);
-  EXPECT_THAT(pool.free_list(), ElementsAre(3, 4, 2, 1, 0));
+TEST(BlockPool, keeps_blocks_of_equal_tokens_apart_by_group) {
+  EventLog log;
+  BlockPool pool(2, &log);
+  EXPECT_TRUE(pool.name(pool.allocate(), hash_of(1), 0));
+  EXPECT_TRUE(pool.name(pool.allocate(), hash_of(1), 1));
+  EXPECT_EQ(pool.find(hash_of(1), 0), 0);
+  EXPECT_EQ(pool.find(hash_of(1), 1), 1);
+  EXPECT_EQ(pool.find(hash_of(1), 2), kNoBlock);
+  pool.release(1);
+  EXPECT_EQ(pool.allocate(), 1);
+  EXPECT_EQ(pool.find(hash_of(1), 1), kNoBlock);
+  EXPECT_TRUE(log.take().empty()) << "the first group's is still here";
+  pool.release(0);
+  EXPECT_EQ(pool.allocate(), 0);
+  EXPECT_EQ(log.take().size(), 1u);
 }
 
 // The same rules, written with lists and searches instead of links and maps.

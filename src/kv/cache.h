@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The memory of a paged key/value cache: per layer one array [num_blocks * block_size, row_elements].
+// The memory of a paged key/value cache: for each place that a block has (kv/layer_groups.h; without groups:
+// per layer) one array [num_blocks * block_size, row_elements].
 //
 // A row holds what one token leaves in one layer: absorbed MLA [kv_lora | rope]; grouped-query
 // attention [kv_heads * dim of k | kv_heads * dim of v]. Which block belongs to whom is
@@ -10,6 +11,7 @@
 #include <functional>
 #include <vector>
 
+#include "kv/layer_groups.h"
 #include "tensor/device.h"
 
 namespace braid::kv {
@@ -19,29 +21,41 @@ struct Layout {
   std::int64_t row_elements = 0;  // per token and layer
   DType dtype = DType::kBF16;
   Stream* stream = nullptr;  // whose kernels read the rows; null: the host's
+  std::vector<KeySpan> spans;  // of each layer; empty: all see all
+  LayerGroups groups;          // by default one, which keeps the keys of all layers
 
-  std::size_t bytes_per_token() const {
-    return static_cast<std::size_t>(layers) * static_cast<std::size_t>(row_elements) * size_of(dtype);
+  // The same, with groups of layers that see the same keys.
+  Layout grouped() const {
+    Layout layout = *this;
+    layout.groups = LayerGroups(spans);
+    return layout;
   }
+  int places() const { return groups.places(layers); }
+  // A token's in all layers, while all keep it.
+  std::size_t bytes_per_token() const { return static_cast<std::size_t>(layers) * row_bytes(); }
+  // A block's for each of its tokens.
+  std::size_t bytes_per_slot() const { return static_cast<std::size_t>(places()) * row_bytes(); }
+  std::size_t row_bytes() const { return static_cast<std::size_t>(row_elements) * size_of(dtype); }
 };
 
 class Cache {
  public:
-  // `place`: where a layer's zeroed memory is, which outlives the cache; empty: the cache gets its own.
-  Cache(const Layout& layout, std::int32_t num_blocks, int block_size, const std::function<std::byte*(int layer)>& place = {});
+  // `place`: where an array's zeroed memory is, which outlives the cache; empty: the cache gets its own.
+  Cache(const Layout& layout, std::int32_t num_blocks, int block_size, const std::function<std::byte*(int index)>& place = {});
 
   const Layout& layout() const { return layout_; }
   std::int32_t num_blocks() const { return num_blocks_; }
   int block_size() const { return block_size_; }
   std::size_t bytes() const;
-  // Rows of one layer, [num_blocks * block_size, row_elements].
+  // Rows of one layer, [num_blocks * block_size, row_elements]; in blocks of its group.
   Activations layer(int index) const;
+  int group_of(int layer) const { return layout_.groups.place_of(layer).group; }
 
  private:
   Layout layout_;
   std::int32_t num_blocks_;
   int block_size_;
-  std::vector<Buffer> layers_;
+  std::vector<Buffer> arrays_;
 };
 
 }  // namespace braid::kv

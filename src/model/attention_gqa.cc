@@ -16,8 +16,9 @@ HeadNorm norm_of(const Config& c, int layer) { return c.turns(layer) ? c.head_no
 ops::AttentionShape shape_of(const Config& c, int layer) {
   const float scale = norm_of(c, layer) != HeadNorm::kNone ? std::numbers::ln2_v<float> : 1.0f / std::sqrt(static_cast<float>(c.head_dim));
   ops::AttentionShape shape{c.heads, c.kv_heads, c.head_dim, c.head_dim, scale};
-  if (c.span_of(layer) == LayerSpan::kWindow) shape.window = c.sliding_window;
-  if (c.span_of(layer) == LayerSpan::kChunk) shape.chunk = c.attention_chunk;
+  const kv::KeySpan span = c.keys_of(layer);
+  shape.window = span.window;
+  shape.chunk = span.chunk;
   shape.sinks = c.sinks;
   return shape;
 }
@@ -43,11 +44,14 @@ GqaAttention::Workspace::Workspace(const Builder& b) : stream(b.stream()) {
 }
 
 void GqaAttention::Workspace::plan(const Batch& batch, StepMaker& maker) {
-  chunks.clear();
-  for (const auto& c : batch.prefill) {
-    chunks.push_back({c.first_row, c.rows, c.position, 0, c.position + c.rows, maker.table(c), 0});
+  chunks.resize(static_cast<std::size_t>(maker.groups()));
+  sequences.clear();
+  for (int g = 0; g < maker.groups(); ++g) {
+    auto& own = chunks[static_cast<std::size_t>(g)];
+    own.clear();
+    for (const auto& c : batch.prefill) own.push_back({c.first_row, c.rows, c.position, 0, c.position + c.rows, maker.table(c, g), 0});
+    sequences.push_back(maker.staging().put(std::span<const ops::AttentionPrefill::Sequence>(own)));
   }
-  sequences = maker.staging().put(std::span<const ops::AttentionPrefill::Sequence>(chunks));
 }
 
 GqaAttention::GqaAttention(Builder& b, const std::string& prefix, int layer)
@@ -86,20 +90,22 @@ void GqaAttention::forward(const Step& step, const Activations& x, Matrix<float>
                            int layer, const Rope& rope, Workspace& w, Stream& stream) const {
   const std::int64_t tokens = x.rows, width = heads_ * dim_, all = (heads_ + 2 * kv_heads_) * dim_;
   const Activations cached = cache.layer(layer);
+  const auto group = static_cast<std::size_t>(cache.group_of(layer));
+  const Step::Pages& pages = step.pages[group];
   const Activations q{w.q.data(), activations_, tokens, width, width};
   const Activations out{w.out.data(), activations_, tokens, width, width};
   qkv_.run(x, {w.qkv.data(), DType::kF32, tokens, all, all}, stream);
   prepare_->run({{w.qkv.as<float>(), tokens, all}, heads_, kv_heads_, dim_, q_norm_.as<float>(), k_norm_.as<float>(),
-                 eps_, turns_ ? rope.table() : ops::RopeTable(), step.positions.device, step.slots.device, q, cached,
+                 eps_, turns_ ? rope.table() : ops::RopeTable(), step.positions.device, pages.slots.device, q, cached,
                  turns_ ? nullptr : rope.q_scales()}, stream);
   const std::int64_t first = step.prefill_rows, rows = step.decode_rows();
   if (first > 0) {
-    prefill_->run({shape_, q.slice_rows(0, first), keys(cached), values(cached), step.block_size, w.sequences,
+    prefill_->run({shape_, q.slice_rows(0, first), keys(cached), values(cached), step.block_size, w.sequences[group],
                    out.slice_rows(0, first), w.state.as<float>(), true, true, sinks_.as<float>()}, stream);
   }
   if (rows > 0) {
-    fit_decode(w.decode_scratch, shape_, step.decode, stream);
-    decode_->run({shape_, q.slice_rows(first, rows), keys(cached), values(cached), step.block_size, step.decode,
+    fit_decode(w.decode_scratch, shape_, pages.decode, stream);
+    decode_->run({shape_, q.slice_rows(first, rows), keys(cached), values(cached), step.block_size, pages.decode,
                   out.slice_rows(first, rows), w.decode_scratch.data(), sinks_.as<float>()}, stream);
   }
   o_.run(out, {hidden.data, DType::kF32, hidden.rows, hidden.cols, hidden.stride}, stream, true);

@@ -25,8 +25,9 @@ class GqaAttention {
     Buffer out;
     Buffer state;
     Buffer decode_scratch;
-    std::vector<ops::AttentionPrefill::Sequence> chunks;
-    Mirror<ops::AttentionPrefill::Sequence> sequences;
+    // By group of the cache:
+    std::vector<std::vector<ops::AttentionPrefill::Sequence>> chunks;
+    std::vector<Mirror<ops::AttentionPrefill::Sequence>> sequences;
   };
 
   // Layer `layer` of the configuration.

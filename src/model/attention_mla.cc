@@ -49,7 +49,7 @@ void MlaAttention::Workspace::plan(const Batch& batch, StepMaker& maker) {
       piece.last = end == keys;
       piece.queries.push_back({chunk.first_row, chunk.rows, chunk.position, first, end, nullptr, piece.keys()});
       for (std::int64_t p = first; p < end; ++p) {
-        piece.cache_rows.push_back(chunk.block_table[p / block] * block + static_cast<std::int32_t>(p % block));
+        piece.cache_rows.push_back(chunk.block_table[p / block * batch.groups] * block + static_cast<std::int32_t>(p % block));
       }
     }
   }
@@ -106,7 +106,7 @@ Matrix<const float> MlaAttention::project(const Step& step, const Activations& x
   float* projected = w.projected.as<float>();
   input_.run(x, {projected, DType::kF32, tokens, cols, cols}, stream);
   store_->run({{projected + q_cols, tokens, row(), cols}, kv_norm_.as<float>(), eps_, rope.table(),
-               step.positions.device, step.slots.device, cache.layer(layer)}, stream);
+               step.positions.device, step.pages[static_cast<std::size_t>(cache.group_of(layer))].slots.device, cache.layer(layer)}, stream);
   if (q_lora_ == 0) return {projected, tokens, q_cols, cols};
   const Activations latent{w.q_latent.data(), activations_, tokens, q_lora_, q_lora_};
   norm_->run({{projected, tokens, q_cols, cols}, q_norm_.as<float>(), eps_, latent, {}}, stream);
@@ -163,7 +163,7 @@ void MlaAttention::decode(const Step& step, Matrix<const float> q, const kv::Cac
   args.k = {cached.data, cached.dtype, cached.stride, 0};
   args.v = args.k;
   args.block_size = step.block_size;
-  args.rows = step.decode;
+  args.rows = step.pages[static_cast<std::size_t>(cache.group_of(layer))].decode;
   args.out = mixed;
   fit_decode(w.decode_scratch, args.shape, args.rows, stream);
   args.scratch = w.decode_scratch.data();

@@ -6,6 +6,9 @@
 // that belongs to a prompt is a prefill row; a token that was generated is a decode row, also when
 // it is computed again after a preemption (then a sequence may have many decode rows), so that the
 // same arithmetic gives the same cache.
+//
+// Block tables have an entry for each group of the cache's layers (kv/layer_groups.h): that of block i and
+// group g is table[i * groups + g].
 #pragma once
 
 #include <cstdint>
@@ -29,11 +32,13 @@ struct DecodeRow {
 struct Batch {
   std::vector<std::int32_t> token_ids;
   std::vector<std::int32_t> positions;
-  std::vector<std::int32_t> slots;  // cache row = block * block_size + offset; -1: do not store
+  // In the first group: cache row = block * block_size + offset; -1: do not store, in no group.
+  std::vector<std::int32_t> slots;
   std::vector<PrefillChunk> prefill;
   std::vector<DecodeRow> decode;
   std::vector<std::int32_t> logit_rows;  // token rows whose logits are wanted, ascending
   bool two_halves = false;  // compute it as two micro-batches, as all ranks do in this step
+  int groups = 1;           // of the cache; clear() leaves it
   std::int64_t most_tokens = 0;  // the largest tokens() of any rank in this step; 0: tokens()
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(token_ids.size()); }

@@ -166,6 +166,11 @@ LayerSpan Config::span_of(int layer) const {
   return at < spans.size() ? spans[at] : LayerSpan::kFull;
 }
 
+kv::KeySpan Config::keys_of(int layer) const {
+  const LayerSpan span = span_of(layer);
+  return {span == LayerSpan::kWindow ? sliding_window : 0, span == LayerSpan::kChunk ? attention_chunk : 0};
+}
+
 Result<Config> parse_config(const std::string& text, const std::string& path) {
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object()) return invalid_argument(path + " is not a JSON object");

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "kv/layer_groups.h"
 #include "ops/grouped_mlp.h"
 #include "ops/routing.h"
 
@@ -121,6 +122,7 @@ struct Config {
   std::string layer_name(int layer) const;
   // Those of a draft module, behind the layers, are full.
   LayerSpan span_of(int layer) const;
+  kv::KeySpan keys_of(int layer) const;
 };
 
 // Errors: bad JSON, an architecture that Braid does not have (named, with those it has).

@@ -26,8 +26,9 @@ class DecoderModel final : public Model {
 
   const Config& config() const override { return config_; }
   kv::Layout cache_layout() const override {
-    return {config_.layers + (mtp_ ? 1 : 0), Attention::cache_row(config_), context_.decoder.activations(),
-            &context_.decoder.stream()};
+    kv::Layout layout{config_.layers + (mtp_ ? 1 : 0), Attention::cache_row(config_), context_.decoder.activations(), &context_.decoder.stream()};
+    for (int layer = 0; layer < layout.layers; ++layer) layout.spans.push_back(config_.keys_of(layer));
+    return layout;
   }
   std::size_t weight_bytes() const override { return weight_bytes_; }
   WeightCount weight_count() const override { return weight_count_; }

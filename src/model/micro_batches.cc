@@ -13,6 +13,7 @@ void copy_range(const std::vector<T>& from, std::int64_t begin, std::int64_t end
 
 void copy_rows(const Batch& batch, std::int64_t begin, std::int64_t end, Batch& half) {
   half.clear();
+  half.groups = batch.groups;
   half.most_tokens = first_half(std::max(batch.most_tokens, batch.tokens()));
   copy_range(batch.token_ids, begin, end, half.token_ids);
   copy_range(batch.positions, begin, end, half.positions);

@@ -79,7 +79,7 @@ class Model {
  public:
   virtual ~Model() = default;
   virtual const Config& config() const = 0;
-  // What the cache must provide: rows per layer.
+  // What the cache must provide: rows per layer. Its groups are the caller's choice (Layout::grouped()).
   virtual kv::Layout cache_layout() const = 0;
   // Computes the batch, stores its keys and values in `cache`, and returns float32 logits
   // [logit_rows, vocabulary] on the host, valid until the next call. A batch without tokens is legal: with

@@ -3,6 +3,9 @@
 // before the first layer, and travels in one piece (tensor/staging.h).
 #pragma once
 
+#include <deque>
+#include <vector>
+
 #include "kv/cache.h"
 #include "model/batch.h"
 #include "ops/attention.h"
@@ -15,11 +18,16 @@ struct Step {
   std::int64_t prefill_rows = 0;
   std::int64_t most_tokens = 0;  // as in Batch
   int block_size = 0;
-  Mirror<std::int32_t> token_ids, positions, slots;  // [tokens]
+  Mirror<std::int32_t> token_ids, positions;  // [tokens]
   Mirror<std::int32_t> logit_rows;
   Mirror<std::int32_t> sources;   // rows that a draft starts from
   Mirror<std::int32_t> all_rows;  // {0, tokens}: one group of all
-  Mirror<ops::AttentionDecode::Row> decode;
+  // What differs between groups of layers: where keys and values go, and where decode rows find them.
+  struct Pages {
+    Mirror<std::int32_t> slots;  // [tokens]
+    Mirror<ops::AttentionDecode::Row> decode;
+  };
+  std::vector<Pages> pages;  // by group of the cache
 
   std::int64_t decode_rows() const { return tokens - prefill_rows; }
   // Steps of equal keys enqueue the same kernels with the same arguments; 0: no other step is like it.
@@ -38,19 +46,29 @@ class StepMaker {
 
   // The batch and `sources` must stay as they are until the step's kernels are done.
   Step begin(const Batch& batch, std::span<const std::int32_t> sources, int block_size);
-  // A chunk's block table, as long as its keys need.
-  const std::int32_t* table(const PrefillChunk& chunk);
+  // A chunk's block table in one group of layers, as long as its keys need.
+  const std::int32_t* table(const PrefillChunk& chunk, int group);
   Staging& staging() { return staging_; }
   int block_size() const { return block_size_; }
+  int groups() const { return groups_; }
 
  private:
-  const std::int32_t* table(const std::int32_t* blocks, std::int32_t positions);
-  void fill_tables(const Batch& batch);
+  // Of one group:
+  struct Own {
+    std::vector<std::int32_t> slots;
+    std::vector<ops::AttentionDecode::Row> rows;
+  };
+
+  const std::int32_t* table(const std::int32_t* blocks, std::int32_t positions, int group);
+  void fill_slots(const Batch& batch, int group);
+  void fill_tables(const Batch& batch, int group);
 
   Staging staging_;
   int block_size_ = 0;
+  int groups_ = 1;
   std::int32_t all_rows_[2] = {0, 0};
-  std::vector<ops::AttentionDecode::Row> rows_;
+  std::vector<Own> own_;  // by group
+  std::deque<std::vector<std::int32_t>> tables_;  // of one group each
 };
 
 }  // namespace braid::model

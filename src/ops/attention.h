@@ -29,6 +29,13 @@ struct Rows {
   std::int64_t head_stride = 0;  // elements from one kv head to the next inside a row
 };
 
+// The first key that the query at `position` sees; `window` and `chunk` as in AttentionShape.
+inline std::int64_t first_key(std::int64_t position, int window, int chunk) {
+  const std::int64_t of_window = window > 0 ? position + 1 - window : 0;
+  const std::int64_t of_chunk = chunk > 0 ? position - position % chunk : 0;
+  return std::max<std::int64_t>({0, of_window, of_chunk});
+}
+
 struct AttentionShape {
   int heads = 0;
   int kv_heads = 0;  // divides heads; 1 for absorbed MLA
@@ -40,11 +47,7 @@ struct AttentionShape {
   bool sinks = false;  // the call brings a logit for each head
 
   // The first key that the query at `position` sees.
-  std::int64_t first_key(std::int64_t position) const {
-    const std::int64_t of_window = window > 0 ? position + 1 - window : 0;
-    const std::int64_t of_chunk = chunk > 0 ? position - position % chunk : 0;
-    return std::max<std::int64_t>({0, of_window, of_chunk});
-  }
+  std::int64_t first_key(std::int64_t position) const { return ops::first_key(position, window, chunk); }
   bool sees_all() const { return window == 0 && chunk == 0; }
 };
 

@@ -21,6 +21,10 @@ std::size_t Shape::layer_offset(int layer) const {
 std::string mismatch(const Shape& ours, const Shape& theirs) {
   const auto differs = [](const std::string& what, const auto& a, const auto& b) { return what + " is " + a + " there and " + b + " here"; };
   if (ours.model != theirs.model) return differs("the model", theirs.model, ours.model);
+  if (ours.groups != theirs.groups) {
+    return differs("the number of groups of layers", std::to_string(theirs.groups), std::to_string(ours.groups)) +
+           "; set --disable-hybrid-kv-cache-manager on both or on neither";
+  }
   if (ours.layers != theirs.layers) {
     return differs("the number of cached layers", std::to_string(theirs.layers), std::to_string(ours.layers)) + "; set the same --speculative-config";
   }
@@ -29,9 +33,9 @@ std::string mismatch(const Shape& ours, const Shape& theirs) {
   return {};
 }
 
-Result<std::unique_ptr<Memory>> Memory::create(fabric::Transport& transport, Shape shape) {
+Result<std::unique_ptr<Memory>> Memory::create(fabric::Transport& transport, Shape shape, kv::LayerGroups groups) {
   ASSIGN_OR_RETURN(auto region, transport.register_memory(shape.bytes()));
-  return std::unique_ptr<Memory>(new Memory(std::move(shape), std::move(region)));
+  return std::unique_ptr<Memory>(new Memory(std::move(shape), std::move(groups), std::move(region)));
 }
 
 void Memory::set_generation(std::uint32_t word, std::uint64_t number) {

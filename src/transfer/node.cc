@@ -25,12 +25,13 @@ Result<std::unique_ptr<Node>> Node::open(const Settings& settings, std::unique_p
 Status Node::share(const kv::Layout& layout, std::int32_t blocks, int block_size) {
   Shape shape;
   shape.model = model_;
-  shape.layers = layout.layers;
-  shape.row_bytes = layout.row_elements * static_cast<std::int64_t>(size_of(layout.dtype));
+  shape.layers = layout.places();
+  shape.groups = layout.groups.size();
+  shape.row_bytes = static_cast<std::int64_t>(layout.row_bytes());
   shape.dtype = name_of(layout.dtype);
   shape.block_size = block_size;
   shape.blocks = blocks;
-  ASSIGN_OR_RETURN(memory_, Memory::create(*transport_, std::move(shape)));
+  ASSIGN_OR_RETURN(memory_, Memory::create(*transport_, std::move(shape), layout.groups));
   return {};
 }
 

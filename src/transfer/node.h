@@ -22,6 +22,7 @@ class Node {
 
   // The memory of the engine's cache; once, before start().
   Status share(const kv::Layout& layout, std::int32_t blocks, int block_size);
+  // Of kv::Cache's arrays.
   std::byte* layer(int index) const { return memory_->layer(index); }
 
   // `changed` is called, on any thread, when lender or borrower have something to tell.

@@ -204,7 +204,8 @@ Result<Grant> Peer::take(const Open& job) {
   if (!frame.ok()) return frame.error();
   ASSIGN_OR_RETURN(Grant grant, read_grant(frame->payload));
   if (!grant.refused.empty()) return unavailable(grant.refused);
-  const auto rows = static_cast<std::int64_t>(grant.blocks.size()) * link_->welcome.shape.block_size;
+  const Shape& shape = link_->welcome.shape;
+  const std::int64_t rows = static_cast<std::int64_t>(grant.blocks.size()) / shape.groups * shape.block_size;
   const bool same = grant.tokens <= static_cast<std::int32_t>(job.prompt.size()) && digest_of(job.prompt.data(), grant.tokens) == grant.digest;
   if (same && grant.tokens <= rows) return grant;
   release(job.source.request_id);
@@ -213,6 +214,7 @@ Result<Grant> Peer::take(const Open& job) {
 
 Status Peer::receive_all(const Taken& taken, const Reading& reading, FetchId fetch, std::size_t& bytes) {
   const Rows rows{reading.first, reading.end, reading.blocks, taken.grant.blocks};
+  if (!held(memory_, link_->welcome.shape, rows)) return unavailable("it no longer has all keys and values that are needed");
   std::vector<fabric::Piece> batch;
   std::size_t gathered = 0;
   const auto flush = [&]() -> Status {

@@ -125,7 +125,7 @@ std::string to_json(const Offer& o) {
 std::string to_json(const Welcome& w) {
   const Json json{{"engine_id", w.engine_id}, {"incarnation", w.incarnation}, {"model", w.shape.model},
                   {"layers", w.shape.layers}, {"row_bytes", w.shape.row_bytes}, {"dtype", w.shape.dtype},
-                  {"block_size", w.shape.block_size}, {"blocks", w.shape.blocks}, {"region", hex(w.region)}};
+                  {"groups", w.shape.groups}, {"block_size", w.shape.block_size}, {"blocks", w.shape.blocks}, {"region", hex(w.region)}};
   return json.dump();
 }
 
@@ -151,10 +151,11 @@ Result<Welcome> read_welcome(std::string_view text) {
   r.read("row_bytes", w.shape.row_bytes);
   r.read("dtype", w.shape.dtype);
   r.read("block_size", w.shape.block_size);
+  r.read("groups", w.shape.groups);
   r.read("blocks", w.shape.blocks);
   r.read("region", region);
   w.region = unhex(region);
-  if (!r.ok() || w.shape.block_size < 1) return internal_error("its welcome has no usable '" + r.missing() + "'; do both engines have the same version?");
+  if (!r.ok() || w.shape.block_size < 1 || w.shape.groups < 1) return internal_error("its welcome has no usable '" + r.missing() + "'; do both engines have the same version?");
   return w;
 }
 

@@ -75,6 +75,9 @@ TEST(Shape, says_why_one_cannot_read_the_other) {
   b.layers = 4;
   EXPECT_THAT(mismatch(a, b), HasSubstr("--speculative-config"));
   b = a;
+  b.groups = 2;
+  EXPECT_THAT(mismatch(a, b), HasSubstr("--disable-hybrid-kv-cache-manager"));
+  b = a;
   b.dtype = "float32";
   EXPECT_THAT(mismatch(a, b), HasSubstr("float32 there and bfloat16 here"));
 }

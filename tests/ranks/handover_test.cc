@@ -38,6 +38,7 @@ struct Kind {
   std::int32_t blocks = 64;
   std::string policy = "fail";
   bool draft_module = false;
+  int window = 0;
   bool prefix_caching = true;
   double lease_seconds = 60;
 };
@@ -49,13 +50,14 @@ std::unique_ptr<transfer::Node> node_of(const Kind& kind) {
   s.kv_load_failure_policy = kind.policy;
   s.kv_connector_extra_config.text = "{\"kv_lease_duration\":" + std::to_string(kind.lease_seconds) + "}";
   auto node = transfer::Node::open(s, transport::shm::transport({}), 0, "fake").value();
-  CHECK(node->share(FakeModel({.draft_module = kind.draft_module}).cache_layout(), kind.blocks, kind.block_size).ok());
+  CHECK(node->share(FakeModel({.draft_module = kind.draft_module, .window = kind.window}).cache_layout().grouped(), kind.blocks, kind.block_size).ok());
   return node;
 }
 
 HarnessOptions options_of(const Kind& kind, transfer::Node* node) {
   HarnessOptions o;
   o.model.draft_module = kind.draft_module;
+  o.model.window = kind.window;
   o.blocks = kind.blocks;
   o.block_size = kind.block_size;
   o.limits.prefix_caching = kind.prefix_caching;
@@ -128,6 +130,26 @@ TEST(Handover, text_is_that_of_one_engine_whatever_the_block_sizes) {
       decode.settle();
       prefill.settle();
     }
+  }
+}
+
+TEST(Handover, of_a_window_only_what_is_seen_comes_along) {
+  for (const auto& [theirs, ours] : std::vector<std::pair<int, int>>{{4, 4}, {2, 8}, {8, 2}, {16, 3}}) {
+    const Kind kind{.blocks = 256, .draft_module = true, .window = 6};
+    Kind p = kind, d = kind;
+    p.block_size = theirs;
+    d.block_size = ours;
+    Side prefill(p), decode(d);
+    for (const int length : {2, 5, 16, 37, 61}) {
+      const auto prompt = prompt_of(length, length);
+      const RequestId id = decode.submit(prompt, 20, prefill.prefill(prompt));
+      decode.run();
+      EXPECT_EQ(decode->heard(id).tokens, alone(prompt, 20, kind)) << theirs << " " << ours << " " << length;
+      EXPECT_EQ(decode->heard(id).cached_tokens, length - 1);
+    }
+    EXPECT_EQ(decode->metrics.prompt_tokens_by_source.with({"local_compute"}).value(), 5);
+    decode.settle();
+    prefill.settle();
   }
 }
 

@@ -13,10 +13,11 @@ class Probe {
  public:
   Probe(model::Model& model, kv::Cache& cache, std::int32_t context, const Clock& clock)
       : model_(model), cache_(cache), clock_(clock) {
+    batch_.groups = cache.layout().groups.size();
     const std::int32_t held = cache.num_blocks() * cache.block_size();
     position_ = std::clamp(context, 0, held - 1);
-    table_.resize(static_cast<std::size_t>(position_ / cache.block_size()) + 1);
-    std::iota(table_.begin(), table_.end(), 0);
+    table_.resize(static_cast<std::size_t>((position_ / cache.block_size() + 1) * batch_.groups));
+    for (std::size_t i = 0; i < table_.size(); ++i) table_[i] = static_cast<std::int32_t>(i) % cache.num_blocks();
   }
 
   // Seconds of forward and draft.

@@ -16,7 +16,7 @@ namespace braid::engine {
 class MtpDrafter final : public Drafter {
  public:
   // Both outlive the drafter. The batch of the model's last forward() must be the step's.
-  MtpDrafter(model::DraftModule* module, kv::Cache* cache) : module_(module), cache_(cache) {}
+  MtpDrafter(model::DraftModule* module, kv::Cache* cache) : module_(module), cache_(cache) { batch_.groups = cache->layout().groups.size(); }
 
   Status draft(std::span<const DraftWork> work, const DraftPlan& plan) override;
 

@@ -5,6 +5,7 @@
 // model's own logits, if it is told the right rows and its own cache layer knows every token.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct FakeModelOptions {
   std::int32_t vocabulary = 64;
   bool history = true;  // false: logits follow from the row's own token only, which is cheap
   bool draft_module = false;
+  int window = 0;       // > 0: a further layer of the cache, whose keys of the last so many tokens count too
   int fail_at = -1;     // the forward() call, counted from 0, that fails
 };
 
@@ -24,7 +26,13 @@ class FakeModel final : public model::Model, private model::DraftModule {
   explicit FakeModel(FakeModelOptions options = {}) : options_(options) {}
 
   const model::Config& config() const override { return config_; }
-  kv::Layout cache_layout() const override { return {options_.draft_module ? 2 : 1, 1, DType::kF32}; }
+  kv::Layout cache_layout() const override {
+    kv::Layout layout{options_.draft_module ? 2 : 1, 1, DType::kF32};
+    if (options_.window == 0) return layout;
+    layout.spans.resize(static_cast<std::size_t>(layout.layers++));
+    layout.spans.push_back({options_.window, 0});
+    return layout;
+  }
   model::DraftModule* draft_module() override { return options_.draft_module ? this : nullptr; }
   std::size_t weight_bytes() const override { return 0; }
   const std::vector<ChosenKernel>& chosen_kernels() const override { return kernels_; }
@@ -55,7 +63,8 @@ class FakeModel final : public model::Model, private model::DraftModule {
     states_.clear();
     logits_.resize(batch.logit_rows.size() * static_cast<std::size_t>(options_.vocabulary));
     for (std::size_t row = 0; row < batch.token_ids.size(); ++row) {
-      next[batch.slots[row]] = static_cast<float>(batch.token_ids[row]);
+      const auto index = static_cast<std::int32_t>(row);
+      next[slot_of(table_of(batch, index), batch, cache, batch.positions[row], cache.group_of(1))] = static_cast<float>(batch.token_ids[row]);
     }
     for (std::size_t i = 0; i < batch.logit_rows.size(); ++i) {
       const std::int32_t row = batch.logit_rows[i];
@@ -73,9 +82,9 @@ class FakeModel final : public model::Model, private model::DraftModule {
     const std::int32_t* table = table_of(batch, row);
     const auto* keys = reinterpret_cast<const float*>(cache.layer(0).row(0));
     const auto* next = reinterpret_cast<const float*>(cache.layer(1).row(0));
-    const auto slot = [&](std::int32_t p) { return table[p / cache.block_size()] * cache.block_size() + p % cache.block_size(); };
+    const auto slot = [&](std::int32_t p, int layer) { return slot_of(table, batch, cache, p, cache.group_of(layer)); };
     for (std::int32_t p = 0; p < batch.positions[static_cast<std::size_t>(row)]; ++p) {
-      if (static_cast<std::int32_t>(next[slot(p)]) != static_cast<std::int32_t>(keys[slot(p + 1)])) return false;
+      if (static_cast<std::int32_t>(next[slot(p, 1)]) != static_cast<std::int32_t>(keys[slot(p + 1, 0)])) return false;
     }
     return true;
   }
@@ -88,7 +97,11 @@ class FakeModel final : public model::Model, private model::DraftModule {
     auto* keys = reinterpret_cast<float*>(cache.layer(0).row(0));
     for (std::size_t row = 0; row < batch.token_ids.size(); ++row) {
       const bool generated = static_cast<std::int64_t>(row) >= batch.prefill_rows();
-      keys[batch.slots[row]] = static_cast<float>(batch.token_ids[row]) + (generated ? 0.5f : 0.0f);
+      const float key = static_cast<float>(batch.token_ids[row]) + (generated ? 0.5f : 0.0f);
+      keys[batch.slots[row]] = key;
+      if (options_.window == 0) continue;
+      const auto index = static_cast<std::int32_t>(row);
+      window_keys(cache)[slot_of(table_of(batch, index), batch, cache, batch.positions[row], cache.group_of(window_layer()))] = key;
     }
   }
 
@@ -98,9 +111,18 @@ class FakeModel final : public model::Model, private model::DraftModule {
     const auto* keys = reinterpret_cast<const float*>(cache.layer(0).row(0));
     std::uint64_t hash = 1469598103934665603u;
     for (std::int32_t p = options_.history ? 0 : position; p <= position; ++p) {
-      hash = extend(hash, keys[table[p / cache.block_size()] * cache.block_size() + p % cache.block_size()]);
+      hash = extend(hash, keys[slot_of(table, batch, cache, p, 0)]);
+    }
+    for (std::int32_t p = std::max(0, position + 1 - options_.window); options_.window > 0 && p <= position; ++p) {
+      hash = extend(hash, window_keys(cache)[slot_of(table, batch, cache, p, cache.group_of(window_layer()))]);
     }
     return hash;
+  }
+
+  int window_layer() const { return options_.draft_module ? 2 : 1; }
+  float* window_keys(kv::Cache& cache) const { return reinterpret_cast<float*>(cache.layer(window_layer()).row(0)); }
+  static std::int32_t slot_of(const std::int32_t* table, const model::Batch& batch, const kv::Cache& cache, std::int32_t position, int group) {
+    return table[position / cache.block_size() * batch.groups + group] * cache.block_size() + position % cache.block_size();
   }
 
   static const std::int32_t* table_of(const model::Batch& batch, std::int32_t row) {

@@ -77,19 +77,23 @@ struct HarnessOptions {
   transfer::Node* node = nullptr;  // shared already
 };
 
+inline kv::Paging paging_of(const HarnessOptions& o) {
+  return {o.block_size, FakeModel(o.model).cache_layout().grouped().groups, o.limits.max_batched_tokens};
+}
+
 class Harness {
  public:
   explicit Harness(const HarnessOptions& o = {})
       : model(o.model),
         hasher(prefix::Algorithm::kXxhashCbor, "0"),
-        cache(model.cache_layout(), o.blocks, o.block_size, place_of(o.node)),
-        admission({.max_model_len = std::min(o.max_model_len, o.blocks * o.block_size),
+        cache(model.cache_layout().grouped(), o.blocks, o.block_size, place_of(o.node)),
+        admission({.max_model_len = static_cast<std::int32_t>(std::min<std::int64_t>(o.max_model_len, paging_of(o).longest(o.blocks))),
                    .max_batched_tokens = o.limits.max_batched_tokens,
                    .chunked_prefill = o.limits.chunked_prefill,
                    .priority = o.priority,
                    .max_waiting = o.max_waiting,
                    .max_logprobs = o.max_logprobs,
-                   .block_size = o.block_size},
+                   .paging = paging_of(o)},
                   Vocabulary{o.model.vocabulary, o.eos_ids, o.grammars, {}, o.tokenizer},
                   &hasher,
                   &metrics,
