@@ -16,6 +16,7 @@
 #include "model/simulated.h"
 #include "moe/expert_parallel.h"
 #include "text/files.h"
+#include "text/tokenizer_file.h"
 #include "weights/files.h"
 
 namespace braid::app {
@@ -203,8 +204,8 @@ Result<std::shared_ptr<const text::Tokenizer>> load_tokenizer(const ModelSetting
   if (settings.skip_tokenizer_init) return std::shared_ptr<const text::Tokenizer>();
   const std::string folder = settings.tokenizer.value_or(settings.model);
   auto tokenizer = text::load_tokenizer(folder);
-  if (!tokenizer.ok() && !text::exists(folder + "/tokenizer.json")) {
-    return Error{ErrorCode::kNotFound, folder + " has no tokenizer.json; name another folder with --tokenizer, or set --skip-tokenizer-init", "tokenizer"};
+  if (!tokenizer.ok() && !text::has_tokenizer_file(folder)) {
+    return Error{ErrorCode::kNotFound, folder + " has no tokenizer.json and no tiktoken.model; name another folder with --tokenizer, or set --skip-tokenizer-init", "tokenizer"};
   }
   return tokenizer;
 }

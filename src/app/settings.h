@@ -57,7 +57,7 @@ struct ModelSettings {
                      "trying routers and clusters. The folder needs config.json and a tokenizer",
              .choices = {"auto", "simulated"}});
     v.section("simulated", self.simulated, "What simulated steps take, and how they fail");
-    v.field("tokenizer", self.tokenizer, {.help = "Folder of tokenizer.json and tokenizer_config.json; unset: the model's"});
+    v.field("tokenizer", self.tokenizer, {.help = "Folder of tokenizer.json (or tiktoken.model) and tokenizer_config.json; unset: the model's"});
     v.field("dtype", self.dtype,
             {.help = "Arithmetic: bfloat16 (auto), or float32 for everything, weights too",
              .choices = {"auto", "bfloat16", "float32"}});

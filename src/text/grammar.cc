@@ -2,7 +2,7 @@
 #include "text/grammar.h"
 
 #include "text/core.h"
-#include "text/files.h"
+#include "text/tokenizer_file.h"
 
 namespace braid::text {
 namespace {
@@ -85,16 +85,14 @@ void GrammarMatcher::look_ahead(std::span<const std::int32_t> drafts, std::size_
 
 Result<std::shared_ptr<const GrammarCompiler>> make_grammar_compiler(
     const std::string& tokenizer_folder, std::vector<std::int32_t> eos_ids, std::int32_t vocabulary) {
-  const std::string path =
-      is_directory(tokenizer_folder) ? tokenizer_folder + "/tokenizer.json" : tokenizer_folder;
-  ASSIGN_OR_RETURN(const std::string json, read_file(path));
+  ASSIGN_OR_RETURN(const TokenizerFile file, read_tokenizer_file(tokenizer_folder));
   const std::vector<std::uint32_t> eos(eos_ids.begin(), eos_ids.end());
   BraidGrammars* handle = nullptr;
   BraidBytes out{};
-  const int failed = braid_grammars_new(as_text(json), eos.data(), eos.size(),
+  const int failed = braid_grammars_new(as_text(file.json), eos.data(), eos.size(),
                                         static_cast<std::size_t>(vocabulary), &handle, &out);
   const std::string message = take(out);
-  if (failed) return invalid_argument(path + " can't drive grammars: " + message);
+  if (failed) return invalid_argument(file.path + " can't drive grammars: " + message);
   return std::shared_ptr<const GrammarCompiler>(std::make_shared<CoreCompiler>(handle));
 }
 

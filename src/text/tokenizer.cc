@@ -5,7 +5,7 @@
 #include <unordered_map>
 
 #include "text/core.h"
-#include "text/files.h"
+#include "text/tokenizer_file.h"
 
 namespace braid::text {
 namespace {
@@ -98,13 +98,12 @@ class CoreTokenizer final : public Tokenizer {
 }  // namespace
 
 Result<std::shared_ptr<const Tokenizer>> load_tokenizer(const std::string& folder) {
-  const std::string path = is_directory(folder) ? folder + "/tokenizer.json" : folder;
-  ASSIGN_OR_RETURN(const std::string json, read_file(path));
+  ASSIGN_OR_RETURN(const TokenizerFile file, read_tokenizer_file(folder));
   BraidTokenizer* handle = nullptr;
   BraidBytes out{};
-  const int failed = braid_tokenizer_new(as_text(json), &handle, &out);
+  const int failed = braid_tokenizer_new(as_text(file.json), &handle, &out);
   const std::string message = take(out);
-  if (failed) return invalid_argument(path + " is not a tokenizer: " + message);
+  if (failed) return invalid_argument(file.path + " is not a tokenizer: " + message);
   return std::shared_ptr<const Tokenizer>(std::make_shared<CoreTokenizer>(Handle(handle)));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any Hugging Face tokenizer.json: text to token ids and back.
+// Any Hugging Face tokenizer.json, and tiktoken.model of Kimi: text to token ids and back.
 // Thread safety: const methods may be called from any thread at once.
 #pragma once
 
@@ -35,7 +35,7 @@ class Tokenizer {
   virtual Decoding decoding() const = 0;
 };
 
-// Reads `folder`/tokenizer.json; `folder` may also be the file itself.
+// Reads what text/tokenizer_file.h finds in `folder`, which may also be the file tokenizer.json itself.
 Result<std::shared_ptr<const Tokenizer>> load_tokenizer(const std::string& folder);
 
 }  // namespace braid::text
