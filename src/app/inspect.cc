@@ -42,7 +42,8 @@ std::string amount(double value, const char* unit) {
 
 void print(const char* what, const std::string& text) { std::printf("%-13s %s\n", what, text.c_str()); }
 
-void print_shape(const model::Config& c) {
+// `wanted`: what is done to weights that are not quantised.
+void print_shape(const model::Config& c, const std::string& wanted) {
   print("family", c.architecture);
   const std::string attention = c.kv_lora > 0 ? "latent attention" : std::to_string(c.kv_heads) + " of keys and values";
   print("layers", std::to_string(c.layers) + " of " + std::to_string(c.hidden) + " columns; " + std::to_string(c.heads) + " heads, " + attention);
@@ -53,7 +54,7 @@ void print_shape(const model::Config& c) {
   else print("experts", std::to_string(m.experts) + " of " + std::to_string(m.inter) + " columns in " + std::to_string(mixtures) + " layers, " + std::to_string(m.top_k) + " a token" +
              (m.shared_inter > 0 ? "; a shared one of " + std::to_string(m.shared_inter) : ""));
   print("context", std::to_string(c.max_positions) + " tokens");
-  print("quantisation", c.quantization.empty() ? "none" : c.quantization);
+  print("quantisation", c.quantization.empty() ? wanted : c.quantization);
   if (c.mtp_layers > 0) print("drafts", "a module of its own (--speculative-config '{\"method\": \"mtp\"}')");
 }
 
@@ -85,7 +86,7 @@ void print_memory(const InspectSettings& settings, const model::Model& model, in
 Status inspect_model(const InspectSettings& settings) {
   ASSIGN_OR_RETURN(const auto config, model_config(settings.model.model));
   print("model", settings.model.model);
-  print_shape(config);
+  print_shape(config, settings.model.quantization == "fp8" ? "FP8 in blocks of 128 x 128, when loaded" : "none");
   ASSIGN_OR_RETURN(const int length, model_length(settings.max_model_len, config));
   ASSIGN_OR_RETURN(const auto planned, plan_model(settings.model));
   const auto count = planned.model->weight_count();

@@ -18,6 +18,7 @@
 #include "text/files.h"
 #include "text/tokenizer_file.h"
 #include "weights/files.h"
+#include "weights/quantise.h"
 
 namespace braid::app {
 namespace {
@@ -58,7 +59,15 @@ class LoadingProgress {
 };
 
 Result<std::unique_ptr<weights::Checkpoint>> open_checkpoint(const ModelSettings& settings) {
-  return settings.load_format == "dummy" ? weights::dummy_checkpoint(settings.model) : weights::open_checkpoint(settings.model);
+  ASSIGN_OR_RETURN(auto checkpoint, settings.load_format == "dummy" ? weights::dummy_checkpoint(settings.model) : weights::open_checkpoint(settings.model));
+  return settings.quantization == "fp8" ? weights::quantised_fp8(std::move(checkpoint)) : std::move(checkpoint);
+}
+
+// FP8 checkpoints stay what they are.
+Status check_quantization(const ModelSettings& settings, const model::Config& config) {
+  if (settings.quantization != "fp8" || config.quantization.empty() || config.quantization.starts_with("FP8")) return {};
+  return invalid_argument("--quantization fp8 is for checkpoints that are not quantised, and " + settings.model + " is stored as " + config.quantization +
+                          "; leave it out", "quantization");
 }
 
 // A folder and a device, and nothing of the one on the other yet.
@@ -73,7 +82,9 @@ Result<OpenModel> open_model(const ModelSettings& settings, model::Options& opti
   OpenModel open;
   ASSIGN_OR_RETURN(open.loaded.checkpoint, open_checkpoint(settings));
   ASSIGN_OR_RETURN(const auto config, model_config(settings.model));
-  options.f8_activations = settings.gpu_activations == "fp8" || (settings.gpu_activations == "auto" && config.f8_activations);
+  RETURN_IF_ERROR(check_quantization(settings, config));
+  const bool meant_for_f8 = config.f8_activations || (settings.quantization == "fp8" && config.quantization.empty());
+  options.f8_activations = settings.gpu_activations == "fp8" || (settings.gpu_activations == "auto" && meant_for_f8);
   ASSIGN_OR_RETURN(OpenDevice device, open_device(settings, device_index));
   RETURN_IF_ERROR(ops::check_forced(*device.kernels, settings.kernel));
   open.loaded.stream = std::move(device.stream);

@@ -39,6 +39,7 @@ struct ModelSettings {
   SimulatedSettings simulated;
   std::optional<std::string> tokenizer;
   std::string dtype = "auto";
+  std::string quantization = "auto";
   std::string load_format = "auto";
   bool skip_tokenizer_init = false;
   std::string generation_config = "auto";
@@ -61,6 +62,10 @@ struct ModelSettings {
     v.field("dtype", self.dtype,
             {.help = "Arithmetic: bfloat16 (auto), or float32 for everything, weights too",
              .choices = {"auto", "bfloat16", "float32"}});
+    v.field("quantization", self.quantization,
+            {.help = "fp8: projections and experts of a checkpoint that is not quantised become e4m3 while they are read, with a "
+                     "scale for each 128 x 128 block; auto: weights stay as they are stored",
+             .choices = {"auto", "fp8"}});
     v.field("load-format", self.load_format,
             {.help = "dummy: random weights made from config.json alone", .choices = {"auto", "safetensors", "dummy"}});
     v.field("skip-tokenizer-init", self.skip_tokenizer_init, {.help = "No tokenizer: requests bring token ids"});

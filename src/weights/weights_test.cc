@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 
 #include "weights/checkpoint.h"
+#include "weights/quantise.h"
 #include "weights/safetensors.h"
 
 namespace braid::weights {
@@ -104,6 +106,38 @@ TEST(Checkpoint, FindsTheMatricesOfAStack) {
   const auto wrong = (*opened)->stacked("b", 0, 3, 2, 64);
   EXPECT_NE(wrong.error().message.find("b_blocks: expected shape [3, 2, 2, 16], found [3, 2, 1, 16]"), std::string::npos);
   std::filesystem::remove_all(folder);
+}
+
+TEST(QuantisedCheckpoint, BlocksHaveTheirLargestMagnitudeAt448AndOthersWithinASixteenth) {
+  std::vector<float> values(130 * 200);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i)) * (i % 7 == 0 ? 30.0f : 1.0f);
+  for (std::size_t c = 128; c < 200; ++c) values[129 * 200 + c] = values[128 * 200 + c] = 0;
+  Stored wide;
+  wide.values = {values.data(), DType::kF32, {130, 200}};
+  const Stored f8 = quantise_fp8(wide);
+  ASSERT_EQ(f8.scales.shape, (Shape{2, 2}));
+  EXPECT_EQ(f8.scales.at(3), 1) << "a block of zeros";
+  for (std::int64_t r = 0; r < 130; ++r) {
+    for (std::int64_t c = 0; c < 200; ++c) {
+      const float scale = f8.scales.at(r / 128 * 2 + c / 128), want = values[static_cast<std::size_t>(r * 200 + c)];
+      ASSERT_NEAR(f8.values.at(r * 200 + c) * scale, want, std::max(std::fabs(want) / 16, scale / 512));
+    }
+  }
+  wide.values.data = nullptr;
+  EXPECT_EQ(quantise_fp8(wide).values.dtype, DType::kF8E4M3);
+}
+
+TEST(QuantisedCheckpoint, LeavesRoutersEmbeddingsAndTheHead) {
+  auto opened = dummy_checkpoint(std::string(BRAID_SOURCE_DIR) + "/bench/shapes/lite4-bf16");
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  const auto checkpoint = quantised_fp8(std::move(*opened));
+  const auto type = [&](const char* name) { return checkpoint->matrix(name, 4, 4)->values.dtype; };
+  for (const char* name : {"model.layers.1.mlp.gate.weight", "model.layers.1.mlp.shared_expert_gate.weight", "model.embed_tokens.weight", "lm_head.weight",
+                           "model.layers.9.eh_proj.weight", "model.layers.1.mlp.experts.gate_up_proj_bias"}) {
+    EXPECT_EQ(type(name), DType::kBF16) << name;
+  }
+  for (const char* name : {"model.layers.1.self_attn.o_proj.weight", "model.layers.1.block_sparse_moe.experts.3.w1.weight"}) EXPECT_EQ(type(name), DType::kF8E4M3) << name;
+  EXPECT_EQ(checkpoint->stacked("model.layers.1.feed_forward.experts.down_proj", 0, 2, 4, 4)->values.dtype, DType::kF8E4M3);
 }
 
 TEST(DummyCheckpoint, ReportsAQuantisationThatIsNoText) {

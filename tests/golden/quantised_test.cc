@@ -7,90 +7,20 @@
 
 #include "kv/cache.h"
 #include "model/model.h"
-#include "tests/golden/model_folder.h"
+#include "tests/golden/quantised_folder.h"
 #include "tests/golden/test_device.h"
 #include "weights/checkpoint.h"
+#include "weights/quantise.h"
 
 namespace braid {
 namespace {
 
-struct Matrix {
-  std::int64_t rows, cols;
-  std::vector<float> values;
-};
-
-Matrix matrix_of(const Tensor& t) {
-  Matrix m{t.shape[0], t.shape[1], {}};
-  const auto* data = reinterpret_cast<const std::uint16_t*>(t.bytes.data());
-  for (std::size_t i = 0; i < t.bytes.size() / 2; ++i) m.values.push_back(bf16_to_f32(data[i]));
-  return m;
-}
-
-template <class T>
-Tensor tensor(const char* dtype, std::vector<std::int64_t> shape, const std::vector<T>& values) {
-  return {dtype, std::move(shape), std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T))};
-}
-
-float largest(const Matrix& m, std::int64_t first, std::int64_t count) {
-  float most = 1e-6f;
-  for (std::int64_t i = first; i < first + count; ++i) most = std::max(most, std::fabs(m.values[static_cast<std::size_t>(i)]));
-  return most;
-}
-
-// Replaces `m` by what the codes stand for.
-void store_fp8(Tensors& to, const std::string& name, Matrix& m, std::int64_t per_scale, const std::vector<std::int64_t>& scales_shape) {
-  std::vector<std::uint8_t> codes;
-  std::vector<float> scales;
-  for (std::int64_t i = 0; i < m.rows * m.cols; ++i) {
-    if (i % per_scale == 0) scales.push_back(largest(m, i, per_scale) / 448.0f);
-    float& value = m.values[static_cast<std::size_t>(i)];
-    codes.push_back(f32_to_f8e4m3(value / scales.back()));
-    value = f8e4m3_to_f32(codes.back()) * scales.back();
-  }
-  to[name] = tensor("F8_E4M3", {m.rows, m.cols}, codes);
-  to[name + "_scale"] = tensor("F32", scales_shape, scales);
-}
-
-void store_int4(Tensors& to, const std::string& name, Matrix& m) {
-  std::vector<std::uint32_t> words(m.values.size() / 8);
-  std::vector<std::uint16_t> scales;
-  for (std::size_t i = 0; i < m.values.size(); ++i) {
-    if (i % 32 == 0) scales.push_back(f32_to_bf16(largest(m, static_cast<std::int64_t>(i), 32) / 7.5f));
-    const float scale = bf16_to_f32(scales.back()), code = std::clamp(std::round(m.values[i] / scale), -8.0f, 7.0f);
-    words[i / 8] |= static_cast<std::uint32_t>(static_cast<int>(code) + 8) << (i % 8 * 4);
-    m.values[i] = code * scale;
-  }
-  to.erase(name);
-  to[name + "_packed"] = tensor("I32", {m.rows, m.cols / 8}, words);
-  to[name + "_scale"] = tensor("BF16", {m.rows, m.cols / 32}, scales);
-  to[name + "_shape"] = tensor("I64", {2}, std::vector<std::int64_t>{m.rows, m.cols});
-}
-
-struct Scheme {
-  const char* name;
-  const char* config;  // quantization_config
-  const char* which;   // matrices whose names have this
-  void (*store)(Tensors&, const std::string&, Matrix&);
-};
-
-constexpr Scheme kSchemes[] = {
-    {"fp8_per_tensor", R"({"quant_method": "fp8", "activation_scheme": "static"})", "_proj.weight",
-     [](Tensors& to, const std::string& name, Matrix& m) {
-       store_fp8(to, name, m, m.rows * m.cols, {});
-       to[name.substr(0, name.rfind('.')) + ".input_scale"] = tensor("F32", {}, std::vector<float>{1});
-     }},
-    {"fp8_per_channel",
-     R"({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": {"type": "float", "num_bits": 8, "strategy": "channel"}}}})",
-     "_proj.weight", [](Tensors& to, const std::string& name, Matrix& m) { store_fp8(to, name, m, m.cols, {m.rows, 1}); }},
-    {"int4_groups_of_32",
-     R"({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": {"type": "int", "num_bits": 4, "strategy": "group", "group_size": 32, "symmetric": true}}}})",
-     ".experts.", store_int4}};
-
 constexpr int kTokens = 16;
 
-std::vector<float> logits_of(const std::string& folder, const std::string& tier, DType compute) {
-  const auto checkpoint = weights::open_checkpoint(folder);
+std::vector<float> logits_of(const std::string& folder, const std::string& tier, DType compute, bool quantise = false) {
+  auto checkpoint = weights::open_checkpoint(folder);
   EXPECT_TRUE(checkpoint.ok()) << checkpoint.error().message;
+  if (quantise) checkpoint = weights::quantised_fp8(std::move(*checkpoint));
   TestDevice device = open_test_device();
   model::Options options;
   options.compute = compute;
@@ -124,21 +54,9 @@ double mean_difference(const std::vector<float>& a, const std::vector<float>& b)
 class Quantised : public testing::TestWithParam<Scheme> {};
 
 TEST_P(Quantised, ComputesWhatItsNumbersSay) {
-  const fs::path from = fs::path(BRAID_BINARY_DIR) / "golden/models/qwen3-moe";
-  Folder stored(from, "quantised"), widened(from, "widened");
-  int count = 0;
-  for (const auto& [name, original] : Tensors(stored.tensors)) {
-    if (original.shape.size() != 2 || name.find(GetParam().which) == std::string::npos) continue;
-    Matrix m = matrix_of(original);
-    GetParam().store(stored.tensors, name, m);
-    widened.tensors[name] = tensor("F32", original.shape, m.values);
-    ++count;
-  }
-  EXPECT_GT(count, 100);
-  stored.config["quantization_config"] = Json::parse(GetParam().config);
-  stored.write_config();
-  stored.write_tensors();
-  widened.write_tensors();
+  const QuantisedFolders folders(fs::path(BRAID_BINARY_DIR) / "golden/models/qwen3-moe", GetParam());
+  const auto &stored = folders.stored, &widened = folders.widened;
+  EXPECT_GT(folders.count, 100);
   for (const std::string tier : open_test_device().tiers) {
     const auto exact = logits_of(widened.path().string(), tier, DType::kF32);
     EXPECT_EQ(logits_of(stored.path().string(), tier, DType::kF32), exact) << tier;
@@ -148,6 +66,58 @@ TEST_P(Quantised, ComputesWhatItsNumbersSay) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Schemes, Quantised, testing::ValuesIn(kSchemes), [](const auto& info) { return std::string(info.param.name); });
+
+// The slow way to blocks of e4m3: [rows, cols] becomes what its codes stand for.
+void round_blocks(float* values, std::int64_t rows, std::int64_t cols) {
+  for (std::int64_t r = 0; r < rows; r += 128) {
+    for (std::int64_t c = 0; c < cols; c += 128) {
+      float most = 0;
+      const auto each = [&](const auto& visit) {
+        for (std::int64_t i = r; i < std::min(rows, r + 128); ++i) {
+          for (std::int64_t j = c; j < std::min(cols, c + 128); ++j) visit(values[i * cols + j]);
+        }
+      };
+      each([&](float& value) { most = std::max(most, std::fabs(value)); });
+      const float scale = most > 0 ? most / 448.0f : 1.0f;
+      each([&](float& value) { value = f8e4m3_to_f32(f32_to_f8e4m3(value / scale)) * scale; });
+    }
+  }
+}
+
+class QuantisedOnTheWay : public testing::TestWithParam<const char*> {};
+
+TEST_P(QuantisedOnTheWay, ComputesWhatItsCodesStandFor) {
+  const fs::path from = fs::path(BRAID_BINARY_DIR) / "golden/models" / GetParam();
+  Folder widened(from, "widened");
+  int count = 0;
+  for (auto& [name, original] : widened.tensors) {
+    const bool stacked = original.shape.size() == 3;
+    const bool chosen = name.find("_proj") != std::string::npos || name.find(".experts.") != std::string::npos;
+    if (!chosen || name.find("eh_proj") != std::string::npos || original.shape.size() < 2) continue;
+    const std::int64_t rows = original.shape[stacked ? 1 : 0], cols = original.shape[stacked ? 2 : 1];
+    std::vector<float> values;
+    const auto* data = reinterpret_cast<const std::uint16_t*>(original.bytes.data());
+    for (std::size_t i = 0; i < original.bytes.size() / 2; ++i) values.push_back(bf16_to_f32(data[i]));
+    for (std::int64_t i = 0; i < (stacked ? original.shape[0] : 1); ++i) round_blocks(values.data() + i * rows * cols, rows, cols);
+    original = tensor("F32", original.shape, values);
+    ++count;
+  }
+  EXPECT_GT(count, 20);
+  widened.write_tensors();
+  for (const std::string tier : open_test_device().tiers) {
+    const auto exact = logits_of(widened.path().string(), tier, DType::kF32);
+    EXPECT_EQ(logits_of(from.string(), tier, DType::kF32, true), exact) << tier;
+    EXPECT_NE(logits_of(from.string(), tier, DType::kF32), exact);
+    const double rounded = mean_difference(logits_of(widened.path().string(), tier, DType::kBF16), exact);
+    EXPECT_LE(mean_difference(logits_of(from.string(), tier, DType::kBF16, true), exact), 2 * rounded) << tier;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, QuantisedOnTheWay, testing::Values("qwen3-moe", "deepseek-v3", "llama4", "mixtral", "qwen2-moe"), [](const auto& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
 
 TEST(Quantisation, WhatIsNotSupportedIsNamed) {
   Folder folder(fs::path(BRAID_BINARY_DIR) / "golden/models/qwen3-moe", "quantised");

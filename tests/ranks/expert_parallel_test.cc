@@ -12,6 +12,7 @@
 #include "fabric/testing/local_bootstrap.h"
 #include "model/model.h"
 #include "moe/expert_parallel.h"
+#include "tests/golden/quantised_folder.h"
 #include "tests/ranks/loaded_model.h"
 #include "transport/shm/shm.h"
 #include "weights/checkpoint.h"
@@ -20,8 +21,8 @@ namespace braid {
 namespace {
 
 struct Subject : LoadedModel {
-  Subject(const std::string& name, const moe::ExpertParallel* experts)
-      : LoadedModel(name, {.experts = experts, .two_micro_batches = experts != nullptr}) {}
+  Subject(const std::string& name, const moe::ExpertParallel* experts, bool fp8 = false)
+      : LoadedModel(name, {.experts = experts, .two_micro_batches = experts != nullptr}, fp8) {}
 
   // A prompt of `count` tokens and then one decode step; logits of the last row of each.
   std::vector<float> run(int count, std::int64_t most_prompt, std::int64_t most_decode, bool two_halves = false) {
@@ -132,6 +133,34 @@ TEST_P(ExpertParallelModel, ComputesWhatOneRankComputes) {
     }
     ASSERT_TRUE(b.all_gather("end").ok());
   });
+}
+
+// The same logits with 1, 2 and 4 ranks.
+void expect_equal_on_ranks(const std::string& model, bool fp8) {
+  Subject alone(model, nullptr, fp8);
+  const auto expected = alone.run(23, 0, 0);
+  for (const int ranks : {1, 2, 4}) {
+    fabric::testing::run_ranks(ranks, [&](fabric::Bootstrap& b) {
+      const auto transport = transport::shm::transport({.spin = Duration::zero()});
+      const moe::ExpertParallel experts{.bootstrap = &b, .transport = transport.get(), .backend = All2All::kLowLatency, .buffer_tokens = 64, .deterministic = true};
+      Subject subject(model, &experts, fp8);
+      EXPECT_EQ(subject.run(23, 23, 1), expected) << ranks << " ranks, rank " << b.rank();
+      ASSERT_TRUE(b.all_gather("done").ok());
+    });
+  }
+}
+
+class QuantisedExperts : public ::testing::TestWithParam<Scheme> {};
+INSTANTIATE_TEST_SUITE_P(Schemes, QuantisedExperts, ::testing::ValuesIn(kSchemes), [](const auto& info) { return std::string(info.param.name); });
+
+TEST_P(QuantisedExperts, ComputeTheSameOnEveryNumberOfRanks) {
+  const QuantisedFolders folders(fs::path(BRAID_BINARY_DIR) / "golden/models/qwen3-moe", GetParam());
+  expect_equal_on_ranks(folders.stored.path().string(), false);
+}
+
+TEST(QuantisedExperts, InBlocksOrMxfp4OrQuantisedOnTheWayToo) {
+  for (const char* model : {"qwen3-moe-fp8", "deepseek-v3-fp8", "gpt-oss"}) expect_equal_on_ranks(model, false);
+  for (const char* model : {"qwen3-moe", "llama4"}) expect_equal_on_ranks(model, true);
 }
 
 TEST(ExpertParallelLoad, ARankReadsNoExpertsButItsOwn) {

@@ -15,6 +15,7 @@
 #include "model/model.h"
 #include "moe/expert_parallel.h"
 #include "weights/checkpoint.h"
+#include "weights/quantise.h"
 
 namespace braid {
 
@@ -26,11 +27,13 @@ struct LoadedModel {
   std::optional<kv::Cache> cache;
   std::vector<std::int32_t> table = std::vector<std::int32_t>(kBlocks);
 
-  // lexicon-30m or a golden model; lengths are set here, the rest of `options` is the test's.
-  LoadedModel(const std::string& name, model::Options options) {
-    const std::string folder = name == "lexicon-30m" ? std::string(BRAID_SOURCE_DIR) + "/models/lexicon-30m"
+  // lexicon-30m, a golden model or a folder; `fp8`: quantised while it is read. Lengths are set here, the
+  // rest of `options` is the test's.
+  LoadedModel(const std::string& name, model::Options options, bool fp8 = false) {
+    const std::string folder = name.starts_with("/") ? name : name == "lexicon-30m" ? std::string(BRAID_SOURCE_DIR) + "/models/lexicon-30m"
                                                      : std::string(BRAID_BINARY_DIR) + "/golden/models/" + name;
     checkpoint = weights::open_checkpoint(folder).value();
+    if (fp8) checkpoint = weights::quantised_fp8(std::move(checkpoint));
     options.max_model_len = options.max_batched_tokens = 64;
     options.max_sequences = 8;
     auto built = model::build(*checkpoint, options, {&cpu::kernels(), stream.get(), {}});
