@@ -14,6 +14,8 @@ from ranks_test import answers, answers_while
 from server import BRAID, DEADLINE_S, MODEL, Server, alive, children_of, free_ports, wait_until
 
 SECRET = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
+SCALE_REFUSED = ("ranks that other hosts or servers start cannot be added or taken away from here; a deployment that is to change needs all "
+                 "its ranks under one server")
 
 
 class Servers(unittest.TestCase):
@@ -44,6 +46,9 @@ class Servers(unittest.TestCase):
             self.assertEqual(self.engines(server), ranks)
             for rank in ranks:
                 self.assertRegex(server.get("/metrics"), rf'vllm:generation_tokens_total{{.*engine="{rank}".*}} [1-9]')
+        for server in leader, other:
+            status, answer = server.post("/scale_elastic_ep", {"new_data_parallel_size": 5})
+            self.assertEqual((status, answer["error"]["message"]), (400, SCALE_REFUSED))
         victim = children_of(other.process.pid)[0]
         self.assertEqual(answers_while(other, lambda: os.kill(victim, signal.SIGKILL)), self.expected)
         other.wait_for_log("a rank is back")
