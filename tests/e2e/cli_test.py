@@ -107,6 +107,38 @@ class WrongWords(unittest.TestCase):
             for command in ("serve", "doctor", "kernels"):
                 self.assertIn(f"can't read {folder}/config.json: there is none", self.refused(command, folder, status=1))
 
+    def test_inspect_says_what_is_wrong_with_a_folder(self):
+        def error(folder):
+            status, _, text = braid("inspect", str(folder))
+            self.assertIn(status, (1, 2))
+            self.assertEqual(len(text.splitlines()), 1, text)
+            return text.strip()
+
+        self.assertEqual(error("/nowhere"), "braid: /nowhere is not a folder; name a Hugging Face model folder on disk")
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            for file in pathlib.Path(MODEL).iterdir():
+                (folder / file.name).write_bytes(file.read_bytes())
+            config, shard = folder / "config.json", folder / "model-00002-of-00002.safetensors"
+            right, data = config.read_text(), shard.read_bytes()
+            config.write_text("{")
+            self.assertEqual(error(folder), f"braid: {config} is not a JSON object")
+            config.write_text(right.replace("DeepseekV3ForCausalLM", "OtherForCausalLM"))
+            self.assertIn("architecture 'OtherForCausalLM' is not supported (supported: DeepseekV2ForCausalLM, ", error(folder))
+            config.write_text(right)
+            shard.write_bytes(data[:-1])
+            self.assertRegex(error(folder), f"^braid: {shard}: tensor .* lie outside the file's .* \\(is the file truncated\\?\\)$")
+            shard.write_bytes(data[:5])
+            self.assertEqual(error(folder), f"braid: {shard}: expected a safetensors file, found 5 bytes")
+            shard.unlink()
+            self.assertIn(shard.name, error(folder))
+
+    def test_a_quantised_checkpoint_is_not_quantised_again(self):
+        status, out, _ = braid("inspect", MODEL, "--quantization", "fp8")
+        self.assertEqual(status, 0)
+        self.assertIn("FP8 in blocks of 128 x 128", out)
+        self.assertIn("quantization", self.refused("inspect", MODEL, "--quantization", "int9"))
+
     def test_a_cache_beyond_the_memory_is_refused(self):
         _, _, error = braid("serve", MODEL, "--port", "0", "--kv-cache-memory-bytes", "1000000g")
         self.assertIn("--kv-cache-memory-bytes", error.splitlines()[-1])
