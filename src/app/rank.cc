@@ -181,10 +181,16 @@ Status wait_for_welcome(fabric::Connection& connection) {
   return invalid_argument(frame.payload);
 }
 
+Error not_let_in(const std::string& host, int port) {
+  return invalid_argument(host + ":" + std::to_string(port) + " closed the connection without an answer, as it does to whoever has another "
+                          "secret, and when it ends; set the same " + kSecretVariable + " on every host, then look at the leading host's log");
+}
+
 Result<std::unique_ptr<fabric::Connection>> connect(const std::string& host, int port, const std::string& secret, const std::string& hello) {
   ASSIGN_OR_RETURN(auto connection, fabric::Connection::connect(host, port, secret, hello, in(std::chrono::minutes(10))));
-  RETURN_IF_ERROR(wait_for_welcome(*connection));
-  return connection;
+  const Status welcome = wait_for_welcome(*connection);
+  if (welcome.ok()) return connection;
+  return welcome.error().code == ErrorCode::kUnavailable ? not_let_in(host, port) : welcome.error();
 }
 
 struct Arguments {

@@ -227,6 +227,37 @@ class Ranks(unittest.TestCase):
         self.assertNotEqual(other.wait(), 0)
         self.assertIn("rank 1 was started with --block-size 32", "".join(other.log))
 
+    def test_a_host_with_another_secret_is_not_let_in_and_one_with_the_right_one_is(self):
+        flags = ["--data-parallel-size", "2", "--data-parallel-rpc-port", str(free_ports(1)), "--enable-expert-parallel"]
+        right, wrong = ({"BRAID_DATA_PARALLEL_SECRET": secret} for secret in ("xyzzy", "plugh"))
+        leader = Server(*flags, "--data-parallel-size-local", "1", env=right, wait=False)
+        self.addCleanup(leader.process.kill)
+        leader.wait_for_log(r'waiting +for="rank 1"')
+        stranger = Server(*flags, "--headless", "--data-parallel-start-rank", "1", env=wrong, wait=False)
+        self.assertNotEqual(stranger.wait(), 0)
+        self.assertIn("set the same BRAID_DATA_PARALLEL_SECRET on every host", "".join(stranger.log))
+        other = Server(*flags, "--headless", "--data-parallel-start-rank", "1", env=right, wait=False)
+        leader.wait_ready()
+        self.assertEqual(answers(leader), self.expected)
+        self.assertEqual(leader.stop(), 0)
+        self.assertEqual(other.wait(), 0)
+
+    def test_a_host_that_dies_while_the_group_forms_ends_the_start_and_the_next_one_succeeds(self):
+        flags = ["--data-parallel-size", "3", "--data-parallel-rpc-port", str(free_ports(1)), "--enable-expert-parallel"]
+        env = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
+        leading, joining = ["--data-parallel-size-local", "1"], ["--headless", "--data-parallel-size-local", "1", "--data-parallel-start-rank"]
+        leader = Server(*flags, *leading, env=env, wait=False)
+        dying = Server(*flags, *joining, "1", env=env, wait=False)
+        leader.wait_for_log(r'waiting +for="rank 2"')
+        dying.end()
+        self.assertNotEqual(leader.wait(), 0)
+        self.assertIn("rank 1 is gone while starting", "".join(leader.log))
+        others = [Server(*flags, *joining, rank, env=env, wait=False) for rank in ("1", "2")]
+        leader = Server(*flags, *leading, env=env)
+        self.assertEqual(answers(leader), self.expected)
+        self.assertEqual(leader.stop(), 0)
+        self.assertEqual([other.wait() for other in others], [0, 0])
+
     def test_a_headless_host_needs_the_secret(self):
         done = subprocess.run([BRAID, "serve", MODEL, "--data-parallel-size", "2", "--headless", "--data-parallel-start-rank", "1"],
                               capture_output=True, text=True, timeout=DEADLINE_S)
