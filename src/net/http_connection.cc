@@ -34,8 +34,9 @@ class Writer final : public ResponseWriter {
  public:
   Writer(asio::io_context& io, std::shared_ptr<Connection> connection, std::uint64_t serial)
       : io_(io), connection_(std::move(connection)), serial_(serial) {}
+  // Behind an answer that another thread has queued, even when the last owner is on the I/O thread.
   ~Writer() override {
-    asio::dispatch(io_, [connection = std::move(connection_), serial = serial_] {
+    asio::post(io_, [connection = std::move(connection_), serial = serial_] {
       connection->send(serial, {.status = 500, .content_type = "text/plain", .body = "no answer\n"});
       connection->end(serial);
     });

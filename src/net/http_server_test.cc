@@ -5,6 +5,7 @@
 
 #include <future>
 #include <mutex>
+#include <thread>
 
 #include "net/test_socket.h"
 
@@ -43,6 +44,8 @@ class HttpServerTest : public testing::Test {
       streaming_.set_value();
     } else if (request.path() == "/forgotten") {
       return;
+    } else if (request.path() == "/elsewhere") {
+      std::thread([&writer] { writer->send({.body = "from another thread"}); }).join();
     } else {
       writer->send({.body = request.method + " " + request.target + " " + request.body});
     }
@@ -131,6 +134,13 @@ TEST_F(HttpServerTest, AWriterDroppedOnAnotherThreadAnswers500) {
   streaming_.get_future().wait();
   stream_.reset();
   EXPECT_NE(socket.read_until("no answer\n").find(" 500 "), std::string::npos);
+}
+
+TEST_F(HttpServerTest, AWriterLetGoOfBeforeItsQueuedAnswerLeftStillSendsIt) {
+  start();
+  const std::string answer = exchange("GET /elsewhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  EXPECT_NE(answer.find(" 200 "), std::string::npos) << answer;
+  EXPECT_NE(answer.find("from another thread"), std::string::npos) << answer;
 }
 
 TEST_F(HttpServerTest, ReadsChunkedBodies) {
