@@ -6,6 +6,7 @@
 # make test-pd  builds, then kills what takes part in prefill and decode, a thousand times (ROUNDS=..., SEED=...; an hour)
 # make test-exactness   builds, then compares the text of every kind of group of ranks with that of one (long)
 # make test-deploy   renders the manifests of deploy/paths with helm and checks them
+# make test-cluster   builds, then plays those of every path on this machine, pods as processes with a small model (as root)
 # make package   builds, then packs build/packages/*.deb (deploy/packages/README.md)
 # make test-package   builds those, then installs and tries them in a fresh Debian 12 (as root, with debootstrap)
 # make cuda    installs the CUDA compiler, builds build/cuda/braid with the CUDA backend
@@ -31,7 +32,7 @@ BRAID := build/release/braid
 CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_attention_bench cuda_gemm_bench cuda_exchange_bench
 PROGRAMS ?= braid
 
-.PHONY: help build serve test test-many test-pd test-exactness test-deploy package test-package cuda test-gpu bundle test-observability screenshots reference clean
+.PHONY: help build serve test test-many test-pd test-exactness test-deploy test-cluster package test-package cuda test-gpu bundle test-observability screenshots reference clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -54,6 +55,9 @@ test-pd: build $(STAMPS)/venv
 
 test-deploy: $(STAMPS)/venv $(STAMPS)/helm
 	@HELM=$(CURDIR)/build/go/bin/helm build/venv/bin/python tests/deploy/manifests_test.py
+
+test-cluster: build $(STAMPS)/venv $(STAMPS)/helm
+	@HELM=$(CURDIR)/build/go/bin/helm build/venv/bin/python tests/deploy/cluster_test.py $(BRAID) models/lexicon-30m
 
 package: build
 	@tools/package.sh $(BRAID) build/packages

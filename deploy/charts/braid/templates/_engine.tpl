@@ -95,7 +95,7 @@ spec:
 {{- $g := .group -}}
 - {{ $values.model.path }}
 - --served-model-name={{ $values.model.name }}
-- --host=$(POD_IP)
+- --host={{ if $g.sidecar }}0.0.0.0   # the sidecar comes by the loopback{{ else }}$(POD_IP){{ end }}
 - --port={{ include "braid.enginePort" $g }}
 - --drain-timeout={{ $g.drainSeconds }}
 - --log-format=json
