@@ -123,7 +123,7 @@ class PrefillAndDecode(unittest.TestCase):
         p, d = self.start(), self.start()
         body = completion(list(range(10, 60)), max_tokens=4)
         _, answer = prefill(p, "/v1/completions", body)
-        self.assertEqual(p.metric("braid:kv_holds"), 1)
+        wait_until(lambda: p.metric("braid:kv_holds") == 1, "the blocks are held")
         status, _ = d.post("/v1/completions", {**body, "allowed_token_ids": [999999], "kv_transfer_params": answer["kv_transfer_params"]})
         self.assertEqual(status, 400)
         idle(p)
