@@ -23,6 +23,7 @@ struct EngineBench {
   ModelSettings model;
   std::string batch = "1,8,64";
   int prompt = 512;
+  int prompts = 1;
   int context = 32;
   double seconds = 1.0;
   std::string json;
@@ -32,7 +33,8 @@ struct EngineBench {
   static void describe(Self& self, Visitor& v) {
     v.group("Model", self.model);
     v.field("batch", self.batch, {.help = "Decode batch sizes, separated by commas"});
-    v.field("prompt", self.prompt, {.help = "Tokens of a prefill", .unit = "tokens", .min = 1, .max = 1 << 20});
+    v.field("prompt", self.prompt, {.help = "Tokens of a prompt", .unit = "tokens", .min = 1, .max = 1 << 20});
+    v.field("prompts", self.prompts, {.help = "Prompts of a prefill, computed in one step", .min = 1, .max = 1024});
     v.field("context", self.context, {.help = "Tokens in the cache when decoding begins", .unit = "tokens", .min = 0});
     v.field("seconds", self.seconds, {.help = "Time spent on each case", .unit = "seconds", .min = 0.001, .max = 60});
     v.field("json", self.json, {.help = "File for one JSON line a case"});
@@ -127,23 +129,20 @@ Floor gpu_floor(Stream& stream) {
 class Runner {
  public:
   Runner(model::Model& model, const EngineBench& bench, int most)
-      : model_(model), bench_(bench), cache_(model.cache_layout(), blocks_of(std::max(bench.prompt, bench.context + 1)) + (most - 1) * blocks_of(bench.context + 1), kBlock) {
-    std::int32_t first = 0;
-    for (std::int32_t s = 0; s < most; ++s) {
-      const int blocks = blocks_of(s == 0 ? std::max(bench.prompt, bench.context + 1) : bench.context + 1);
-      tables_.emplace_back(static_cast<std::size_t>(blocks));
-      std::iota(tables_.back().begin(), tables_.back().end(), first);
-      first += blocks;
+      : model_(model), bench_(bench), cache_(model.cache_layout(), first_block(bench, std::max(most, bench.prompts)), kBlock) {
+    for (int s = 0; s < std::max(most, bench.prompts); ++s) {
+      tables_.emplace_back(static_cast<std::size_t>(first_block(bench, s + 1) - first_block(bench, s)));
+      std::iota(tables_.back().begin(), tables_.back().end(), first_block(bench, s));
     }
   }
 
   Result<double> prefill() {
-    return rate(bench_.prompt, [&] { return step_prefill(0, bench_.prompt); });
+    return rate(bench_.prompts * bench_.prompt, [&] { return step_prefill(0, bench_.prompts, bench_.prompt); });
   }
 
   Result<double> decode(int batch) {
     for (int s = 0; s < batch; ++s) {
-      if (bench_.context > 0) RETURN_IF_ERROR(step_prefill(s, bench_.context));
+      if (bench_.context > 0) RETURN_IF_ERROR(step_prefill(s, 1, bench_.context));
     }
     return rate(batch, [&] { return step_decode(batch, bench_.context); });
   }
@@ -152,6 +151,11 @@ class Runner {
   static constexpr int kBlock = 16;
 
   static std::int32_t blocks_of(int tokens) { return (tokens + kBlock) / kBlock; }
+  // Of sequence `s`: those that are prefilled have room for a prompt, all for their context and a token.
+  static std::int32_t first_block(const EngineBench& bench, int s) {
+    const int prefilled = std::min(s, bench.prompts);
+    return prefilled * blocks_of(std::max(bench.prompt, bench.context + 1)) + (s - prefilled) * blocks_of(bench.context + 1);
+  }
   std::int32_t slot(int s, int position) const {
     return tables_[static_cast<std::size_t>(s)][static_cast<std::size_t>(position / kBlock)] * kBlock + position % kBlock;
   }
@@ -159,15 +163,18 @@ class Runner {
     return static_cast<std::int32_t>((s * 7919 + position * 104729 + 13) % model_.config().vocab_size);
   }
 
-  Status step_prefill(int s, int count) {
+  // `count` tokens of each of `sequences` from `first` on.
+  Status step_prefill(int first, int sequences, int count) {
     batch_.clear();
-    for (int p = 0; p < count; ++p) {
-      batch_.token_ids.push_back(token(s, p));
-      batch_.positions.push_back(p);
-      batch_.slots.push_back(slot(s, p));
+    for (int s = first; s < first + sequences; ++s) {
+      batch_.prefill.push_back({static_cast<std::int32_t>(batch_.tokens()), count, 0, tables_[static_cast<std::size_t>(s)].data()});
+      for (int p = 0; p < count; ++p) {
+        batch_.token_ids.push_back(token(s, p));
+        batch_.positions.push_back(p);
+        batch_.slots.push_back(slot(s, p));
+      }
+      batch_.logit_rows.push_back(static_cast<std::int32_t>(batch_.tokens()) - 1);
     }
-    batch_.prefill.push_back({0, count, 0, tables_[static_cast<std::size_t>(s)].data()});
-    batch_.logit_rows.push_back(count - 1);
     return compute();
   }
 
@@ -224,7 +231,7 @@ Status run(const EngineBench& bench) {
   model::Options options;
   options.max_model_len = std::max({bench.prompt, bench.context + 1, kChatTokens});
   options.max_sequences = most * (1 + bench.speculation.tokens());
-  options.max_batched_tokens = std::max({bench.prompt, options.max_sequences, bench.context, kChatTokens});
+  options.max_batched_tokens = std::max({bench.prompts * bench.prompt, options.max_sequences, bench.context, kChatTokens});
   options.draft_module = bench.speculation.uses_draft_module();
   ASSIGN_OR_RETURN(LoadedModel loaded, load_model(bench.model, options, true));
   Formats formats{.fp8 = bench.model.cpu_activations == "int8"};
@@ -239,7 +246,7 @@ Status run(const EngineBench& bench) {
   std::vector<Case> cases;
   const double prefill_flops = work.flops + work.attention * keys_seen(loaded.model->config(), bench.prompt);
   ASSIGN_OR_RETURN(const double prefill_rate, runner.prefill());
-  cases.push_back({"prefill", bench.prompt, prefill_rate, floor.peak / prefill_flops});
+  cases.push_back({"prefill", bench.prompts * bench.prompt, prefill_rate, floor.peak / prefill_flops});
   for (const int batch : batches) {
     const double step = std::max(work.bytes_at(batch) / floor.bandwidth, batch * (work.flops + 2 * work.head) / floor.peak);
     ASSIGN_OR_RETURN(const double decode_rate, runner.decode(batch));

@@ -81,7 +81,8 @@ class Model {
   virtual const Config& config() const = 0;
   // What the cache must provide: rows per layer. Its groups are the caller's choice (Layout::grouped()).
   virtual kv::Layout cache_layout() const = 0;
-  // Computes the batch, stores its keys and values in `cache`, and returns float32 logits
+  // Computes the batch, stores its keys and values in `cache`, which is the same one in all steps (a
+  // stream repeats what it recorded of a step like it, so it serves one model), and returns float32 logits
   // [logit_rows, vocabulary] on the host, valid until the next call. A batch without tokens is legal: with
   // expert parallelism an idle rank still serves its experts to the others. An error (a device or a
   // peer that failed) leaves the cache rows of this batch undefined.

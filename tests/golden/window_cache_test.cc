@@ -58,16 +58,19 @@ class WindowCache : public testing::TestWithParam<std::tuple<const char*, const 
 TEST_P(WindowCache, GivesTheLogitsOfOneThatKeepsEverything) {
   const auto checkpoint = weights::open_checkpoint(std::string(BRAID_BINARY_DIR) + "/golden/models/" + std::get<0>(GetParam()));
   for (const DType compute : {DType::kF32, DType::kBF16}) {
-    TestDevice device = open_test_device();
+    TestDevice devices[] = {open_test_device(), open_test_device()};
     model::Options options;
     options.compute = compute;
     options.max_model_len = kTokens + kDecoded;
     options.max_batched_tokens = kChunk;
     options.max_sequences = 8;
-    const auto model = model::build(**checkpoint, options, {device.kernels, device.stream.get(), {std::get<1>(GetParam())}}).value();
-    const kv::Layout layout = model->cache_layout(), grouped = layout.grouped();
+    const auto build = [&](const TestDevice& device) {
+      return model::build(**checkpoint, options, {device.kernels, device.stream.get(), {std::get<1>(GetParam())}}).value();
+    };
+    const auto model = build(devices[0]), other = build(devices[1]);
+    const kv::Layout layout = model->cache_layout(), grouped = other->cache_layout().grouped();
     ASSERT_GT(grouped.groups.size(), 1);
-    Sequence whole(*model, layout, kBlock), sliding(*model, grouped, {kBlock, grouped.groups, kChunk});
+    Sequence whole(*model, layout, kBlock), sliding(*other, grouped, {kBlock, grouped.groups, kChunk});
     for (int p = 0; p < kTokens; p += kChunk) {
       const int count = std::min(kChunk, kTokens - p);
       ASSERT_EQ(sliding.compute(count, false), whole.compute(count, false)) << p;

@@ -186,10 +186,11 @@ __device__ inline Sums<kColumns> load_out(const Activations& rows, std::int64_t 
                : load_columns<PartPiece<DType::kBF16, kColumns>, kColumns>(rows, row, column);
 }
 
+// Without rounding the product, which a compiler might do in one place and not in another: sums are those of one rank.
 template <int kColumns>
 __device__ inline void add(Sums<kColumns>& sums, float weight, const Sums<kColumns>& row) {
 #pragma unroll
-  for (int i = 0; i < kColumns; ++i) sums.value[i] += weight * row.value[i];
+  for (int i = 0; i < kColumns; ++i) sums.value[i] = fmaf(weight, row.value[i], sums.value[i]);
 }
 
 __device__ inline uint4 pack(const Sums<4>& sums) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// combine: out[to(t)] += the weighted rows of result t, in their order.
+// combine: out[to(t)] += the weighted rows of result t, in their order. A product is added without being
+// rounded, as the sums of an exchange are (exchange/pieces.cuh): both give the same bits.
 //
 // Memory, in float32: rows are read once, out is read and written, four columns a thread at once where 16-byte pieces
 // allow it; up to eight rows are under way before the first is added. Warps: a block a result and
@@ -13,9 +14,9 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kAhead = 8;
 
-__device__ inline void add(float& sum, float weight, float x) { sum += weight * x; }
+__device__ inline void add(float& sum, float weight, float x) { sum = fmaf(weight, x, sum); }
 __device__ inline void add(float4& sum, float weight, const float4& x) {
-  sum.x += weight * x.x, sum.y += weight * x.y, sum.z += weight * x.z, sum.w += weight * x.w;
+  add(sum.x, weight, x.x), add(sum.y, weight, x.y), add(sum.z, weight, x.z), add(sum.w, weight, x.w);
 }
 
 // Piece: float or float4.
@@ -53,7 +54,7 @@ __global__ void __launch_bounds__(kThreads) mixed_kernel(const __grid_constant__
   const std::int64_t end = a.starts ? a.starts[t + 1] : begin + a.per_token;
   void* const out = row_of(a.out, a.out_rows ? a.out_rows[t] : t);
   float sum = a.accumulate ? load(out, a.out.dtype, c) : 0.0f;
-  for (std::int64_t i = begin; i < end; ++i) sum += a.weights[i] * load(row_of(a.rows, a.slots[i]), a.rows.dtype, c);
+  for (std::int64_t i = begin; i < end; ++i) add(sum, a.weights[i], load(row_of(a.rows, a.slots[i]), a.rows.dtype, c));
   store(out, a.out.dtype, c, sum);
 }
 
