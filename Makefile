@@ -7,6 +7,7 @@
 # make test-exactness   builds, then compares the text of every kind of group of ranks with that of one (long)
 # make test-deploy   renders the manifests of deploy/paths with helm and checks them
 # make test-cluster   builds, then plays those of every path on this machine, pods as processes with a small model (as root)
+# make test-kubernetes   builds, then a real kube-apiserver takes those of every path, and a router finds its endpoints there
 # make package   builds, then packs build/packages/*.deb (deploy/packages/README.md)
 # make test-package   builds those, then installs and tries them in a fresh Debian 12 (as root, with debootstrap)
 # make cuda    installs the CUDA compiler, builds build/cuda/braid with the CUDA backend
@@ -32,7 +33,7 @@ BRAID := build/release/braid
 CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_attention_bench cuda_gemm_bench cuda_exchange_bench
 PROGRAMS ?= braid
 
-.PHONY: help build serve test test-many test-pd test-exactness test-deploy test-cluster package test-package cuda test-gpu bundle test-observability screenshots reference clean
+.PHONY: help build serve test test-many test-pd test-exactness test-deploy test-cluster test-kubernetes package test-package cuda test-gpu bundle test-observability screenshots reference clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -58,6 +59,9 @@ test-deploy: $(STAMPS)/venv $(STAMPS)/helm
 
 test-cluster: build $(STAMPS)/venv $(STAMPS)/helm
 	@HELM=$(CURDIR)/build/go/bin/helm build/venv/bin/python tests/deploy/cluster_test.py $(BRAID) models/lexicon-30m
+
+test-kubernetes: build $(STAMPS)/venv $(STAMPS)/helm $(STAMPS)/kubernetes
+	@HELM=$(CURDIR)/build/go/bin/helm build/venv/bin/python tests/deploy/kubernetes_test.py $(BRAID) models/lexicon-30m
 
 package: build
 	@tools/package.sh $(BRAID) build/packages
@@ -104,6 +108,10 @@ $(STAMPS)/venv: tools/install.sh tools/requirements.txt
 
 $(STAMPS)/helm: tools/install.sh
 	@tools/install.sh helm
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/kubernetes: tools/install.sh
+	@tools/install.sh kubernetes
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/nvcc: tools/install.sh tools/cuda_requirements.txt

