@@ -8,6 +8,7 @@
 # make test-deploy   renders the manifests of deploy/paths with helm and checks them
 # make test-cluster   builds, then plays those of every path on this machine, pods as processes with a small model (as root)
 # make test-kubernetes   builds, then a real kube-apiserver takes those of every path, and a router finds its endpoints there
+# make test-walk   builds, then copies the commands of each path's page, with both (as root)
 # make package   builds, then packs build/packages/*.deb (deploy/packages/README.md)
 # make test-package   builds those, then installs and tries them in a fresh Debian 12 (as root, with debootstrap)
 # make cuda    installs the CUDA compiler, builds build/cuda/braid with the CUDA backend
@@ -33,7 +34,7 @@ BRAID := build/release/braid
 CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_attention_bench cuda_gemm_bench cuda_exchange_bench
 PROGRAMS ?= braid
 
-.PHONY: help build serve test test-many test-pd test-exactness test-deploy test-cluster test-kubernetes package test-package cuda test-gpu bundle test-observability screenshots reference clean
+.PHONY: help build serve test test-many test-pd test-exactness test-deploy test-cluster test-kubernetes test-walk package test-package cuda test-gpu bundle test-observability screenshots reference clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -62,6 +63,9 @@ test-cluster: build $(STAMPS)/venv $(STAMPS)/helm
 
 test-kubernetes: build $(STAMPS)/venv $(STAMPS)/helm $(STAMPS)/kubernetes
 	@HELM=$(CURDIR)/build/go/bin/helm build/venv/bin/python tests/deploy/kubernetes_test.py $(BRAID) models/lexicon-30m
+
+test-walk: build $(STAMPS)/venv $(STAMPS)/helm $(STAMPS)/kubernetes
+	@HELM=$(CURDIR)/build/go/bin/helm build/venv/bin/python tests/deploy/walk_test.py $(BRAID) models/lexicon-30m
 
 package: build
 	@tools/package.sh $(BRAID) build/packages

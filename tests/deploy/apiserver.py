@@ -51,12 +51,12 @@ class ApiServer:
         self.wait_until(self.ready, "the API server is ready")
 
     def begin(self, *command):
-        with open(self.folder / f"{command[0]}.log", "ab") as log:
+        with open(self.folder / f"{pathlib.Path(command[0]).name}.log", "ab") as log:
             self.processes.append(subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                                                    env={**os.environ, "PATH": f"{GO}/bin:{os.environ['PATH']}"}))
 
     def start(self):
-        self.begin("kube-apiserver", f"--etcd-servers=http://127.0.0.1:{self.client}", f"--secure-port={self.port}", "--bind-address=127.0.0.1",
+        self.begin("kube-apiserver", f"--etcd-servers=http://127.0.0.1:{self.client}", f"--secure-port={self.port}", "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
                    "--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=RBAC",
                    "--tls-cert-file=server.crt", "--tls-private-key-file=server.key", "--token-auth-file=tokens.csv",
                    "--service-account-key-file=accounts.key", "--service-account-signing-key-file=accounts.key",

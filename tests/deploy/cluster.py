@@ -170,7 +170,7 @@ class Cluster:
         """Services name their ready pods, leaders are named as soon as they have an address."""
         with self.lock:
             lines = []
-            for service in (d for d in self.documents if d["kind"] == "Service"):
+            for service in (d for d in self.documents if d["kind"] == "Service" and d["spec"].get("selector")):
                 selector = service["spec"]["selector"]
                 lines += [f"{p.ip} {service['metadata']['name']}" for p in self.pods.values() if p.ready and selector.items() <= p.labels.items()]
             lines += [f"{p.ip} {p.env['LWS_LEADER_ADDRESS']}" for p in self.pods.values() if p.env.get("LWS_WORKER_INDEX") == "0"]
