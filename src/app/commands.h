@@ -44,6 +44,7 @@ int chat(Words words);
 int eval(Words words);
 int metrics(Words words);
 int top(Words words);
+int trace(Words words);
 int route(Words words);
 int sidecar(Words words);
 int simulate(Words words);

@@ -20,6 +20,8 @@ class EngineHost {
   virtual ~EngineHost() = default;
   virtual engine::Engine& engine() = 0;
   virtual std::string metrics_text() = 0;
+  // The newest steps of each rank, as a file of base/timeline.h.
+  virtual std::string timeline() = 0;
   // Null: it is an engine in this process.
   virtual serve::Deployment* deployment() { return nullptr; }
 };

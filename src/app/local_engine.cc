@@ -19,14 +19,18 @@ class LocalEngine final : public EngineHost {
     ASSIGN_OR_RETURN(events_, event_publisher(settings.engine, 0));
     ASSIGN_OR_RETURN(node_, transfer_node(settings, loaded.model->config(), *stream_, 0));
     ASSIGN_OR_RETURN(engine_, engine::start(std::move(loaded.model), vocabulary, settings.engine, metrics_, clock_,
-                                            {.events = events_.get(), .node = node_.get()}));
+                                            {.events = events_.get(), .node = node_.get(), .timeline = &timeline_}));
     return {};
   }
   engine::Engine& engine() override { return *engine_; }
   std::string metrics_text() override { return registry_.text(); }
+  std::string timeline() override { return trace_file({trace_events(timeline_.recent(), 0, "rank 0")}); }
+  // What the model is to be given.
+  Timeline* recorder() { return &timeline_; }
 
  private:
   const SteadyClock clock_;
+  Timeline timeline_;
   std::unique_ptr<Stream> stream_;
   engine::Metrics metrics_;
   metrics::Registry registry_;
@@ -62,11 +66,13 @@ Result<std::unique_ptr<EngineHost>> start_engine(const ServeSettings& settings, 
 
 Result<std::unique_ptr<EngineHost>> start_local_engine(const ServeSettings& settings, const engine::Vocabulary& vocabulary) {
   const int length = settings.engine.scheduler.max_model_len;
-  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, model_options(settings, length), true));
+  auto host = std::make_unique<LocalEngine>(settings);
+  model::Options options = model_options(settings, length);
+  options.timeline = host->recorder();
+  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, true));
   log_info("model loaded", {{"model", settings.model.model}, {"seconds", loaded.seconds},
                             {"weight_mib", loaded.model->weight_bytes() >> 20}, {"device", loaded.stream->capabilities().device}, {"workers", loaded.stream->workers()}});
   RETURN_IF_ERROR(engine::check_cache(settings.engine, engine::cache_layout(settings.engine, loaded.model->cache_layout()), length, engine::available_memory(loaded.stream.get())));
-  auto host = std::make_unique<LocalEngine>(settings);
   RETURN_IF_ERROR(host->start(settings, std::move(loaded), vocabulary));
   return std::unique_ptr<EngineHost>(std::move(host));
 }

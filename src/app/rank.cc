@@ -73,14 +73,14 @@ Status tell(fabric::Connection& connection, const engine::Ready& ready) {
 }
 
 // Serves both ends until one of them says goodbye or is lost.
-Status serve_ends(engine::Engine& engine, Ends& ends, const std::function<std::string()>& metrics_text, engine::ControlMembership& membership) {
-  if (!ends.server) return engine::serve_remote(engine, *ends.leader, metrics_text, &membership);
+Status serve_ends(engine::Engine& engine, Ends& ends, const engine::Reports& reports, engine::ControlMembership& membership) {
+  if (!ends.server) return engine::serve_remote(engine, *ends.leader, reports, &membership);
   Status served;
   std::thread thread([&] {
-    served = engine::serve_remote(engine, *ends.server, metrics_text);
+    served = engine::serve_remote(engine, *ends.server, reports);
     ends.leader->close();
   });
-  const Status led = engine::serve_remote(engine, *ends.leader, metrics_text, &membership);
+  const Status led = engine::serve_remote(engine, *ends.leader, reports, &membership);
   ends.server->close();
   thread.join();
   return served.ok() ? served : led;
@@ -117,7 +117,9 @@ struct Rank {
     experts.deterministic = p.deterministic;
     experts.redundant_experts = p.eplb.num_redundant_experts;
     experts.timeout = std::chrono::seconds(p.step_timeout_seconds);
+    Timeline timeline;
     model::Options options = model_options(settings, length);
+    options.timeline = &timeline;
     if (p.enable_expert_parallel) options.experts = &experts;
     options.two_micro_batches = settings.engine.overlap.enable_dbo;
     ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, first_here(p, rank), (rank - p.start_rank) % local));
@@ -165,12 +167,13 @@ struct Rank {
     ASSIGN_OR_RETURN(const auto events, event_publisher(settings.engine, rank));
     ASSIGN_OR_RETURN(const auto node, transfer_node(settings, loaded.model->config(), *loaded.stream, rank));
     ASSIGN_OR_RETURN(const auto engine, engine::start(std::move(loaded.model), std::move(vocabulary), settings.engine, metrics, clock,
-                                                      {lockstep.get(), balance ? &balance->rebalancer() : nullptr, events.get(), node.get()}));
+                                                      {lockstep.get(), balance ? &balance->rebalancer() : nullptr, events.get(), node.get(), &timeline}));
     ready = {engine->max_model_len(), lockstep != nullptr, {}};
     RETURN_IF_ERROR(tell(*ends.leader, ready));
     if (!lockstep && ends.server) RETURN_IF_ERROR(tell(*ends.server, ready));
     served = true;
-    return serve_ends(*engine, ends, [&registry] { return registry.text(); }, membership);
+    const auto recent = [&timeline, this] { return trace_events(timeline.recent(), rank, name_of_rank(rank)); };
+    return serve_ends(*engine, ends, {[&registry] { return registry.text(); }, recent}, membership);
   }
 };
 

@@ -65,11 +65,11 @@ class RankSupervisor::Work {
     return *started_;
   }
 
-  std::vector<std::string> metrics_texts() {
+  std::vector<std::string> told(std::string (engine::RemoteEngine::*what)()) {
     std::vector<std::string> texts;
     for (const auto& [rank, engine] : exchange_->engines()) {
       const bool loaded = engine->max_model_len() > 0;
-      if (loaded && role_.serves(rank)) texts.push_back(engine->metrics_text());
+      if (loaded && role_.serves(rank)) texts.push_back(((*engine).*what)());
     }
     return texts;
   }
@@ -295,7 +295,8 @@ RankSupervisor::RankSupervisor(const ServeSettings& settings, Words words, engin
     : work_(std::make_unique<Work>(settings, words, balanced)) {}
 RankSupervisor::~RankSupervisor() = default;
 Status RankSupervisor::start() { return work_->start(); }
-std::vector<std::string> RankSupervisor::metrics_texts() { return work_->metrics_texts(); }
+std::vector<std::string> RankSupervisor::metrics_texts() { return work_->told(&engine::RemoteEngine::metrics_text); }
+std::vector<std::string> RankSupervisor::timelines() { return work_->told(&engine::RemoteEngine::timeline); }
 serve::DeploymentState RankSupervisor::state() const { return work_->state(); }
 void RankSupervisor::scale(int ranks, Duration drain, std::function<void(const Status&)> done) { work_->scale(ranks, drain, std::move(done)); }
 

@@ -33,6 +33,8 @@ class RankSupervisor final : public serve::Deployment {
   Status start();
   // Prometheus texts of the served ranks that are there.
   std::vector<std::string> metrics_texts();
+  // And what they did lately, as events of base/timeline.h.
+  std::vector<std::string> timelines();
 
   serve::DeploymentState state() const override;
   // Refuses what app/scale_check.h refuses; app/rank_scaling.h tells how the rest is done.

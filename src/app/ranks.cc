@@ -17,6 +17,7 @@ class Ranks final : public EngineHost {
   engine::Engine& engine() override { return *balanced_; }
   serve::Deployment* deployment() override { return &supervisor_; }
   std::string metrics_text() override { return metrics::merge(supervisor_.metrics_texts()); }
+  std::string timeline() override { return trace_file(supervisor_.timelines()); }
 
  private:
   const std::unique_ptr<engine::BalancedEngine> balanced_ = engine::balanced_engine();

@@ -83,6 +83,7 @@ Status run(ServeSettings settings, Words words, const std::string& configuration
   parts.eos_ids = text.vocabulary.eos_ids;
   parts.deployment = host_of_engine->deployment();
   parts.metrics_text = [&host_of_engine, &registry] { return host_of_engine->metrics_text() + registry.text(); };
+  parts.timeline = [&host_of_engine] { return host_of_engine->timeline(); };
   parts.tracer = tracer.get();
   parts.report = [about = ReportParts{configuration, secrets_of(config::table_of(settings))}](const std::string& shown, const std::string& metrics) {
     return report_of(about, shown, metrics);

@@ -24,7 +24,7 @@ struct TopSettings {
 
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
-    v.field("url", self.url, {.help = "Server to watch"});
+    v.field("url", self.url, {.help = "Engine or router to watch"});
     v.field("interval", self.interval, {.help = "Time between frames", .unit = "seconds", .min = 0.1, .max = 3600});
     v.field("once", self.once, {.help = "One frame, then the end"});
   }
@@ -40,7 +40,7 @@ Result<metrics::Samples> fetch(net::HttpClient& client, const net::Url& url) {
   request.target = url.base + "/metrics";
   request.timeout = std::chrono::seconds(10);
   const auto answer = client.fetch(std::move(request));
-  if (!answer.ok()) return answer.error().within("no metrics; is braid serve running there?");
+  if (!answer.ok()) return answer.error().within("no metrics; is braid serve or route running there?");
   if (answer->status != 200) return internal_error("/metrics answered " + std::to_string(answer->status));
   return metrics::Samples::parse(answer->body);
 }
@@ -84,7 +84,7 @@ int top(Words words) {
   if (!parsed.ok()) return fail(parsed.error());
   if (parsed->help) {
     std::puts(config::help<TopSettings>({"braid top [URL] [flags]",
-        "Shows a server's ranks as they work: queues, cache, rates, and how evenly the experts are used.", "  braid top http://localhost:8000\n"}).c_str());
+        "Shows a server's ranks as they work: queues, cache, rates, and how evenly the experts are used; of a router, where its requests go.", "  braid top http://localhost:8000\n"}).c_str());
     return 0;
   }
   const auto url = net::parse_url(settings.url);

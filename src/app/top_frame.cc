@@ -2,9 +2,10 @@
 #include "app/top_frame.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <set>
+
+#include "app/top_text.h"
 
 namespace braid::app {
 namespace {
@@ -13,23 +14,9 @@ using metrics::Sample;
 using metrics::Samples;
 
 constexpr std::string_view kHeat = ".:-=+*#%@";
-constexpr int kBar = 20;
-
-template <class... T>
-std::string format(const char* pattern, T... values) {
-  char text[256];
-  std::snprintf(text, sizeof text, pattern, values...);
-  return text;
-}
-
 struct ByNumber {
   bool operator()(const std::string& a, const std::string& b) const { return std::atoi(a.c_str()) < std::atoi(b.c_str()); }
 };
-
-std::string bar(double share) {
-  const auto full = static_cast<std::size_t>(std::clamp(share, 0.0, 1.0) * kBar + 0.5);
-  return "[" + std::string(full, '#') + std::string(kBar - full, ' ') + "]";
-}
 
 class Frame {
  public:
@@ -130,7 +117,7 @@ class Frame {
 }  // namespace
 
 std::vector<std::string> top_frame(const Samples& now, const Samples& before, double seconds, int width) {
-  auto lines = Frame(now, before, seconds).lines();
+  auto lines = is_router(now) ? top_route(now, before, seconds) : Frame(now, before, seconds).lines();
   for (auto& line : lines) {
     if (line.size() > static_cast<std::size_t>(width)) line.resize(static_cast<std::size_t>(width));
   }

@@ -46,6 +46,25 @@ TEST(TopFrame, ShowsBalanceAndHeatOfExperts) {
   EXPECT_THAT(lines, Contains("   64  %%%%%@"));
 }
 
+metrics::Samples router(int sent) {
+  return metrics::Samples::parse(
+      "llm_d_epp_ready_endpoints 2\nbraid_route_dead_endpoints 1\nllm_d_epp_request_running{model_name=\"m\"} 4\n"
+      "llm_d_epp_flow_control_queue_size{fairness_id=\"a\",priority=\"0\"} 3\nllm_d_epp_flow_control_queue_size{fairness_id=\"b\",priority=\"0\"} 2\n"
+      "llm_d_epp_flow_control_pool_saturation{stage=\"decode\"} 0.5\nllm_d_epp_request_total{model_name=\"m\"} " + std::to_string(2 * sent) +
+      "\nbraid_route_retries_total{why=\"broken\"} 7\nllm_d_epp_per_endpoint_queue_size{endpoint_name=\"a:1\"} 9\n"
+      "llm_d_epp_scheduler_attempts_total{status=\"success\",endpoint_name=\"a:1\"} " + std::to_string(sent) +
+      "\nllm_d_epp_scheduler_attempts_total{status=\"success\",endpoint_name=\"b:1\"} " + std::to_string(sent) + "\n");
+}
+
+TEST(TopFrame, ShowsARoutersQueuesAndWhereRequestsGo) {
+  const auto lines = top_frame(router(30), router(10), 2, 120);
+  EXPECT_EQ(lines[0], "router, 2 endpoints answer, 1 do not");
+  EXPECT_EQ(lines[1], "4 requests under way, 5 wait in the router, saturation 0.50");
+  EXPECT_EQ(lines[2], "requests/s 20.0, errors/s 0.0, retries 7, broken streams 0");
+  EXPECT_EQ(lines[5], "a:1                                     9         10.0           30  [##########          ]  50 %");
+  EXPECT_THAT(top_frame(router(30), {}, 0, 120)[6], HasSubstr("b:1                                     0            -           30"));
+}
+
 TEST(TopFrame, CutsLinesToTheTerminalAndSaysWhenNothingIsTold) {
   for (const auto& line : top_frame(two_ranks(1), {}, 0, 30)) EXPECT_LE(line.size(), 30u);
   EXPECT_THAT(top_frame({}, {}, 0, 80), ElementsAre("no rank tells anything"));

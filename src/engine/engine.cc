@@ -122,7 +122,7 @@ class ThreadedEngine final : public Engine {
         cache_(layout, plan.blocks, settings.cache.block_size, place()),
         admission_(plan.admission, std::move(vocabulary), &hasher_, &metrics, &clock),
         speculation_(speculation_for(settings, {model_.get(), &cache_, plan.admission.max_model_len, &metrics, &clock, lockstep_ != nullptr})),
-        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep_, rebalancer_, settings.overlap, company.events, node_}),
+        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep_, rebalancer_, settings.overlap, company.events, node_, company.timeline}),
         stats_(loop_.stats()) {
     if (node_) node_->start([this] { send(Exchange{}); });
     thread_ = std::thread([this] { run(); });

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "base/timeline.h"
 #include "engine/lockstep.h"
 #include "engine/messages.h"
 #include "engine/metrics.h"
@@ -90,6 +91,7 @@ struct Company {
   moe::Rebalancer* rebalancer = nullptr;  // if its experts move
   events::Publisher* events = nullptr;    // of what the cache holds
   transfer::Node* node = nullptr;         // what exchanges blocks with other engines; opened, not started
+  Timeline* timeline = nullptr;           // of its steps
 };
 
 // `metrics` and `clock` outlive the engine. The cache is sized as engine/cache_size.h says; ask

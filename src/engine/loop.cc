@@ -27,6 +27,7 @@ Loop::Loop(const Parts& parts)
       runner_(parts.model, parts.cache),
       speculation_(parts.speculation),
       trace_(parts.trace),
+      timeline_(parts.timeline),
       lockstep_(parts.lockstep),
       rebalancer_(parts.rebalancer),
       overlap_(parts.overlap) {
@@ -140,16 +141,14 @@ bool Loop::step() {
   }
   const std::optional<Matrix<const float>>& logits = *computed;
   if (!logits) {
+    if (timeline_) timeline_->drop();
     emit();
     retired_.clear();
     publish();
     return false;
   }
   ++steps_;
-  const TimePoint now = clock_->now();
-  for (std::size_t i = 0; i < plan_.work.size(); ++i) {
-    commit(plan_.work[i], runner_.rows()[i], *logits, now);
-  }
+  sample(*logits);
   emit();
   jump_ahead();
   const Status drafted = draft(drafts);
@@ -157,7 +156,17 @@ bool Loop::step() {
   if (drafted.ok()) hand_over();
   else die(drafted.error().message);
   publish();
+  if (timeline_) {
+    timeline_->add({"step", "tokens", plan_.tokens, start, clock_->now()});
+    timeline_->commit();
+  }
   return true;
+}
+
+void Loop::sample(Matrix<const float> logits) {
+  const Timeline::Scope scope(timeline_, "sample", "sequences", static_cast<std::int64_t>(plan_.work.size()));
+  const TimePoint now = clock_->now();
+  for (std::size_t i = 0; i < plan_.work.size(); ++i) commit(plan_.work[i], runner_.rows()[i], logits, now);
 }
 
 Result<std::optional<Matrix<const float>>> Loop::compute(DraftPlan& drafts) {
@@ -174,10 +183,15 @@ Result<std::optional<Matrix<const float>>> Loop::compute_once(DraftPlan& drafts)
   if (agreed.costs) RETURN_IF_ERROR(speculation_->measure(*lockstep_));
   drafts = {agreed.drafts, lockstep_ ? agreed.most_tokens : 0, lockstep_ ? agreed.most_sequences : 0};
   most_sequences_ = agreed.most_sequences;
-  ASSIGN_OR_RETURN(const Matrix<const float> logits, runner_.run(plan_, agreed.most_tokens, agreed.overlap));
+  ASSIGN_OR_RETURN(const Matrix<const float> logits, forward(agreed));
   if (agreed.overlap) metrics_->dbo_steps.add();
   metrics_->moe.observe(model_->traffic());
   return std::optional(logits);
+}
+
+Result<Matrix<const float>> Loop::forward(const Agreement& agreed) {
+  const Timeline::Scope scope(timeline_, "forward", "tokens", plan_.tokens);
+  return runner_.run(plan_, agreed.most_tokens, agreed.overlap);
 }
 
 void Loop::start_masks() {
@@ -214,6 +228,7 @@ void Loop::regroup() {
 // Guesses at the tokens to come. They are lost with a rank that is lost meanwhile, and nothing else is.
 Status Loop::draft(const DraftPlan& drafts) {
   if (drafts.tokens == 0) return Status::success();
+  const Timeline::Scope scope(timeline_, "draft", "tokens", drafts.tokens);
   const Status drafted = speculation_->draft(plan_, runner_.rows(), drafts, scheduler_);
   return drafted.ok() || !lockstep_ ? drafted : lockstep_->recover(drafted.error());
 }
@@ -226,6 +241,7 @@ std::int32_t Loop::wanted_drafts() {
 }
 
 Result<Agreement> Loop::agree() {
+  const Timeline::Scope scope(timeline_, "agree");
   const auto sequences = static_cast<std::int32_t>(plan_.work.size());
   if (!lockstep_) return Agreement{.most_tokens = plan_.tokens, .all_tokens = plan_.tokens, .drafts = wanted_drafts()};
   StepMessage mine{.tokens = plan_.tokens,

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/timeline.h"
 #include "engine/admission.h"
 #include "engine/handover.h"
 #include "engine/lockstep.h"
@@ -50,6 +51,7 @@ class Loop {
     OverlapSettings overlap = {};
     events::Publisher* events = nullptr;  // of what the cache holds; null: nobody listens
     transfer::Node* node = nullptr;       // what exchanges blocks with other engines; started; null: nobody does
+    Timeline* timeline = nullptr;         // learns what each step does when; null: nobody asks
   };
   explicit Loop(const Parts& parts);
 
@@ -85,6 +87,8 @@ class Loop {
   Result<std::optional<Matrix<const float>>> compute(DraftPlan& drafts);
   Result<std::optional<Matrix<const float>>> compute_once(DraftPlan& drafts);
   Result<Agreement> agree();
+  Result<Matrix<const float>> forward(const Agreement& agreed);
+  void sample(Matrix<const float> logits);
   std::int32_t wanted_drafts();
   Status draft(const DraftPlan& drafts);
   // The grammar masks of this step's sequences are computed beside its forward pass.
@@ -133,6 +137,7 @@ class Loop {
   std::optional<Handover> handover_;
   Speculation* const speculation_;
   const std::function<void(const StepPlan&)> trace_;
+  Timeline* const timeline_;
   Lockstep* const lockstep_;
   moe::Rebalancer* const rebalancer_;
   const OverlapSettings overlap_;

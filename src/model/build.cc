@@ -263,8 +263,12 @@ std::unique_ptr<moe::Workspace> Builder::moe_workspace(std::int64_t max_tokens) 
   const auto* combine = choose(lists().combine, {config_.hidden}, std::to_string(config_.hidden) + " columns");
   if (error_) return nullptr;
   auto workspace = std::make_unique<moe::Workspace>(shape, widest, stream());
+  workspace->timeline = options_.timeline;
   if (options_.experts) {
-    if (options_.two_micro_batches) workspace->other = std::make_unique<moe::Workspace>(shape, widest, stream());
+    if (options_.two_micro_batches) {
+      workspace->other = std::make_unique<moe::Workspace>(shape, widest, stream());
+      workspace->other->timeline = options_.timeline;
+    }
     return workspace;
   }
   const auto* arrange = choose(lists().arrange, {m.experts, m.top_k}, std::to_string(m.experts) + " experts, top " + std::to_string(m.top_k));

@@ -26,6 +26,7 @@ Workspace::Workspace(Builder& b)
 Decoder::Decoder(Builder& b)
     : config_(b.config()),
       stream_(b.stream()),
+      timeline_(b.options().timeline),
       activations_(b.activations()),
       workspace_(b),
       table_(b.embedding(b.config().names.root + "model.embed_tokens.weight", b.activations())),

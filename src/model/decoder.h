@@ -70,6 +70,7 @@ class Decoder {
   const Workspace& workspace() const { return workspace_; }
   Stream& stream() const { return stream_; }
   DType activations() const { return activations_; }
+  Timeline* timeline() const { return timeline_; }
 
  private:
   Activations normed(std::int64_t rows, const Lane& lane);
@@ -77,6 +78,7 @@ class Decoder {
 
   const Config config_;
   Stream& stream_;
+  Timeline* const timeline_;
   DType activations_;
   Workspace workspace_;
   Buffer table_;

@@ -62,8 +62,7 @@ class DecoderLayer {
   Status enter(const Step& step, Matrix<float> hidden, kv::Cache& cache, Context& context, typename Context::Space& space,
                const Lane& lane) {
     Decoder& decoder = context.decoder;
-    const Activations x = decoder.norm(hidden, norm_, false, lane);
-    attention_.forward(step, x, hidden, cache, index_, context.rope, space.workspace, decoder.stream());
+    attend(step, hidden, cache, context, space, lane);
     return decoder.begin(feed_forward_, hidden, step, lane);
   }
   Status compute(Context& context, const Lane& lane) { return context.decoder.compute(feed_forward_, lane); }
@@ -73,6 +72,7 @@ class DecoderLayer {
 
   Status forward(const Step& step, Matrix<float> hidden, kv::Cache& cache, Context& context, const Trace* trace) {
     Decoder& decoder = context.decoder;
+    const Timeline::Scope scope(decoder.timeline(), "layer", "layer", index_);
     RETURN_IF_ERROR(enter(step, hidden, cache, context, context.whole, {}));
     RETURN_IF_ERROR(compute(context, {}));
     RETURN_IF_ERROR(finish(context, {}, trace));
@@ -80,6 +80,12 @@ class DecoderLayer {
   }
 
  private:
+  void attend(const Step& step, Matrix<float> hidden, kv::Cache& cache, Context& context, typename Context::Space& space, const Lane& lane) {
+    const Timeline::Scope scope(context.decoder.timeline(), "attention", "layer", index_);
+    const Activations x = context.decoder.norm(hidden, norm_, false, lane);
+    attention_.forward(step, x, hidden, cache, index_, context.rope, space.workspace, context.decoder.stream());
+  }
+
   int index_;
   Buffer norm_;
   Attention attention_;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/timeline.h"
 #include "kv/cache.h"
 #include "model/batch.h"
 #include "model/config.h"
@@ -36,6 +37,7 @@ struct Options {
   // the size of its group; regroup() must follow before the first step, and the checkpoint must
   // outlive the model.
   const moe::ExpertParallel* experts = nullptr;
+  Timeline* timeline = nullptr;    // learns what each layer does when; null: nobody asks
   bool two_micro_batches = false;  // forward() may be asked to; with `experts`
   bool draft_module = false;            // build the checkpoint's own; an error without one
   // Reads no matrix: says whether the checkpoint has what the model needs, which kernels run it and how many

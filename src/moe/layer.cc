@@ -81,6 +81,7 @@ Activations Layer::scaled_chunk(Workspace& w, Stream& stream) const {
 }
 
 Status Layer::send(Workspace& w, Stream& stream) const {
+  const Timeline::Scope scope(w.timeline, "dispatch", "layer", parts_.index);
   const std::int64_t count = chunk_tokens(w), row = count > 0 ? w.first : 0, at = row * parts_.routing.top_k;
   const Routing routing{count, parts_.routing.top_k, w.ids.as<std::int32_t>() + at,
                         parts_.scaled_inputs ? w.ones.as<float>() : w.weights.as<float>() + at, &parts_.placement, w.first_row + w.first,
@@ -92,13 +93,25 @@ Status Layer::send(Workspace& w, Stream& stream) const {
 Status Layer::compute(Workspace& w, Stream& stream) {
   const bool local = w.prepare->local(), apart = w.shared_apart();
   if (apart) run_shared(chunk_x(w), w, stream);
-  ASSIGN_OR_RETURN(const Dispatched dispatched, w.prepare->receive());
+  ASSIGN_OR_RETURN(const Dispatched dispatched, receive(w));
   for (std::size_t slot = 0; slot < slot_rows_.size() && !local && stream.unified(); ++slot) slot_rows_[slot] += dispatched.count(slot);
   const ExpertsArgs args{parts_.mlp_kernel, &dispatched, parts_.experts, w.shape.shared && !apart ? &parts_.shared.front() : nullptr};
-  return w.prepare->send_back(experts_for(dispatched.format).run(args, w.experts, stream));
+  const auto run = [&] {
+    const Timeline::Scope scope(w.timeline, "experts", "layer", parts_.index);
+    return experts_for(dispatched.format).run(args, w.experts, stream);
+  };
+  const auto results = run();
+  const Timeline::Scope scope(w.timeline, "send back", "layer", parts_.index);
+  return w.prepare->send_back(results);
+}
+
+Result<Dispatched> Layer::receive(Workspace& w) const {
+  const Timeline::Scope scope(w.timeline, "receive", "layer", parts_.index);
+  return w.prepare->receive();
 }
 
 Status Layer::collect(Workspace& w, Stream& stream) const {
+  const Timeline::Scope scope(w.timeline, "combine", "layer", parts_.index);
   const Matrix<float> hidden = chunk_hidden(w);
   RETURN_IF_ERROR(w.prepare->collect(hidden));
   if (w.shared_apart()) add_shared(hidden, w, stream);

@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/timeline.h"
 #include "moe/expert_parallel.h"
 #include "moe/experts.h"
 #include "moe/prepare.h"
@@ -55,6 +56,7 @@ struct Workspace {
 
   const LayerShape shape;
   Stream& stream;
+  Timeline* timeline = nullptr;  // learns of each stage; null: nobody asks
   std::unique_ptr<PrepareFinalize> prepare;
   Buffer logits;   // [tokens, experts] float32, one more column with a gate of the shared expert
   Buffer ids;      // [tokens, top_k] int32
@@ -114,6 +116,7 @@ class Layer {
   Matrix<float> chunk_hidden(const Workspace& w) const;
   Activations chunk_x(const Workspace& w) const;
   Status send(Workspace& w, Stream& stream) const;
+  Result<Dispatched> receive(Workspace& w) const;
   Activations scaled_chunk(Workspace& w, Stream& stream) const;
   Status collect(Workspace& w, Stream& stream) const;
   void run_shared(const Activations& x, Workspace& w, Stream& stream) const;

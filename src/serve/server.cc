@@ -57,6 +57,11 @@ void handle_load(Context& c, net::Request&&, Writer writer) {
 
 void handle_metrics(Context& c, net::Request&&, Writer writer) { send_text(writer, 200, c.parts.metrics_text()); }
 
+void handle_timeline(Context& c, net::Request&& request, Writer writer) {
+  if (!c.parts.timeline) return send_error(writer, {ErrorCode::kNotFound, "Not Found: " + std::string(request.path()), {}});
+  send_json(writer, 200, c.parts.timeline());
+}
+
 void handle_dashboard(Context& c, net::Request&& request, Writer writer) {
   if (!dashboard::may_look(request, c.settings.api_key)) return writer->send(dashboard::challenge());
   writer->send(request.path() == dashboard::kPagePath ? dashboard::page_response() : dashboard::data_response(dashboard_data(c)));
@@ -94,6 +99,7 @@ constexpr Route kRoutes[] = {
     {"GET", "/version", false, handle_version},
     {"GET", "/load", false, handle_load},
     {"GET", "/metrics", false, handle_metrics},
+    {"GET", "/timeline", true, handle_timeline},
 };
 
 // {id} stands for one part of a path.

@@ -27,6 +27,7 @@ struct Parts {
   protocol::RequestDefaults defaults;  // generation_config.json
   std::vector<std::int32_t> eos_ids;
   std::function<std::string()> metrics_text;
+  std::function<std::string()> timeline;  // of the newest steps, as a file of base/timeline.h; null: there is none
   // A bug report around what the dashboard shows, without secrets; null: there is none.
   std::function<std::string(const std::string& dashboard, const std::string& metrics)> report;
   tracing::Tracer* tracer = nullptr;  // null: no traces

@@ -154,6 +154,7 @@ class EnginesAlike(PathCase):
     def test_a_request_waits_for_the_first_engine(self):
         self.start("autoscaling", {"serve": {}})
         self.assertEqual({status for _, status in self.cluster.scale("autoscaling-serve", 0)}, {0})
+        wait_until(lambda: self.metric(self.router(), 8081, "llm_d_epp_ready_endpoints ") == 0, "the router knows that it is gone")
         answer = []
         client = threading.Thread(target=lambda: answer.append(self.post()))
         client.start()

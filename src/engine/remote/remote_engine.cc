@@ -72,16 +72,8 @@ class Remote final : public RemoteEngine {
     changed_.wait_for(lock, timeout + std::chrono::seconds(5), [&] { return drained_ || !failure_.empty(); });
   }
 
-  std::string metrics_text() override {
-    std::unique_lock lock(mutex_);
-    if (!failure_.empty()) return {};
-    const std::uint64_t before = metrics_answers_;
-    lock.unlock();
-    if (!send(FrameType::kMetrics, {})) return {};
-    lock.lock();
-    changed_.wait_for(lock, std::chrono::seconds(5), [&] { return metrics_answers_ > before || !failure_.empty(); });
-    return metrics_;
-  }
+  std::string metrics_text() override { return ask(FrameType::kMetrics, metrics_); }
+  std::string timeline() override { return ask(FrameType::kTimeline, timeline_); }
 
   void tell(std::uint8_t type, const std::string& payload) override { (void)connection_->send(type, payload); }
   void disconnect() override { connection_->close(); }
@@ -92,6 +84,11 @@ class Remote final : public RemoteEngine {
   }
 
  private:
+  // The newest answer to a question without words.
+  struct Answer {
+    std::string text;
+    std::uint64_t count = 0;
+  };
   struct Message final : Admitted {
     SubmitMessage message;
   };
@@ -99,6 +96,22 @@ class Remote final : public RemoteEngine {
     std::shared_ptr<Subscriber> subscriber;
     Unfinished unfinished;
   };
+
+  std::string ask(FrameType question, const Answer& answer) {
+    std::unique_lock lock(mutex_);
+    if (!failure_.empty()) return {};
+    const std::uint64_t before = answer.count;
+    lock.unlock();
+    if (!send(question, {})) return {};
+    lock.lock();
+    changed_.wait_for(lock, std::chrono::seconds(5), [&] { return answer.count > before || !failure_.empty(); });
+    return answer.text;
+  }
+  void note(Answer& answer, const std::string& text) {
+    std::lock_guard lock(mutex_);
+    answer.text = text;
+    ++answer.count;
+  }
 
   bool send(FrameType type, const std::string& payload) {
     return connection_->send(static_cast<std::uint8_t>(type), payload).ok();
@@ -127,12 +140,8 @@ class Remote final : public RemoteEngine {
         stats_ = std::move(stats);
         break;
       }
-      case FrameType::kMetrics: {
-        std::lock_guard lock(mutex_);
-        metrics_ = frame.payload;
-        ++metrics_answers_;
-        break;
-      }
+      case FrameType::kMetrics: note(metrics_, frame.payload); break;
+      case FrameType::kTimeline: note(timeline_, frame.payload); break;
       case FrameType::kDrained: {
         std::lock_guard lock(mutex_);
         drained_ = true;
@@ -198,8 +207,7 @@ class Remote final : public RemoteEngine {
   std::condition_variable changed_;
   std::unordered_map<RequestId, Pending> requests_;
   Stats stats_;
-  std::string metrics_;
-  std::uint64_t metrics_answers_ = 0;
+  Answer metrics_, timeline_;
   bool drained_ = false;
   std::string failure_;
 

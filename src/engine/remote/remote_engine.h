@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The serving process's end of a rank: an Engine whose work is done by another process.
 // Thread safety: every method from any thread. submit() does not wait for the rank, which admits the
-// request later: a refusal is a message with kError. metrics_text() waits.
+// request later: a refusal is a message with kError. metrics_text() and timeline() wait.
 #pragma once
 
 #include <functional>
@@ -18,6 +18,8 @@ class ControlMembership;
 class RemoteEngine : public Engine {
  public:
   virtual std::string metrics_text() = 0;
+  // Of the rank's newest steps, as base/timeline.h writes them; empty when it is lost.
+  virtual std::string timeline() = 0;
   // Tells the rank's process to end. To be called when every rank is drained, because ranks that step
   // together need each other until then.
   virtual void exit() = 0;
@@ -40,9 +42,15 @@ struct RemoteEvents {
 std::unique_ptr<RemoteEngine> remote_engine(std::string name, std::unique_ptr<fabric::Connection> connection,
                                             Duration silence, RemoteEvents events);
 
+// What a rank tells of itself; called on the thread that serves.
+struct Reports {
+  std::function<std::string()> metrics;
+  std::function<std::string()> timeline;
+};
+
 // The rank's end: serves `engine` over `connection` until kExit or until the connection breaks.
 // Returns an error in the second case. `membership`: hears of groups; null: there are none.
-Status serve_remote(Engine& engine, fabric::Connection& connection, const std::function<std::string()>& metrics_text,
+Status serve_remote(Engine& engine, fabric::Connection& connection, const Reports& reports,
                     ControlMembership* membership = nullptr);
 
 }  // namespace braid::engine

@@ -118,7 +118,7 @@ struct Pair {
       lost = true;
       lost.notify_all();
     }});
-    service = std::thread([this] { ended = serve_remote(*engine, *near, [] { return std::string("x 1\n"); }); });
+    service = std::thread([this] { ended = serve_remote(*engine, *near, {[] { return std::string("x 1\n"); }, [] { return std::string("spans"); }}); });
   }
   ~Pair() {
     remote->exit();
@@ -153,6 +153,7 @@ TEST(RemoteEngine, AnswersAsTheEngineItself) {
   EXPECT_EQ(there->tokens, here->tokens);
   EXPECT_EQ(there->finish, FinishReason::kLength);
   EXPECT_EQ(p.remote->metrics_text(), "x 1\n");
+  EXPECT_EQ(p.remote->timeline(), "spans");
   p.remote->drain(kLong);
   EXPECT_EQ(p.engine->stats().blocks_used, 0);
 }

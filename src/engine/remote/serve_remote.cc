@@ -121,9 +121,9 @@ class Forwarder final : public Subscriber {
 
 class Service {
  public:
-  Service(Engine& engine, fabric::Connection& connection, const std::function<std::string()>& metrics_text,
+  Service(Engine& engine, fabric::Connection& connection, const Reports& reports,
           ControlMembership* membership)
-      : engine_(engine), connection_(connection), metrics_text_(metrics_text), membership_(membership),
+      : engine_(engine), connection_(connection), reports_(reports), membership_(membership),
         outgoing_(std::make_shared<Outgoing>(engine, connection)) {}
   ~Service() { outgoing_->stop(); }
 
@@ -144,7 +144,8 @@ class Service {
     switch (static_cast<FrameType>(frame.type)) {
       case FrameType::kSubmit: return submit(frame.payload);
       case FrameType::kCancel: return cancel(frame.payload);
-      case FrameType::kMetrics: return send(FrameType::kMetrics, metrics_text_());
+      case FrameType::kMetrics: return send(FrameType::kMetrics, reports_.metrics());
+      case FrameType::kTimeline: return send(FrameType::kTimeline, reports_.timeline());
       case FrameType::kResetPrefixCache: engine_.reset_prefix_cache(); return Status::success();
       case FrameType::kDrain: return drain(frame.payload);
       case FrameType::kGroup: return group(frame.payload);
@@ -217,7 +218,7 @@ class Service {
 
   Engine& engine_;
   fabric::Connection& connection_;
-  const std::function<std::string()>& metrics_text_;
+  const Reports& reports_;
   ControlMembership* const membership_;
   const std::shared_ptr<Outgoing> outgoing_;
   const std::shared_ptr<Numbers> numbers_ = std::make_shared<Numbers>();
@@ -225,9 +226,9 @@ class Service {
 
 }  // namespace
 
-Status serve_remote(Engine& engine, fabric::Connection& connection, const std::function<std::string()>& metrics_text,
+Status serve_remote(Engine& engine, fabric::Connection& connection, const Reports& reports,
                     ControlMembership* membership) {
-  return Service(engine, connection, metrics_text, membership).run();
+  return Service(engine, connection, reports, membership).run();
 }
 
 }  // namespace braid::engine

@@ -6,6 +6,7 @@
 //   kSubmit   Submit                         kTokens   list of TokenMessage; kError for what is refused
 //   kCancel   Cancel
 //   kMetrics  (empty)                        kMetrics  Prometheus text
+//   kTimeline (empty)                        kTimeline events of its newest steps (base/timeline.h)
 //   kDrain    milliseconds as int64          kDrained  (empty)
 //   kResetPrefixCache (empty)                kStats    Stats, when they change
 //   kExit     (empty): leave now             kReady    Ready, once
@@ -23,7 +24,7 @@
 namespace braid::engine {
 
 enum class FrameType : std::uint8_t {
-  kSubmit = 1, kCancel, kMetrics, kDrain, kResetPrefixCache, kExit, kGathered, kGroup, kWelcome, kRefused,
+  kSubmit = 1, kCancel, kMetrics, kDrain, kResetPrefixCache, kExit, kGathered, kGroup, kWelcome, kRefused, kTimeline,
   kTokens = 101, kDrained, kStats, kReady, kGather, kFormed,
 };
 
