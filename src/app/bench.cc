@@ -191,6 +191,7 @@ class Runner {
   }
 
   Status compute() {
+    if (model_.chooses()) batch_.draws.assign(batch_.logit_rows.size(), {.by = ops::ChooseTokens::By::kLargest, .columns = model_.config().vocab_size});
     ASSIGN_OR_RETURN([[maybe_unused]] const auto logits, model_.forward(batch_, cache_));
     return {};
   }

@@ -24,7 +24,7 @@ Loop::Loop(const Parts& parts)
       events_(parts.events),
       pool_(parts.cache->num_blocks(), events_ ? &event_log_ : nullptr),
       scheduler_(parts.limits, &pool_, events_ ? &event_log_ : nullptr),
-      runner_(parts.model, parts.cache),
+      runner_(parts.model, parts.cache, [this](const Sequence& s, int ahead) { return draw_of(static_cast<const Choice&>(s), ahead); }),
       speculation_(parts.speculation),
       trace_(parts.trace),
       timeline_(parts.timeline),
@@ -330,7 +330,9 @@ int Loop::verify(Choice& choice, int drafts, std::int32_t row, Matrix<const floa
       std::min<std::int64_t>(logits.cols, admission_->vocabulary().size));
   int accepted = 0;
   while (true) {
-    const bool goes_on = take_token(choice, {logits.row(row + accepted), columns}, now);
+    const std::int32_t at = row + accepted;
+    const auto chosen = runner_.chosen(at);
+    const bool goes_on = take_token(choice, chosen ? std::span<const float>() : std::span(logits.row(at), columns), chosen, now);
     const auto next = static_cast<std::size_t>(accepted);
     if (accepted == drafts || choice.tokens.back() != choice.drafts[next]) return accepted;
     ++accepted;
@@ -353,11 +355,17 @@ void Loop::collect_prompt_logprobs(Choice& choice, const ItemRows& rows, Matrix<
   }
 }
 
-bool Loop::take_token(Choice& choice, std::span<const float> logits, TimePoint now) {
+// Log-probabilities are made of the logits.
+ops::ChooseTokens::Draw Loop::draw_of(const Choice& choice, int ahead) const {
+  if (choice.request->params.logprobs.has_value()) return {};
+  return choice.sampler.draw(std::min(model_->config().vocab_size, admission_->vocabulary().size), ahead);
+}
+
+bool Loop::take_token(Choice& choice, std::span<const float> logits, std::optional<std::int32_t> chosen, TimePoint now) {
   TokenMessage message = message_for(choice);
   if (choice.request->params.max_tokens == 0) {
     message.finish = FinishReason::kLength;
-  } else if (const std::int32_t token = choice.sampler.sample(logits, scratch_); token < 0) {
+  } else if (const std::int32_t token = chosen ? *chosen : choice.sampler.sample(logits, scratch_); token < 0) {
     message.finish = FinishReason::kError;
     message.error = internal_error("no token can follow: all are forbidden, or no logit is finite");
     metrics_->corrupted_requests.add();

@@ -102,7 +102,9 @@ class Loop {
   void collect_prompt_logprobs(Choice& choice, const ItemRows& rows, Matrix<const float> logits);
   void arrive(Choice& choice, const transfer::News& news);
   void hand_over();
-  bool take_token(Choice& choice, std::span<const float> logits, TimePoint now);
+  ops::ChooseTokens::Draw draw_of(const Choice& choice, int ahead) const;
+  // `chosen`: by the model; nothing: the sampler chooses.
+  bool take_token(Choice& choice, std::span<const float> logits, std::optional<std::int32_t> chosen, TimePoint now);
   void append_token(Choice& choice,
                     std::int32_t token,
                     std::span<const float> logits,

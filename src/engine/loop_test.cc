@@ -8,6 +8,7 @@
 #include <random>
 
 #include "engine/cache_size.h"
+#include "engine/speculation/mtp_drafter.h"
 #include "engine/testing/harness.h"
 #include "engine/testing/literal_grammar.h"
 
@@ -73,6 +74,37 @@ TEST(Loop, ends_at_eos_unless_told_to_ignore_it_and_at_stop_ids) {
   EXPECT_EQ(h.heard(by_id).tokens.size(), cut);
   EXPECT_EQ(h.heard(by_id).stop_token, third);
   EXPECT_GE(h.heard(at_least).tokens.size(), 5u);
+}
+
+// Greedy and at random, with drafts, and with what only the sampler knows: penalties, log-probabilities, least lengths.
+TEST(Loop, a_model_that_chooses_gives_the_tokens_that_the_sampler_would_choose) {
+  const auto answers = [](bool chooses, bool drafts) {
+    HarnessOptions options{.model = {.draft_module = drafts, .chooses = chooses}};
+    if (drafts) {
+      options.limits.max_drafts = 2;
+      options.drafter = [](testing::FakeModel& model, kv::Cache& cache) { return std::make_unique<MtpDrafter>(model.draft_module(), &cache); };
+    }
+    Harness h(options);
+    std::vector<RequestId> ids;
+    for (int i = 0; i < 12; ++i) {
+      SamplingParams params = i % 4 == 0 ? greedy(9) : sampled(9, i);
+      params.top_k = i % 3 == 0 ? 5 : 0;
+      params.top_p = i % 5 == 0 ? 0.8f : 1.0f;
+      params.frequency_penalty = i == 3 ? 0.5f : 0.0f;
+      params.min_tokens = i == 5 ? 4 : 0;
+      if (i == 7) params.logprobs = 2;
+      if (i == 8) params.prompt_logprobs = 1;
+      ids.push_back(h.submit(prompt_of(3 + i, i), params));
+    }
+    h.run_until_idle();
+    std::vector<std::vector<std::int32_t>> tokens;
+    for (const auto id : ids) tokens.push_back(h.heard(id).tokens);
+    return tokens;
+  };
+  const auto wanted = answers(false, false);
+  EXPECT_EQ(wanted.front().size(), 9u);
+  EXPECT_EQ(answers(true, false), wanted);
+  EXPECT_EQ(answers(true, true), wanted);
 }
 
 // The same requests under every kind of pressure; what each gets must not change. With and without a layer

@@ -31,7 +31,7 @@ void Runner::add_prompt_rows(const PlannedWork& work, ItemRows& rows) {
   for (std::int32_t position = s.computed; position < end; ++position) {
     add_token(s, position, s.tokens[static_cast<std::size_t>(position)]);
     if (position + 1 == s.length()) {
-      rows.next = want_logits();
+      rows.next = want_logits(draw_of(s, 0));
     } else if (s.wants_prompt_rows && position + 1 < s.prompt_length) {
       want_logits();
       ++rows.prompt_count;
@@ -46,12 +46,12 @@ void Runner::add_generated_rows(const PlannedWork& work, ItemRows& rows) {
   for (std::int32_t position = std::max(s.computed, s.prompt_length); position < end; ++position) {
     add_token(s, position, s.tokens[static_cast<std::size_t>(position)]);
     batch_.decode.push_back({position, s.pages.data()});
-    if (position + 1 == s.length()) rows.next = want_logits();
+    if (position + 1 == s.length()) rows.next = want_logits(draw_of(s, 0));
   }
   for (std::int32_t i = 0; i < work.drafts; ++i) {
     add_token(s, end + i, s.drafts[static_cast<std::size_t>(i)]);
     batch_.decode.push_back({end + i, s.pages.data()});
-    want_logits();
+    want_logits(draw_of(s, i + 1));
   }
 }
 
@@ -61,7 +61,14 @@ void Runner::add_token(const Sequence& s, std::int32_t position, std::int32_t to
   batch_.slots.push_back(s.pages.slot(position));
 }
 
-std::int32_t Runner::want_logits() {
+std::optional<std::int32_t> Runner::chosen(std::int32_t row) const {
+  const auto at = static_cast<std::size_t>(row);
+  if (at >= batch_.draws.size() || batch_.draws[at].by == ops::ChooseTokens::By::kHost) return std::nullopt;
+  return model_->chosen()[at];
+}
+
+std::int32_t Runner::want_logits(const ops::ChooseTokens::Draw& draw) {
+  if (draws_) batch_.draws.push_back(draw);
   batch_.logit_rows.push_back(static_cast<std::int32_t>(batch_.token_ids.size()) - 1);
   return static_cast<std::int32_t>(batch_.logit_rows.size()) - 1;
 }

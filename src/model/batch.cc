@@ -10,6 +10,7 @@ void Batch::clear() {
   prefill.clear();
   decode.clear();
   logit_rows.clear();
+  draws.clear();
   two_halves = false;
   most_tokens = 0;
 }

@@ -15,6 +15,8 @@
 #include <span>
 #include <vector>
 
+#include "ops/choose_tokens.h"
+
 namespace braid::model {
 
 struct PrefillChunk {
@@ -37,6 +39,8 @@ struct Batch {
   std::vector<PrefillChunk> prefill;
   std::vector<DecodeRow> decode;
   std::vector<std::int32_t> logit_rows;  // token rows whose logits are wanted, ascending
+  // Of each row of logits, for a model that chooses tokens (model.h); empty: the host wants all logits.
+  std::vector<ops::ChooseTokens::Draw> draws;
   bool two_halves = false;  // compute it as two micro-batches, as all ranks do in this step
   int groups = 1;           // of the cache; clear() leaves it
   std::int64_t most_tokens = 0;  // the largest tokens() of any rank in this step; 0: tokens()

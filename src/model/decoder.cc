@@ -35,7 +35,10 @@ Decoder::Decoder(Builder& b)
       embed_(b.choose(b.lists().embed, {b.activations()}, std::string(name_of(b.activations())) + " table")),
       norm_(b.choose(b.lists().rms_norm, {b.activations(), b.config().hidden}, std::to_string(b.config().hidden) + " columns")),
       combine_(b.choose(b.lists().combine, {b.config().hidden}, std::to_string(b.config().hidden) + " columns")),
-      gather_(b.choose(b.lists().embed, {DType::kF32}, "float32 table")) {}
+      gather_(b.choose(b.lists().embed, {DType::kF32}, "float32 table")) {
+  if (b.lists().choose_tokens.empty()) return;
+  choose_ = b.choose(b.lists().choose_tokens, {b.config().vocab_size}, std::to_string(b.config().vocab_size) + " tokens");
+}
 
 FeedForward Decoder::feed_forward(Builder& b, const std::string& prefix, int layer) const {
   FeedForward half;
@@ -139,11 +142,28 @@ void Decoder::head(const Step& step, Matrix<float> hidden, const Buffer& norm) {
   const Activations x{head_input_.data(), activations_, count, config_.hidden, config_.hidden};
   norm_into({rows.data, rows.rows, rows.cols}, norm, x, {});
   head_.run(x, {logits_.data(), DType::kF32, count, vocabulary, vocabulary}, stream_);
+  if (step.draws.empty()) return;
+  const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(std::int32_t);
+  if (tokens_.size() < bytes) tokens_ = stream_.allocate(bytes);
+  choose_->run({Matrix<float>(logits_.as<float>(), count, vocabulary), step.draws.device, tokens_.as<std::int32_t>()}, stream_);
 }
 
 Result<Matrix<const float>> Decoder::logits(const Step& step) {
   const auto count = static_cast<std::int64_t>(step.logit_rows.size()), vocabulary = std::int64_t{config_.vocab_size};
-  ASSIGN_OR_RETURN(const float* logits, logits_read_.read(stream_, logits_.as<float>(), static_cast<std::size_t>(count * vocabulary)));
+  chosen_ = {};
+  if (step.draws.empty()) {
+    ASSIGN_OR_RETURN(const float* logits, logits_read_.read(stream_, logits_.as<float>(), static_cast<std::size_t>(count * vocabulary)));
+    return Matrix<const float>(logits, count, vocabulary);
+  }
+  float* logits = nullptr;
+  for (std::size_t row = 0; row < step.draws.size(); ++row) {
+    if (step.draws[row].by != ops::ChooseTokens::By::kHost) continue;
+    if (!logits) logits = logits_read_.room<float>(stream_, static_cast<std::size_t>(count * vocabulary));
+    const std::int64_t at = static_cast<std::int64_t>(row) * vocabulary;
+    stream_.copy(logits + at, logits_.as<float>() + at, static_cast<std::size_t>(vocabulary) * sizeof(float));
+  }
+  ASSIGN_OR_RETURN(const std::int32_t* tokens, tokens_read_.read(stream_, tokens_.as<std::int32_t>(), static_cast<std::size_t>(count)));
+  chosen_ = {tokens, static_cast<std::size_t>(count)};
   return Matrix<const float>(logits, count, vocabulary);
 }
 

@@ -54,9 +54,12 @@ class Decoder {
   Status begin(FeedForward& half, Matrix<float> hidden, const Step& step, const Lane& lane);
   Status compute(FeedForward& half, const Lane& lane);
   Status finish(FeedForward& half, const Lane& lane, int layer, const Trace* trace);
-  // Computes logits, and lets the host read them: waits for the step.
+  // Computes logits, and chooses tokens as the step says.
   void head(const Step& step, Matrix<float> hidden, const Buffer& norm);
+  // Waits for the step; lets the host read its logits but for those that a token was chosen from, and chosen().
   Result<Matrix<const float>> logits(const Step& step);
+  bool chooses() const { return choose_ != nullptr; }
+  std::span<const std::int32_t> chosen() const { return chosen_; }
   // Tells the trace, if it wants to know.
   Status show(const Trace* trace, int layer, Matrix<const float> hidden);
 
@@ -88,10 +91,13 @@ class Decoder {
   const ops::Kernel<ops::RmsNorm>* norm_;
   const ops::Kernel<ops::Combine>* combine_;
   const ops::Kernel<ops::Embed>* gather_;
+  const ops::Kernel<ops::ChooseTokens>* choose_ = nullptr;  // null: the host does
   Buffer rows_;        // [logit rows, hidden] float32
   Buffer head_input_;  // the same, normalised, activations
   Buffer logits_;      // [logit rows, vocabulary] float32
-  HostCopy logits_read_, trace_read_[3];
+  Buffer tokens_;      // [logit rows] int32
+  std::span<const std::int32_t> chosen_;
+  HostCopy logits_read_, tokens_read_, trace_read_[3];
 };
 
 }  // namespace braid::model

@@ -33,6 +33,8 @@ class DecoderModel final : public Model {
   std::size_t weight_bytes() const override { return weight_bytes_; }
   WeightCount weight_count() const override { return weight_count_; }
   const std::vector<ChosenKernel>& chosen_kernels() const override { return chosen_; }
+  bool chooses() const override { return context_.decoder.chooses(); }
+  std::span<const std::int32_t> chosen() const override { return context_.decoder.chosen(); }
   DraftModule* draft_module() override { return mtp_.get(); }
   moe::Traffic traffic() const override {
     const auto& moe = context_.decoder.workspace().moe;

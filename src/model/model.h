@@ -89,6 +89,11 @@ class Model {
   // expert parallelism an idle rank still serves its experts to the others. An error (a device or a
   // peer that failed) leaves the cache rows of this batch undefined.
   virtual Result<Matrix<const float>> forward(const Batch& batch, kv::Cache& cache, const Trace* trace = nullptr) = 0;
+  // Whether forward() follows the batch's draws, which keeps logits that nobody wants to see where they are.
+  virtual bool chooses() const { return false; }
+  // The tokens that the last forward() chose, one a row of logits, -1 if none is possible; empty without draws. The
+  // logits of these rows are undefined.
+  virtual std::span<const std::int32_t> chosen() const { return {}; }
   // What the MoE layers have sent and received so far.
   virtual moe::Traffic traffic() const { return {}; }
   // Where experts are spread: takes up its part in a group of ranks, and loads the experts that no rank

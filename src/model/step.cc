@@ -14,7 +14,8 @@ std::size_t most_bytes(const Batch& batch, std::size_t sources, int block_size) 
   for (const auto& row : batch.decode) words += static_cast<std::size_t>(row.position / block_size + 1) + kArray;
   for (const auto& chunk : batch.prefill) words += 2 * static_cast<std::size_t>(chunk.position + chunk.rows) + kChunk;
   words = (words + batch.token_ids.size()) * groups + 3 * batch.token_ids.size() + batch.logit_rows.size() + sources + 1024;
-  return words * sizeof(std::int32_t) + groups * (batch.decode.size() + 1) * sizeof(ops::AttentionDecode::Row);
+  return words * sizeof(std::int32_t) + groups * (batch.decode.size() + 1) * sizeof(ops::AttentionDecode::Row) +
+         batch.draws.size() * sizeof(ops::ChooseTokens::Draw);
 }
 
 std::uint64_t key_of(const Step& step) {
@@ -23,7 +24,7 @@ std::uint64_t key_of(const Step& step) {
   for (const auto& row : step.pages.front().decode) longest = std::max<std::int64_t>(longest, row.context);
   const auto word = [](std::int64_t value, int shift) { return static_cast<std::uint64_t>(value) << shift; };
   return word(step.tokens, 0) | word(static_cast<std::int64_t>(step.logit_rows.size()), 20) |
-         word(ops::AttentionDecode::most_splits(longest), 40);
+         word(ops::AttentionDecode::most_splits(longest), 40) | word(step.draws.empty() ? 0 : 1, 63);
 }
 
 }  // namespace
@@ -43,6 +44,7 @@ Step StepMaker::begin(const Batch& batch, std::span<const std::int32_t> sources,
   step.token_ids = put(batch.token_ids);
   step.positions = put(batch.positions);
   step.logit_rows = put(batch.logit_rows);
+  step.draws = staging_.put(std::span<const ops::ChooseTokens::Draw>(batch.draws));
   step.sources = put(sources);
   all_rows_[1] = static_cast<std::int32_t>(batch.tokens());
   step.all_rows = put(all_rows_);

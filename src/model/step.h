@@ -20,6 +20,7 @@ struct Step {
   int block_size = 0;
   Mirror<std::int32_t> token_ids, positions;  // [tokens]
   Mirror<std::int32_t> logit_rows;
+  Mirror<ops::ChooseTokens::Draw> draws;  // of these, or empty
   Mirror<std::int32_t> sources;   // rows that a draft starts from
   Mirror<std::int32_t> all_rows;  // {0, tokens}: one group of all
   // What differs between groups of layers: where keys and values go, and where decode rows find them.

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "ops/attention.h"
+#include "ops/choose_tokens.h"
 #include "ops/elementwise.h"
 #include "ops/exchange.h"
 #include "ops/grouped_mlp.h"
@@ -29,6 +30,7 @@ struct KernelLists {
   std::span<const Kernel<Arrange>> arrange;
   std::span<const Kernel<Combine>> combine;
   MakeExchange exchange = nullptr;  // none: tokens travel through the host's memory
+  std::span<const Kernel<ChooseTokens>> choose_tokens = {};  // none: the host chooses
 };
 
 // Calls visit(list) for each list.
@@ -47,6 +49,7 @@ void for_each_list(const KernelLists& lists, Visit visit) {
   visit(lists.route);
   visit(lists.arrange);
   visit(lists.combine);
+  visit(lists.choose_tokens);
 }
 
 // An error when an entry names a kernel or an operation that the lists lack.

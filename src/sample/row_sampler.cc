@@ -75,6 +75,14 @@ std::int32_t RowSampler::sample(std::span<const float> logits, Scratch& scratch)
   return choose(row, restriction_, uniform(seed_, output_count_), scratch);
 }
 
+ops::ChooseTokens::Draw RowSampler::draw(std::int32_t columns, int ahead) const {
+  using By = ops::ChooseTokens::By;
+  const std::uint64_t position = output_count_ + static_cast<std::uint64_t>(ahead);
+  if (!plain_ || grammar_ != nullptr || position < static_cast<std::uint64_t>(std::max(min_tokens_, 0))) return {};
+  if (greedy_) return {.by = By::kLargest, .columns = columns};
+  return {By::kChance, columns, restriction_.temperature, restriction_.min_p, restriction_.top_k, restriction_.top_p, uniform(seed_, position)};
+}
+
 bool RowSampler::accept(std::int32_t token) {
   if (grammar_ != nullptr && !grammar_->accept(token)) return false;
   const std::uint64_t position = output_count_ - ahead_from_;

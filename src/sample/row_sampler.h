@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "ops/choose_tokens.h"
 #include "protocol/sampling_params.h"
 #include "sample/choose.h"
 #include "text/grammar.h"
@@ -38,6 +39,10 @@ class RowSampler {
 
   // The next token; -1 when everything is forbidden or nothing is finite. Does not advance.
   std::int32_t sample(std::span<const float> logits, Scratch& scratch);
+
+  // How sample() would choose the token that comes after `ahead` more tokens, from the first `columns` logits; left
+  // to the host where more decides than these logits and a draw.
+  ops::ChooseTokens::Draw draw(std::int32_t columns, int ahead) const;
 
   // Records that the sequence gained `token`; false when the grammar does not allow it.
   bool accept(std::int32_t token);

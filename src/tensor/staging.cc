@@ -34,9 +34,13 @@ void Staging::send() {
   if (used_ > 0) stream_.copy(device_.data(), host_.data(), used_);
 }
 
+void HostCopy::fit(Stream& stream, std::size_t bytes) {
+  if (buffer_.size() < bytes) buffer_ = stream.allocate_host(bytes + bytes / 2);
+}
+
 Result<const void*> HostCopy::read_bytes(Stream& stream, const void* data, std::size_t bytes) {
   if (!stream.unified()) {
-    if (buffer_.size() < bytes) buffer_ = stream.allocate_host(bytes + bytes / 2);
+    fit(stream, bytes);
     stream.copy(buffer_.data(), data, bytes);
   }
   RETURN_IF_ERROR(stream.wait());

@@ -69,6 +69,12 @@ class Staging {
 // Memory of kernels, read by the host.
 class HostCopy {
  public:
+  // Memory of the host for so much, where kernels' memory is not the host's. Valid until the next call.
+  template <class T>
+  T* room(Stream& stream, std::size_t count) {
+    fit(stream, count * sizeof(T));
+    return buffer_.as<T>();
+  }
   // Waits for all that was enqueued. Valid until the next call.
   template <class T>
   Result<const T*> read(Stream& stream, const T* data, std::size_t count) {
@@ -77,6 +83,7 @@ class HostCopy {
   }
 
  private:
+  void fit(Stream& stream, std::size_t bytes);
   Result<const void*> read_bytes(Stream& stream, const void* data, std::size_t bytes);
 
   Buffer buffer_;

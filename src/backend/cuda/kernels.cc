@@ -40,6 +40,7 @@ struct Lists {
   std::vector<ops::Kernel<ops::Route>> route = one<ops::Route>(cuda::route, route_limits);
   std::vector<ops::Kernel<ops::Arrange>> arrange = one<ops::Arrange>(cuda::arrange);
   std::vector<ops::Kernel<ops::Combine>> combine = one<ops::Combine>(cuda::combine);
+  std::vector<ops::Kernel<ops::ChooseTokens>> choose_tokens = one<ops::ChooseTokens>(cuda::choose_tokens);
 };
 
 }  // namespace
@@ -48,7 +49,7 @@ const ops::KernelLists& kernels() {
   static const Lists all;
   static const ops::KernelLists lists{all.linear,    all.grouped_mlp, all.attention_decode, all.attention_prefill, all.embed,
                                       all.rms_norm,  all.mla_store,   all.mla_query,        all.mla_gather,        all.gqa_prepare,
-                                      all.route,     all.arrange,     all.combine,      make_exchange};
+                                      all.route,     all.arrange,     all.combine,      make_exchange,          all.choose_tokens};
   return lists;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "model/model.h"
+#include "sample/choose.h"
 
 namespace braid::engine::testing {
 
@@ -19,11 +20,12 @@ struct FakeModelOptions {
   bool draft_module = false;
   int window = 0;       // > 0: a further layer of the cache, whose keys of the last so many tokens count too
   int fail_at = -1;     // the forward() call, counted from 0, that fails
+  bool chooses = false;  // follows the batch's draws, and spoils the logits that it chose from
 };
 
 class FakeModel final : public model::Model, private model::DraftModule {
  public:
-  explicit FakeModel(FakeModelOptions options = {}) : options_(options) {}
+  explicit FakeModel(FakeModelOptions options = {}) : options_(options) { config_.vocab_size = options.vocabulary; }
 
   const model::Config& config() const override { return config_; }
   kv::Layout cache_layout() const override {
@@ -34,6 +36,8 @@ class FakeModel final : public model::Model, private model::DraftModule {
     return layout;
   }
   model::DraftModule* draft_module() override { return options_.draft_module ? this : nullptr; }
+  bool chooses() const override { return options_.chooses; }
+  std::span<const std::int32_t> chosen() const override { return chosen_; }
   std::size_t weight_bytes() const override { return 0; }
   const std::vector<ChosenKernel>& chosen_kernels() const override { return kernels_; }
 
@@ -50,6 +54,7 @@ class FakeModel final : public model::Model, private model::DraftModule {
       fill(states_[static_cast<std::size_t>(batch.logit_rows[static_cast<std::size_t>(i)])],
            logits_.data() + i * options_.vocabulary);
     }
+    choose(batch.draws);
     return Matrix<const float>(logits_.data(), rows, options_.vocabulary);
   }
 
@@ -75,6 +80,18 @@ class FakeModel final : public model::Model, private model::DraftModule {
       fill(state, logits_.data() + i * static_cast<std::size_t>(options_.vocabulary));
     }
     return Matrix<const float>(logits_.data(), static_cast<std::int64_t>(batch.logit_rows.size()), options_.vocabulary);
+  }
+
+  void choose(std::span<const ops::ChooseTokens::Draw> draws) {
+    using By = ops::ChooseTokens::By;
+    chosen_.clear();
+    for (const auto& d : draws) {
+      const auto row = std::span(logits_).subspan(chosen_.size() * static_cast<std::size_t>(options_.vocabulary), static_cast<std::size_t>(options_.vocabulary));
+      const auto columns = row.first(static_cast<std::size_t>(d.columns));
+      const sample::Restriction restriction{d.temperature, d.min_p, d.top_k, d.top_p};
+      chosen_.push_back(d.by == By::kChance ? sample::choose(columns, restriction, d.draw, scratch_) : sample::argmax(columns));
+      if (d.by != By::kHost) std::fill(row.begin(), row.end(), 0.0f);
+    }
   }
 
   // The module's layer holds the token after each that the model's layer holds.
@@ -146,6 +163,8 @@ class FakeModel final : public model::Model, private model::DraftModule {
   FakeModelOptions options_;
   model::Config config_;
   std::vector<ChosenKernel> kernels_;
+  std::vector<std::int32_t> chosen_;
+  sample::Scratch scratch_;
   std::vector<float> logits_;
   std::vector<std::uint64_t> states_;
   int calls_ = 0;

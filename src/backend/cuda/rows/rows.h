@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launchers of the row-wise kernels, one file each; contracts are those of ops/elementwise.h.
+// Launchers of the row-wise kernels, one file each; contracts are those of ops/elementwise.h and ops/choose_tokens.h.
 #pragma once
 
+#include "ops/choose_tokens.h"
 #include "ops/elementwise.h"
 
 namespace braid::cuda {
@@ -12,5 +13,6 @@ void mla_store(const ops::MlaStore::Args& args, braid::Stream& stream);
 void mla_query(const ops::MlaQuery::Args& args, braid::Stream& stream);
 void mla_gather(const ops::MlaGather::Args& args, braid::Stream& stream);
 void gqa_prepare(const ops::GqaPrepare::Args& args, braid::Stream& stream);
+void choose_tokens(const ops::ChooseTokens::Args& args, braid::Stream& stream);
 
 }  // namespace braid::cuda
