@@ -1,262 +1,307 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <dirent.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <atomic>
+// braid bench route.
+#include <algorithm>
 #include <cstdio>
-#include <fstream>
-#include <latch>
-#include <thread>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <random>
 
 #include "app/commands.h"
-#include "app/open_files.h"
+#include "app/line_plot.h"
+#include "app/load_generator.h"
+#include "app/output_file.h"
 #include "app/parse.h"
+#include "app/route_policies.h"
+#include "app/server_process.h"
 #include "config/reference.h"
+#include "metrics/samples.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
+#include "planning/traffic.h"
 
 namespace braid::app {
 namespace {
 
-constexpr Duration kPatience = std::chrono::seconds(60);
+using Json = nlohmann::ordered_json;
+
+constexpr Duration kStart = std::chrono::minutes(2);
+constexpr int kQuarters = 4;  // rungs of a trace
 
 struct RouteBench {
-  int endpoints = 16;
-  int requests = 2000;
-  int concurrency = 16;
-  std::vector<std::string> prompts = {"200", "16384", "409600"};
-  int streams = 64;
-  int chunks = 200;
-  int metrics_bytes = 39000;
-  bool access_log = false;
+  std::string model = "models/lexicon-30m";
+  int engines = 16;
+  std::vector<std::string> policies = {"round_robin", "least_load", "approximate_prefix", "precise_prefix"};
+  std::string config_file;
+  std::string trace;
+  double trace_speed = 1;
+  int trace_requests = 500;
+  std::string rates = "10,20,40,60,80";
+  planning::LadderTraffic ladder;
+  double objective = 2;
+  double time_scale = 1;
+  int max_num_seqs = 64;
+  int blocks = 16384;
+  std::string json, svg;
 
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
-    v.field("endpoints", self.endpoints, {.help = "Servers behind the router", .min = 1, .max = 256});
-    v.field("requests", self.requests, {.help = "Requests for each length of prompt", .min = 1, .max = 1e7});
-    v.field("concurrency", self.concurrency, {.help = "Requests at a time", .min = 1, .max = 10000});
-    v.field("prompts", self.prompts, {.help = "Lengths of prompts", .unit = "bytes"});
-    v.field("streams", self.streams, {.help = "Streams at a time", .min = 1, .max = 1e6});
-    v.field("chunks", self.chunks, {.help = "Pieces of each stream, sent one by one", .min = 1, .max = 1e6});
-    v.field("metrics-bytes", self.metrics_bytes, {.help = "Length of the servers' metrics pages", .unit = "bytes", .min = 0, .max = 1e7});
-    v.field("access-log", self.access_log, {.help = "The router logs every request"});
+    v.field("model", self.model, {.help = "Folder of config.json and tokenizer of the simulated engines"});
+    v.field("engines", self.engines, {.help = "Simulated engines, a process each", .min = 1, .max = 250});
+    v.field("policies", self.policies, {.help = "What to compare: round_robin (no router), least_load, approximate_prefix, precise_prefix, config (config-file)"});
+    v.field("config-file", self.config_file, {.help = "EndpointPickerConfig of the policy config"});
+    v.field("trace", self.trace, {.help = "Requests of a Mooncake trace; unset: groups that share prompts, at rising rates"});
+    v.field("trace-speed", self.trace_speed, {.help = "Factor of a trace's clock", .min = 0.001, .max = 1e6});
+    v.field("trace-requests", self.trace_requests, {.help = "The first of a trace; 0: all", .min = 0});
+    v.field("rates", self.rates, {.help = "Requests per second of one rung after the other"});
+    v.field("rung-seconds", self.ladder.rung_seconds, {.help = "Length of a rung", .unit = "seconds", .min = 0.1});
+    v.field("groups", self.ladder.groups, {.help = "Groups of users", .min = 1, .max = 1e6});
+    v.field("shared-tokens", self.ladder.shared, {.help = "What the prompts of a group share, in whole 512", .unit = "tokens", .min = 0, .max = 1e6});
+    v.field("own-tokens", self.ladder.own, {.help = "What each prompt has of its own", .unit = "tokens", .min = 1, .max = 1e6});
+    v.field("output-tokens", self.ladder.output, {.help = "Tokens generated per request", .unit = "tokens", .min = 1, .max = 1e6});
+    v.field("ttft", self.objective, {.help = "A rung is kept up with when nine of ten requests have their first token by then", .unit = "seconds", .min = 0.001});
+    v.field("time-scale", self.time_scale, {.help = "Everything takes so many times as long, for machines too slow for the engines simulated; figures are divided by it", .min = 0.01, .max = 1000});
+    v.field("max-num-seqs", self.max_num_seqs, {.help = "Most sequences that an engine computes at once", .min = 1});
+    v.field("num-gpu-blocks", self.blocks, {.help = "Cache of an engine", .unit = "blocks of 16 tokens", .min = 16});
+    v.field("json", self.json, {.help = "File for the figures as JSON"});
+    v.field("svg", self.svg, {.help = "File for a plot of the times to the first token"});
   }
 };
 
-// A page as an engine has it: the few metrics that count among many histogram samples.
-std::string metrics_page(int bytes) {
-  std::string page = "vllm:num_requests_waiting{engine=\"0\",model_name=\"m\"} 0\nvllm:num_requests_running{engine=\"0\",model_name=\"m\"} 1\n"
-                     "vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"m\"} 0.5\n";
-  for (int i = 0; page.size() < static_cast<std::size_t>(bytes); ++i) {
-    page += "vllm:e2e_request_latency_seconds_bucket{engine=\"0\",le=\"" + std::to_string(i) + "\",model_name=\"m\"} " + std::to_string(i) + "\n";
+struct Rung {
+  double begin = 0, seconds = 0;
+  double rate = 0;  // requests a second
+};
+
+struct RungResult {
+  double first_token_p90 = 0, output_per_s = 0;
+};
+
+struct PolicyResult {
+  std::string policy;
+  int failed = 0;
+  double output_per_s = 0, hit_rate = 0, busiest = 0, kept_up = 0;
+  std::vector<double> first_token;
+  std::vector<RungResult> rungs;
+};
+
+struct Traffic {
+  std::vector<planning::TrafficRequest> requests;
+  std::vector<Rung> rungs;
+};
+
+Result<Traffic> traffic_of(const RouteBench& bench) {
+  Traffic traffic;
+  if (!bench.trace.empty()) {
+    ASSIGN_OR_RETURN(traffic.requests, planning::read_trace(bench.trace, bench.trace_speed));
+    const auto most = static_cast<std::size_t>(bench.trace_requests);
+    if (most > 0 && traffic.requests.size() > most) traffic.requests.resize(most);
+    const double length = traffic.requests.back().arrival / kQuarters + 1e-6;
+    for (int i = 0; i < kQuarters; ++i) {
+      traffic.rungs.push_back({i * length, length, static_cast<double>(traffic.requests.size()) / (kQuarters * length)});
+    }
+    return traffic;
   }
-  return page;
+  ASSIGN_OR_RETURN(const auto rates, number_list("rates", bench.rates));
+  planning::LadderTraffic ladder = bench.ladder;
+  for (const int rate : rates) {
+    traffic.rungs.push_back({static_cast<double>(traffic.rungs.size()) * ladder.rung_seconds, ladder.rung_seconds, static_cast<double>(rate)});
+    ladder.rates.push_back(rate);
+  }
+  traffic.requests = planning::ladder_traffic(ladder);
+  return traffic;
 }
 
-// Servers on one loop that answer at once, or stream when told to.
-class Engines {
- public:
-  explicit Engines(const RouteBench& bench) : page_(metrics_page(bench.metrics_bytes)) {}
-
-  Status open(int count) {
-    for (int i = 0; i < count; ++i) {
-      ASSIGN_OR_RETURN(auto server, net::HttpServer::listen({.max_connections = 100000, .idle_timeout = std::chrono::hours(1)},
-                                                            [this](net::Request&& r, std::shared_ptr<net::ResponseWriter> w) { handle(r, std::move(w)); }, loop_));
-      servers_.push_back(std::move(server));
+std::string body_of(const planning::TrafficRequest& request) {
+  std::string prompt;
+  int left = request.input;
+  for (const std::uint64_t block : request.blocks) {
+    std::mt19937_64 random(block);
+    for (int i = 0; i < planning::kTraceBlock && left > 0; ++i, --left) {
+      prompt += (prompt.empty() ? "" : ",") + std::to_string(16 + random() % 984);
     }
-    return {};
   }
-  std::string list() const {
-    std::string list;
-    for (const auto& server : servers_) list += (list.empty() ? "127.0.0.1:" : ",127.0.0.1:") + std::to_string(server->port());
-    return list;
-  }
-  // One event for every stream; the last one ends them.
-  void send_chunk(bool last) {
-    loop_->run_and_wait([&] {
-      for (const auto& stream : streams_) {
-        stream->write("data: {\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"text\":\" word\",\"finish_reason\":null}]}\n\n");
-        if (last) stream->end();
+  return "{\"prompt\":[" + prompt + "],\"max_tokens\":" + std::to_string(request.output) +
+         ",\"ignore_eos\":true,\"temperature\":0,\"stream\":true,\"stream_options\":{\"include_usage\":true}}";
+}
+
+std::string scaled(const std::vector<std::pair<int, double>>& curve, double scale) {
+  std::string text;
+  for (const auto& [x, ms] : curve) text += (text.empty() ? "" : ",") + std::to_string(x) + ":" + std::to_string(ms * scale);
+  return text;
+}
+
+// Engines on loopback addresses of their own, so that their sockets for cache events can have one port.
+class Cluster {
+ public:
+  static Result<Cluster> start(const RouteBench& bench, const std::string& policy_name, int longest) {
+    Cluster cluster;
+    ASSIGN_OR_RETURN(auto probe, net::HttpServer::listen({}, [](net::Request&&, const auto&) {}));
+    const int events = probe->port();
+    probe.reset();
+    ASSIGN_OR_RETURN(const Policy policy, find_policy(policy_name, bench.config_file, events));
+    for (int i = 0; i < bench.engines; ++i) {
+      const std::string host = "127.0.1." + std::to_string(i + 1);
+      std::vector<std::string> words{"serve", bench.model, "--host", host, "--port", "0", "--backend", "simulated", "--no-access-log",
+                                     "--simulated.ttft-ms", scaled({{1, 12}, {1000, 75}, {10000, 680}, {100000, 12000}}, bench.time_scale),
+                                     "--simulated.itl-ms", scaled({{1, 12}, {32, 18}, {128, 35}}, bench.time_scale),
+                                     "--max-num-seqs", std::to_string(bench.max_num_seqs), "--num-gpu-blocks-override", std::to_string(bench.blocks),
+                                     "--max-model-len", std::to_string(longest)};
+      if (policy.kv_events) {
+        words.insert(words.end(), {"--kv-events-config", Json{{"enable_kv_cache_events", true}, {"publisher", "zmq"},
+                                                              {"endpoint", "tcp://" + host + ":" + std::to_string(events)}}.dump()});
       }
-      if (last) streams_.clear();
-    });
+      ASSIGN_OR_RETURN(auto engine, ServerProcess::start(std::move(words)));
+      cluster.processes_.push_back(std::move(engine));
+    }
+    std::string endpoints;
+    for (const auto& engine : cluster.processes_) {
+      ASSIGN_OR_RETURN(std::string url, engine->url(kStart));
+      endpoints += (endpoints.empty() ? "" : ",") + url.substr(std::string_view("http://").size());
+      cluster.engines_.push_back(std::move(url));
+    }
+    if (policy.config.empty()) {
+      cluster.entries_ = cluster.engines_;
+      return cluster;
+    }
+    const int interval = std::max(1, static_cast<int>(50 * bench.time_scale));
+    ASSIGN_OR_RETURN(auto router, ServerProcess::start({"route", "--host", "127.0.0.1", "--port", "0", "--config-text", policy.config, "--no-access-log",
+                                                        "--endpoints", endpoints, "--refresh-metrics-interval", std::to_string(interval)}));
+    ASSIGN_OR_RETURN(std::string url, router->url(kStart));
+    cluster.entries_ = {std::move(url)};
+    cluster.processes_.push_back(std::move(router));
+    return cluster;
+  }
+
+  const std::vector<std::string>& entries() const { return entries_; }
+
+  // Of each engine.
+  Result<std::vector<double>> metric(const std::string& name) const {
+    std::vector<double> values;
+    for (const std::string& text : engines_) {
+      ASSIGN_OR_RETURN(const net::Url url, net::parse_url(text));
+      ASSIGN_OR_RETURN(const auto page, net::HttpClient::create(url.host, url.port)->fetch({.target = "/metrics"}));
+      values.push_back(metrics::Samples::parse(page.body).sum(name, "engine", "0"));
+    }
+    return values;
   }
 
  private:
-  void handle(const net::Request& request, std::shared_ptr<net::ResponseWriter> writer) {
-    if (request.path() == "/metrics") return writer->send({.content_type = "text/plain", .body = page_});
-    if (request.body.find("\"stream\":true") == std::string::npos) {
-      return writer->send({.body = "{\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"model\":\"m\",\"choices\":[{\"index\":0,\"text\":\"x\"}],"
-                                   "\"usage\":{\"prompt_tokens\":50,\"completion_tokens\":1}}"});
-    }
-    writer->begin({.content_type = "text/event-stream"});
-    streams_.push_back(std::move(writer));
-  }
-
-  const std::string page_;
-  const std::shared_ptr<net::EventLoop> loop_ = std::make_shared<net::EventLoop>("engines");
-  std::vector<std::unique_ptr<net::HttpServer>> servers_;
-  std::vector<std::shared_ptr<net::ResponseWriter>> streams_;
+  std::vector<std::unique_ptr<ServerProcess>> processes_;
+  std::vector<std::string> engines_, entries_;
 };
 
-// `braid route` as a process of its own, so that its processor time and memory can be told apart.
-class RouterProcess {
- public:
-  ~RouterProcess() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGTERM);
-    ::waitpid(pid_, nullptr, 0);
-  }
+double sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
-  Status start(const RouteBench& bench, const std::string& endpoints, int port) {
-    std::vector<std::string> words = {"braid", "route", "--host", "127.0.0.1", "--port", std::to_string(port), "--endpoints", endpoints,
-                                      "--log-level", bench.access_log ? "info" : "warning", "--max-connections", "200000"};
-    std::vector<char*> argv;
-    for (auto& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    if (posix_spawn(&pid_, "/proc/self/exe", nullptr, nullptr, argv.data(), environ) != 0) return internal_error("can't start braid route");
-    return {};
+RungResult result_of(const Rung& rung, const Traffic& traffic, const LoadResult& load, double scale) {
+  std::vector<double> first;
+  double output = 0;
+  for (std::size_t i = 0; i < traffic.requests.size(); ++i) {
+    const auto& request = traffic.requests[i];
+    const double ended = load.ended_at[i] / scale;
+    if (ended >= rung.begin && ended < rung.begin + rung.seconds) output += request.output;
+    if (request.arrival < rung.begin || request.arrival >= rung.begin + rung.seconds) continue;
+    first.push_back(load.first_token_of[i] < 0 ? 1e9 : load.first_token_of[i] / scale);
   }
+  return {percentile(first, 90), output / rung.seconds};
+}
 
-  // Processor time of all its threads, in microseconds.
-  double cpu_us() const {
-    const std::string folder = "/proc/" + std::to_string(pid_) + "/task";
-    double sum = 0;
-    DIR* tasks = ::opendir(folder.c_str());
-    while (const dirent* task = tasks != nullptr ? ::readdir(tasks) : nullptr) {
-      if (task->d_name[0] == '.') continue;
-      std::ifstream in(folder + "/" + task->d_name + "/schedstat");
-      double ns = 0;
-      if (in >> ns) sum += ns / 1e3;
+Result<PolicyResult> measure(const RouteBench& bench, const std::string& policy, const Traffic& traffic) {
+  LoadPlan plan;
+  int longest = 0;
+  for (const auto& request : traffic.requests) {
+    plan.bodies.push_back(body_of(request));
+    plan.arrivals.push_back(request.arrival * bench.time_scale);
+    longest = std::max(longest, request.input + request.output);
+  }
+  std::fprintf(stderr, "%s: %d engines, %zu requests in %.0f s\n", policy.c_str(), bench.engines, traffic.requests.size(), plan.arrivals.back());
+  ASSIGN_OR_RETURN(const Cluster cluster, Cluster::start(bench, policy, longest));
+  plan.urls = cluster.entries();
+  ASSIGN_OR_RETURN(const LoadResult load, generate_load(plan));
+  if (load.end_to_end.empty()) return internal_error(policy + ": no request succeeded: " + load.first_failure);
+  if (load.failed > 0) std::fprintf(stderr, "%s: %d requests failed, the first: %s\n", policy.c_str(), load.failed, load.first_failure.c_str());
+  ASSIGN_OR_RETURN(const auto hits, cluster.metric("vllm:prefix_cache_hits_total"));
+  ASSIGN_OR_RETURN(const auto queries, cluster.metric("vllm:prefix_cache_queries_total"));
+  ASSIGN_OR_RETURN(auto work, cluster.metric("vllm:generation_tokens_total"));
+  for (std::size_t i = 0; i < work.size(); ++i) work[i] += queries[i] - hits[i];
+  PolicyResult result{policy, load.failed, static_cast<double>(load.output_tokens) / load.seconds * bench.time_scale, sum(hits) / std::max(1.0, sum(queries)),
+                      *std::max_element(work.begin(), work.end()) * static_cast<double>(work.size()) / std::max(1.0, sum(work)), 0, load.first_token, {}};
+  for (double& seconds : result.first_token) seconds /= bench.time_scale;
+  for (const Rung& rung : traffic.rungs) {
+    result.rungs.push_back(result_of(rung, traffic, load, bench.time_scale));
+    if (result.rungs.back().first_token_p90 <= bench.objective) result.kept_up = std::max(result.kept_up, rung.rate);
+  }
+  return result;
+}
+
+void print(const std::vector<PolicyResult>& results, const std::vector<Rung>& rungs) {
+  std::printf("%-20s %7s %9s %9s %9s %9s %9s %9s %9s\n", "policy", "failed", "output/s", "hit rate", "busiest", "TTFT p50", "p90", "p99 ms", "kept up");
+  for (const PolicyResult& r : results) {
+    const auto ms = [&](double p) { return 1e3 * percentile(r.first_token, p); };
+    std::printf("%-20s %7d %9.0f %8.1f%% %8.2fx %9.0f %9.0f %9.0f %7.1f/s\n", r.policy.c_str(), r.failed, r.output_per_s, 100 * r.hit_rate, r.busiest, ms(50), ms(90), ms(99), r.kept_up);
+  }
+  std::printf("\n%-20s", "TTFT p90 ms, tok/s");
+  for (const Rung& rung : rungs) std::printf(" %15.1f/s", rung.rate);
+  std::puts("");
+  for (const PolicyResult& r : results) {
+    std::printf("%-20s", r.policy.c_str());
+    for (const RungResult& rung : r.rungs) std::printf(" %9.0f %7.0f", 1e3 * rung.first_token_p90, rung.output_per_s);
+    std::puts("");
+  }
+}
+
+Json figures(const std::vector<PolicyResult>& results) {
+  Json rows = Json::array();
+  for (const PolicyResult& r : results) {
+    Json row{{"policy", r.policy}, {"failed", r.failed}, {"output_tokens_per_s", r.output_per_s}, {"hit_rate", r.hit_rate}, {"busiest", r.busiest}, {"kept_up_requests_per_s", r.kept_up}};
+    for (const int p : {50, 90, 99}) row["ttft_ms_p" + std::to_string(p)] = 1e3 * percentile(r.first_token, p);
+    for (const RungResult& rung : r.rungs) row["rungs"].push_back({{"ttft_ms_p90", 1e3 * rung.first_token_p90}, {"output_tokens_per_s", rung.output_per_s}});
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+std::string plot(const std::vector<PolicyResult>& results, const Traffic& traffic, const RouteBench& bench) {
+  const bool trace = !bench.trace.empty();
+  LinePlot plot{"time to the first token, 90th percentile", std::to_string(bench.engines) + " simulated engines",
+                trace ? "seconds of the trace" : "requests a second", "seconds", false, {}};
+  for (const PolicyResult& r : results) {
+    PlotLine line{.name = r.policy};
+    for (std::size_t i = 0; i < r.rungs.size(); ++i) {
+      const Rung& rung = traffic.rungs[i];
+      line.points.emplace_back(trace ? rung.begin + rung.seconds / 2 : rung.rate, r.rungs[i].first_token_p90);
     }
-    if (tasks != nullptr) ::closedir(tasks);
-    return sum;
+    plot.lines.push_back(std::move(line));
   }
-  int resident_mib() const {
-    std::ifstream in("/proc/" + std::to_string(pid_) + "/status");
-    for (std::string line; std::getline(in, line);) {
-      if (line.starts_with("VmRSS:")) return std::atoi(line.c_str() + 6) / 1024;
-    }
-    return 0;
-  }
-
- private:
-  pid_t pid_ = 0;
-};
-
-std::string body_of(int bytes, int number, bool stream) {
-  std::string prompt = std::to_string(number);
-  const std::string shared(static_cast<std::size_t>(bytes) / 2, 's');
-  prompt.resize(static_cast<std::size_t>(bytes) / 2, static_cast<char>('a' + number % 26));
-  return "{\"model\":\"m\",\"max_tokens\":16," + std::string(stream ? "\"stream\":true," : "") + "\"prompt\":\"" + shared + prompt + "\"}";
-}
-
-// Sends all requests, so many at a time; returns how many failed.
-int send_all(net::HttpClient& client, int requests, int bytes) {
-  std::latch left(requests);
-  std::atomic<int> failed{0};
-  for (int i = 0; i < requests; ++i) {
-    auto status = std::make_shared<int>(0);
-    client.start({.method = "POST", .target = "/v1/completions", .body = body_of(bytes, i, false)},
-                 {.on_head = [status](int s, const auto&) { *status = s; },
-                  .on_done = [&, status](Status s) {
-                    failed += !s.ok() || *status != 200;
-                    left.count_down();
-                  }});
-  }
-  left.wait();
-  return failed;
-}
-
-Status wait_ready(net::HttpClient& client) {
-  const auto end = std::chrono::steady_clock::now() + kPatience;
-  while (std::chrono::steady_clock::now() < end) {
-    const auto answer = client.fetch({.target = "/readyz", .timeout = std::chrono::seconds(5)});
-    if (answer.ok() && answer->status == 200) return {};
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return internal_error("the router did not become ready");
-}
-
-Status measure_streams(const RouteBench& bench, RouterProcess& router, Engines& engines, net::HttpClient& client) {
-  std::latch begun(bench.streams), ended(bench.streams);
-  std::atomic<int> failed{0};
-  const double cpu_before = router.cpu_us();
-  for (int i = 0; i < bench.streams; ++i) {
-    auto head = std::make_shared<bool>(false);
-    client.start({.method = "POST", .target = "/v1/completions", .body = body_of(200, i, true)},
-                 {.on_head = [&begun, head](int, const auto&) {
-                    *head = true;
-                    begun.count_down();
-                  },
-                  .on_done = [&, head](Status s) {
-                    if (!*head) begun.count_down();
-                    failed += !s.ok();
-                    ended.count_down();
-                  }});
-  }
-  begun.wait();
-  const double cpu_begun = router.cpu_us();
-  const int resident = router.resident_mib();
-  for (int i = 0; i < bench.chunks; ++i) {
-    engines.send_chunk(i + 1 == bench.chunks);
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  ended.wait();
-  const double chunks = static_cast<double>(bench.streams) * bench.chunks;
-  std::printf("%-34s %10.1f us\n", ("start of a stream, " + std::to_string(bench.streams) + " at a time").c_str(), (cpu_begun - cpu_before) / bench.streams);
-  std::printf("%-34s %10.2f us\n", "chunk of a stream", (router.cpu_us() - cpu_begun) / chunks);
-  std::printf("%-34s %10d MiB\n", "resident with all streams open", resident);
-  return failed == 0 ? Status() : internal_error(std::to_string(failed) + " streams failed");
+  return draw(plot);
 }
 
 Status run(const RouteBench& bench) {
-  for (const std::string& length : bench.prompts) {
-    if (std::atoi(length.c_str()) < 2) return invalid_argument("--prompts: expected numbers of bytes from 2 on, found '" + length + "'", "prompts");
+  for (const std::string& policy : bench.policies) RETURN_IF_ERROR(find_policy(policy, bench.config_file, 0));
+  ASSIGN_OR_RETURN(const Traffic traffic, traffic_of(bench));
+  if (traffic.requests.empty()) return invalid_argument("the ladder has no request; give higher --rates or --rung-seconds", "rates");
+  ASSIGN_OR_RETURN(OutputFile json, OutputFile::create(bench.json));
+  ASSIGN_OR_RETURN(OutputFile svg, OutputFile::create(bench.svg));
+  std::vector<PolicyResult> results;
+  for (const std::string& policy : bench.policies) {
+    ASSIGN_OR_RETURN(PolicyResult result, measure(bench, policy, traffic));
+    results.push_back(std::move(result));
   }
-  open_files_as_many_as_allowed();
-  Engines engines(bench);
-  RETURN_IF_ERROR(engines.open(bench.endpoints));
-  ASSIGN_OR_RETURN(auto probe, net::HttpServer::listen({}, [](net::Request&&, const auto&) {}));
-  const int port = probe->port();
-  probe.reset();
-  RouterProcess router;
-  RETURN_IF_ERROR(router.start(bench, engines.list(), port));
-  const auto client = net::HttpClient::create("127.0.0.1", port, bench.concurrency);
-  RETURN_IF_ERROR(wait_ready(*client));
-  const double idle_before = router.cpu_us();
-  std::this_thread::sleep_for(std::chrono::seconds(2));
-  const double idle = (router.cpu_us() - idle_before) / 2e6;
-  std::printf("%-34s %10s\n%-34s %10.4f cores\n", "the router's processor time", "", "idle, scraping", idle);
-  for (const std::string& length : bench.prompts) {
-    const int bytes = std::atoi(length.c_str());
-    send_all(*client, bench.concurrency * 4, bytes);
-    const double before = router.cpu_us();
-    const auto began = std::chrono::steady_clock::now();
-    const int failed = send_all(*client, bench.requests, bytes);
-    const double seconds = to_seconds(std::chrono::steady_clock::now() - began);
-    const double per_request = (router.cpu_us() - before - idle * 1e6 * seconds) / bench.requests;
-    std::printf("%-34s %10.1f us  %8.0f requests/s\n", ("request of " + std::to_string(bytes) + " bytes").c_str(), per_request, bench.requests / seconds);
-    if (failed > 0) return internal_error(std::to_string(failed) + " requests failed");
-  }
-  const auto streaming = net::HttpClient::create("127.0.0.1", port, bench.streams);
-  return measure_streams(bench, router, engines, *streaming);
+  print(results, traffic.rungs);
+  RETURN_IF_ERROR(json.write(figures(results).dump(2) + "\n"));
+  return svg.write(plot(results, traffic, bench));
 }
 
 }  // namespace
 
 int bench_route(Words words) {
   RouteBench settings;
-  auto options = parse_options();
-  options.positional_fields = {};
-  const auto parsed = config::parse(settings, words, options);
+  const auto parsed = config::parse(settings, words, parse_options());
   if (!parsed.ok()) return fail(parsed.error());
   if (parsed->help) {
-    std::puts(config::help<RouteBench>({"braid bench route [flags]",
-        "What a request and a streamed chunk cost the router, and how much memory streams take: servers and clients of its own around it.", ""}).c_str());
+    std::puts(config::help<RouteBench>({"braid bench route [MODEL] [flags]",
+        "Sends the same requests through several ways of choosing an engine, each time to fresh simulated engines, and compares how "
+        "often a prefix was cached, how evenly the engines worked and how long clients waited.",
+        "  braid bench route --svg route.svg\n  braid bench route --trace mooncake_conversation.jsonl --trace-speed 3\n"}).c_str());
     return 0;
   }
   const Status status = run(settings);

@@ -123,7 +123,8 @@ void print(const LoadResult& r) {
 }
 
 Status run(const ServeBench& bench) {
-  LoadPlan plan{bench.url, bench.api_key, {}, bench.request_rate, bench.max_concurrency, static_cast<std::uint64_t>(bench.seed), false};
+  LoadPlan plan{.urls = {bench.url}, .api_key = bench.api_key, .request_rate = bench.request_rate,
+                .max_concurrency = bench.max_concurrency, .seed = static_cast<std::uint64_t>(bench.seed)};
   if (bench.dataset.empty()) plan.bodies = random_bodies(bench);
   else RETURN_IF_ERROR(dataset_bodies(bench, plan));
   ASSIGN_OR_RETURN(OutputFile json, OutputFile::create(bench.json));

@@ -38,6 +38,7 @@ int bench_eplb(Words words);
 int bench_kv(Words words);
 int bench_serve(Words words);
 int bench_route(Words words);
+int bench_router(Words words);
 int bench_dispatch(Words words);
 int doctor(Words words);
 int chat(Words words);

@@ -87,7 +87,7 @@ Status inspect_model(const InspectSettings& settings) {
   ASSIGN_OR_RETURN(const auto config, model_config(settings.model.model));
   print("model", settings.model.model);
   print_shape(config, settings.model.quantization == "fp8" ? "FP8 in blocks of 128 x 128, when loaded" : "none");
-  ASSIGN_OR_RETURN(const int length, model_length(settings.max_model_len, config));
+  ASSIGN_OR_RETURN(const int length, model_length(settings.model, settings.max_model_len, config));
   ASSIGN_OR_RETURN(const auto planned, plan_model(settings.model));
   const auto count = planned.model->weight_count();
   print("parameters", amount(static_cast<double>(count.parameters), "") + ", " + amount(static_cast<double>(model::active_parameters(*planned.model)), "") + " of them compute a token");

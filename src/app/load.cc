@@ -178,9 +178,9 @@ Result<model::Config> model_config(const std::string& folder) {
   return model::parse_config(json, folder + "/config.json");
 }
 
-Result<int> model_length(int setting, const model::Config& config) {
+Result<int> model_length(const ModelSettings& settings, int setting, const model::Config& config) {
   const auto limit = static_cast<int>(std::min<std::int64_t>(config.max_positions, 1 << 30));
-  if (setting > limit) {
+  if (setting > limit && settings.backend != "simulated") {
     return invalid_argument("--max-model-len " + std::to_string(setting) + " is beyond the model's " + std::to_string(limit) +
                             " positions (max_position_embeddings)", "max-model-len");
   }

@@ -52,7 +52,7 @@ Result<LoadedText> load_text(const ModelSettings& settings, const model::Config&
 Result<model::Config> model_config(const std::string& folder);
 
 // The longest sequence to serve: the setting, or the model's limit.
-Result<int> model_length(int setting, const model::Config& config);
+Result<int> model_length(const ModelSettings& settings, int setting, const model::Config& config);
 
 // One line: the device and its features.
 void print_features(const Capabilities& caps);

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "net/client_pool.h"
 #include "net/http_client.h"
 
 namespace braid::app {
@@ -18,6 +19,7 @@ namespace {
 constexpr auto kDeadline = std::chrono::minutes(10);
 
 struct Call {
+  std::size_t number = 0;
   TimePoint begin, last;
   bool first = true;
   int status = 0;
@@ -25,18 +27,34 @@ struct Call {
   std::string error_body;
 };
 
-// Everything but wait() runs on the client's thread.
+// When each request comes, as Poisson does.
+std::vector<double> poisson_arrivals(const LoadPlan& plan) {
+  std::mt19937_64 random(plan.seed);
+  std::exponential_distribution<double> gap(plan.request_rate);
+  std::vector<double> arrivals{0};
+  while (arrivals.size() < plan.bodies.size()) arrivals.push_back(arrivals.back() + gap(random));
+  return arrivals;
+}
+
+// Everything but run() happens on the loop's thread.
 class Generator {
  public:
-  Generator(const LoadPlan& plan, const net::Url& url)
-      : plan_(plan), url_(url), random_(plan.seed), client_(net::HttpClient::create(url.host, url.port)) {}
+  Generator(const LoadPlan& plan, std::vector<net::Url> servers)
+      : plan_(plan), servers_(std::move(servers)), arrivals_(plan.request_rate > 0 ? poisson_arrivals(plan) : plan.arrivals),
+        loop_(std::make_shared<net::EventLoop>("load")), client_(net::ClientPool::create(loop_)) {
+    result_.first_token_of.assign(plan.bodies.size(), -1);
+    result_.ended_at.assign(plan.bodies.size(), -1);
+  }
+  ~Generator() {
+    loop_->run_and_wait([this] { client_.reset(); });
+  }
 
   LoadResult run() {
-    const TimePoint begin = clock_.now();
-    client_->after(Duration::zero(), [this] { plan_.request_rate > 0 ? arrive() : fill(); });
+    begin_ = clock_.now();
+    loop_->post([this] { arrivals_.empty() ? fill() : arrive(); });
     std::unique_lock lock(mutex_);
     finished_.wait_for(lock, kDeadline * (1 + plan_.bodies.size() / 64), [this] { return done_ == plan_.bodies.size(); });
-    result_.seconds = to_seconds(clock_.now() - begin);
+    result_.seconds = to_seconds(clock_.now() - begin_);
     result_.failed += static_cast<int>(plan_.bodies.size() - done_);
     return result_;
   }
@@ -45,26 +63,34 @@ class Generator {
   bool room() const { return plan_.max_concurrency == 0 || running_ < plan_.max_concurrency; }
 
   void fill() {
-    while (next_ < plan_.bodies.size() && room()) start(plan_.bodies[next_++]);
+    while (next_ < plan_.bodies.size() && room()) start();
   }
 
-  // Poisson arrivals; those beyond the concurrency wait for a place.
+  // Those beyond the concurrency wait for a place.
   void arrive() {
     if (arrived_ == plan_.bodies.size()) return;
+    const Duration due = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(arrivals_[arrived_]));
+    const Duration left = begin_ + due - clock_.now();
+    if (left > Duration::zero()) return loop_->after(left, [this] { arrive(); });
     ++arrived_;
-    if (room()) start(plan_.bodies[next_++]);
-    const double gap = std::exponential_distribution<double>(plan_.request_rate)(random_);
-    client_->after(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(gap)), [this] { arrive(); });
+    if (room()) start();
+    loop_->post([this] { arrive(); });
   }
 
-  void start(const std::string& body) {
+  void start() {
+    const std::size_t number = next_++;
+    const net::Url& server = servers_[number % servers_.size()];
     ++running_;
     auto call = std::make_shared<Call>();
+    call->number = number;
     call->begin = clock_.now();
-    net::ClientRequest request;
+    net::PoolRequest request;
+    request.host = server.host;
+    request.port = server.port;
     request.method = "POST";
-    request.target = url_.base + (plan_.chat ? "/v1/chat/completions" : "/v1/completions");
-    request.body = body;
+    request.target = server.base + (plan_.chat ? "/v1/chat/completions" : "/v1/completions");
+    request.headers = {{"Content-Type", "application/json"}};
+    request.body = plan_.bodies[number];
     request.timeout = kDeadline;
     if (!plan_.api_key.empty()) request.headers.push_back({"Authorization", "Bearer " + plan_.api_key});
     net::ClientHandlers handlers;
@@ -87,6 +113,7 @@ class Generator {
     if (!json.contains("choices") || json["choices"].empty()) return;
     const TimePoint now = clock_.now();
     (call.first ? result_.first_token : result_.gaps).push_back(to_seconds(now - (call.first ? call.begin : call.last)));
+    if (call.first) result_.first_token_of[call.number] = result_.first_token.back();
     call.first = false;
     call.last = now;
   }
@@ -95,38 +122,46 @@ class Generator {
     const bool failed = !status.ok() || call.status != 200;
     if (failed) {
       ++result_.failed;
+      result_.first_token_of[call.number] = -1;
       if (result_.first_failure.empty()) {
         result_.first_failure = status.ok() ? std::to_string(call.status) + " " + call.error_body : status.error().message;
       }
     } else {
       result_.end_to_end.push_back(to_seconds(clock_.now() - call.begin));
+      result_.ended_at[call.number] = to_seconds(clock_.now() - begin_);
     }
     --running_;
-    if (plan_.request_rate <= 0) fill();
-    else if (next_ < arrived_ && room()) start(plan_.bodies[next_++]);
+    if (arrivals_.empty()) fill();
+    else if (next_ < arrived_ && room()) start();
     std::lock_guard lock(mutex_);
     if (++done_ == plan_.bodies.size()) finished_.notify_all();
   }
 
   const LoadPlan& plan_;
-  const net::Url url_;
+  const std::vector<net::Url> servers_;
+  const std::vector<double> arrivals_;
   const SteadyClock clock_;
-  std::mt19937_64 random_;
+  TimePoint begin_{};
   std::size_t next_ = 0, arrived_ = 0;
   int running_ = 0;
   LoadResult result_;
   std::mutex mutex_;
   std::condition_variable finished_;
   std::size_t done_ = 0;
-  std::unique_ptr<net::HttpClient> client_;  // last: its thread ends before what it uses
+  std::shared_ptr<net::EventLoop> loop_;
+  std::unique_ptr<net::ClientPool> client_;
 };
 
 }  // namespace
 
 Result<LoadResult> generate_load(const LoadPlan& plan) {
-  ASSIGN_OR_RETURN(const net::Url url, net::parse_url(plan.url));
   if (plan.bodies.empty()) return invalid_argument("there is no request to send");
-  return Generator(plan, url).run();
+  std::vector<net::Url> servers;
+  for (const std::string& text : plan.urls) {
+    ASSIGN_OR_RETURN(net::Url url, net::parse_url(text));
+    servers.push_back(std::move(url));
+  }
+  return Generator(plan, std::move(servers)).run();
 }
 
 double percentile(std::vector<double> values, double p) {

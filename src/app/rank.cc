@@ -217,7 +217,7 @@ Result<ServeSettings> settings_of(Words words) {
   ServeSettings settings;
   RETURN_IF_ERROR(config::parse(settings, words, parse_options()));
   ASSIGN_OR_RETURN(const model::Config config, model_config(settings.model.model));
-  ASSIGN_OR_RETURN(settings.engine.scheduler.max_model_len, model_length(settings.engine.scheduler.max_model_len, config));
+  ASSIGN_OR_RETURN(settings.engine.scheduler.max_model_len, model_length(settings.model, settings.engine.scheduler.max_model_len, config));
   return settings;
 }
 

@@ -58,7 +58,7 @@ Status run(ServeSettings settings, Words words, const std::string& configuration
   RETURN_IF_ERROR(check_parallel(settings.parallel));
   RETURN_IF_ERROR(engine::check_speculation(settings.engine.speculation));
   ASSIGN_OR_RETURN(const model::Config config, model_config(settings.model.model));
-  ASSIGN_OR_RETURN(const int length, model_length(settings.engine.scheduler.max_model_len, config));
+  ASSIGN_OR_RETURN(const int length, model_length(settings.model, settings.engine.scheduler.max_model_len, config));
   settings.engine.scheduler.max_model_len = length;
   RETURN_IF_ERROR(check_eplb(settings.parallel, config));
   if (settings.parallel.headless) return run_headless(settings, words);

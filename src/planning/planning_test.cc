@@ -47,6 +47,20 @@ std::vector<TrafficRequest> at_once(int count, int input, int output) {
   return requests;
 }
 
+TEST(Ladder, RatesRiseAndGroupsShareTheBeginningsOfTheirPrompts) {
+  const auto requests = ladder_traffic({.rates = {20, 80}, .rung_seconds = 10, .groups = 2, .shared = 1024, .own = 600, .output = 5});
+  const auto second = std::find_if(requests.begin(), requests.end(), [](const auto& r) { return r.arrival >= 10; });
+  EXPECT_NEAR(static_cast<double>(second - requests.begin()), 200, 60);
+  EXPECT_NEAR(static_cast<double>(requests.end() - second), 800, 120);
+  std::map<std::uint64_t, int> seen;
+  for (const auto& request : requests) {
+    EXPECT_EQ(request.input, 1624);
+    ASSERT_EQ(request.blocks.size(), 4u);
+    for (const std::uint64_t block : request.blocks) ++seen[block];
+  }
+  EXPECT_EQ(seen.size(), 4 + 2 * requests.size());
+}
+
 TEST(CostTable, PredictsNineOfTenStepsOfAnH100FromTheOthersWithinTenPercent) {
   const CostTable& table = costs("h100");
   EXPECT_EQ(table.steps.size(), 21u);

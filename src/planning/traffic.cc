@@ -9,6 +9,7 @@
 namespace braid::planning {
 namespace {
 
+constexpr std::uint64_t kQuestions = 1ULL << 32;  // ids of ladders' questions are from here on
 constexpr std::uint64_t kCopies = 1ULL << 40;  // ids of copied prompts are from here on
 
 }  // namespace
@@ -51,6 +52,27 @@ std::vector<TrafficRequest> poisson_traffic(const PoissonTraffic& traffic) {
     TrafficRequest request{t, traffic.input, traffic.output, {}};
     for (int at = 0; at < traffic.input; at += kTraceBlock) request.blocks.push_back(next++);
     requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+std::vector<TrafficRequest> ladder_traffic(const LadderTraffic& ladder) {
+  std::mt19937_64 random(ladder.seed);
+  std::uniform_int_distribution<int> group_of(0, ladder.groups - 1);
+  const int shared_blocks = ladder.shared / kTraceBlock, own_blocks = (ladder.own + kTraceBlock - 1) / kTraceBlock;
+  std::vector<TrafficRequest> requests;
+  std::uint64_t question = kQuestions;
+  double begin = 0;
+  for (const double rate : ladder.rates) {
+    std::exponential_distribution<double> gap(rate);
+    for (double t = gap(random); t < ladder.rung_seconds; t += gap(random)) {
+      TrafficRequest request{begin + t, shared_blocks * kTraceBlock + ladder.own, ladder.output, {}};
+      const int first = group_of(random) * shared_blocks;
+      for (int i = 0; i < shared_blocks; ++i) request.blocks.push_back(static_cast<std::uint64_t>(first + i));
+      for (int i = 0; i < own_blocks; ++i) request.blocks.push_back(question++);
+      requests.push_back(std::move(request));
+    }
+    begin += ladder.rung_seconds;
   }
   return requests;
 }

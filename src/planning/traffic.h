@@ -30,6 +30,17 @@ struct PoissonTraffic {
 };
 std::vector<TrafficRequest> poisson_traffic(const PoissonTraffic& traffic);
 
+// Groups of users share the beginning of their prompts; every request goes on with a question of its own. Arrivals
+// are Poisson, at a rate that rises from rung to rung.
+struct LadderTraffic {
+  std::vector<double> rates;  // requests a second of each rung
+  double rung_seconds = 8;
+  int groups = 150;
+  int shared = 12 * kTraceBlock, own = 1024, output = 64;  // tokens; shared: whole blocks of kTraceBlock
+  std::uint64_t seed = 0;
+};
+std::vector<TrafficRequest> ladder_traffic(const LadderTraffic& ladder);
+
 // The same requests, but `factor` times as dense for `seconds` from `begin` on: each is sent so often, with a
 // prompt of its own; a fraction of them where the factor is no whole number.
 std::vector<TrafficRequest> with_burst(const std::vector<TrafficRequest>& requests, double begin, double seconds, double factor);
