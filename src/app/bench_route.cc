@@ -141,7 +141,7 @@ class Cluster {
     ASSIGN_OR_RETURN(const Policy policy, find_policy(policy_name, bench.config_file, events));
     for (int i = 0; i < bench.engines; ++i) {
       const std::string host = "127.0.1." + std::to_string(i + 1);
-      std::vector<std::string> words{"serve", bench.model, "--host", host, "--port", "0", "--backend", "simulated", "--no-access-log",
+      std::vector<std::string> words{"serve", bench.model, "--host", host, "--port", "0", "--backend", "simulated",
                                      "--simulated.ttft-ms", scaled({{1, 12}, {1000, 75}, {10000, 680}, {100000, 12000}}, bench.time_scale),
                                      "--simulated.itl-ms", scaled({{1, 12}, {32, 18}, {128, 35}}, bench.time_scale),
                                      "--max-num-seqs", std::to_string(bench.max_num_seqs), "--num-gpu-blocks-override", std::to_string(bench.blocks),
