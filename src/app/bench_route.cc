@@ -16,7 +16,6 @@
 #include "config/reference.h"
 #include "metrics/samples.h"
 #include "net/http_client.h"
-#include "net/http_server.h"
 #include "planning/traffic.h"
 
 namespace braid::app {
@@ -135,9 +134,7 @@ class Cluster {
  public:
   static Result<Cluster> start(const RouteBench& bench, const std::string& policy_name, int longest) {
     Cluster cluster;
-    ASSIGN_OR_RETURN(auto probe, net::HttpServer::listen({}, [](net::Request&&, const auto&) {}));
-    const int events = probe->port();
-    probe.reset();
+    ASSIGN_OR_RETURN(const int events, free_port());
     ASSIGN_OR_RETURN(const Policy policy, find_policy(policy_name, bench.config_file, events));
     for (int i = 0; i < bench.engines; ++i) {
       const std::string host = "127.0.1." + std::to_string(i + 1);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <atomic>
 #include <cstdio>
+#include <functional>
 #include <latch>
 #include <thread>
 
 #include "app/commands.h"
+#include "app/envoy_load.h"
 #include "app/open_files.h"
 #include "app/parse.h"
 #include "app/server_process.h"
@@ -16,6 +18,8 @@ namespace braid::app {
 namespace {
 
 constexpr Duration kPatience = std::chrono::seconds(60);
+constexpr const char* kChunk =
+    "data: {\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"text\":\" word\",\"finish_reason\":null}]}\n\n";
 
 struct RouterBench {
   int endpoints = 16;
@@ -26,6 +30,7 @@ struct RouterBench {
   int chunks = 200;
   int metrics_bytes = 39000;
   bool access_log = false;
+  bool ext_proc = false;
 
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
@@ -37,6 +42,7 @@ struct RouterBench {
     v.field("chunks", self.chunks, {.help = "Pieces of each stream, sent one by one", .min = 1, .max = 1e6});
     v.field("metrics-bytes", self.metrics_bytes, {.help = "Length of the servers' metrics pages", .unit = "bytes", .min = 0, .max = 1e7});
     v.field("access-log", self.access_log, {.help = "The router logs every request"});
+    v.field("ext-proc", self.ext_proc, {.help = "Ask by external processing as an Envoy does, instead of going through the router"});
   }
 };
 
@@ -72,7 +78,7 @@ class Engines {
   void send_chunk(bool last) {
     loop_->run_and_wait([&] {
       for (const auto& stream : streams_) {
-        stream->write("data: {\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"text\":\" word\",\"finish_reason\":null}]}\n\n");
+        stream->write(kChunk);
         if (last) stream->end();
       }
       if (last) streams_.clear();
@@ -162,6 +168,38 @@ Status measure_streams(const RouterBench& bench, const ServerProcess& router, En
   return failed == 0 ? Status() : internal_error(std::to_string(failed) + " streams failed");
 }
 
+// Prints what a request of each length costs. `send`: so many of that length; returns how many failed.
+Status measure_requests(const RouterBench& bench, const ServerProcess& router, const std::function<int(int requests, int bytes)>& send) {
+  const double idle_before = router.cpu_us();
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  const double idle = (router.cpu_us() - idle_before) / 2e6;
+  std::printf("%-34s %10s\n%-34s %10.4f cores\n", "the router's processor time", "", "idle, scraping", idle);
+  for (const std::string& length : bench.prompts) {
+    const int bytes = std::atoi(length.c_str());
+    send(bench.concurrency * 4, bytes);
+    const double before = router.cpu_us();
+    const auto began = std::chrono::steady_clock::now();
+    const int failed = send(bench.requests, bytes);
+    const double seconds = to_seconds(std::chrono::steady_clock::now() - began);
+    const double per_request = (router.cpu_us() - before - idle * 1e6 * seconds) / bench.requests;
+    std::printf("%-34s %10.1f us  %8.0f requests/s\n", ("request of " + std::to_string(bytes) + " bytes").c_str(), per_request, bench.requests / seconds);
+    if (failed > 0) return internal_error(std::to_string(failed) + " requests failed");
+  }
+  return {};
+}
+
+Status measure_envoy(const RouterBench& bench, const ServerProcess& router, int port) {
+  EnvoyLoad load("127.0.0.1:" + std::to_string(port), bench.concurrency);
+  RETURN_IF_ERROR(measure_requests(bench, router, [&](int requests, int bytes) {
+    return load.ask(requests, [&](int number) { return body_of(bytes, number, false); });
+  }));
+  RETURN_IF_ERROR(load.open_streams(bench.streams, body_of(200, 0, true)));
+  const double before = router.cpu_us();
+  for (int i = 0; i < bench.chunks; ++i) RETURN_IF_ERROR(load.send_chunk(kChunk, i + 1 == bench.chunks));
+  std::printf("%-34s %10.2f us\n", "chunk of a stream", (router.cpu_us() - before) / bench.streams / bench.chunks);
+  return {};
+}
+
 Status run(const RouterBench& bench) {
   for (const std::string& length : bench.prompts) {
     if (std::atoi(length.c_str()) < 2) return invalid_argument("--prompts: expected numbers of bytes from 2 on, found '" + length + "'", "prompts");
@@ -169,30 +207,19 @@ Status run(const RouterBench& bench) {
   open_files_as_many_as_allowed();
   Engines engines(bench);
   RETURN_IF_ERROR(engines.open(bench.endpoints));
-  ASSIGN_OR_RETURN(const auto process, ServerProcess::start({"route", "--host", "127.0.0.1", "--port", "0", "--endpoints", engines.list(), bench.access_log ? "--access-log" : "--no-access-log",
-                                                             "--max-connections", "200000"}));
-  const ServerProcess& router = *process;
-  ASSIGN_OR_RETURN(const std::string address, process->url(kPatience));
+  ASSIGN_OR_RETURN(const int envoy_port, free_port());
+  std::vector<std::string> words{"route", "--host", "127.0.0.1", "--port", "0", "--endpoints", engines.list(),
+                                 bench.access_log ? "--access-log" : "--no-access-log", "--max-connections", "200000"};
+  if (bench.ext_proc) words.insert(words.end(), {"--grpc-port", std::to_string(envoy_port), "--no-secure-serving"});
+  ASSIGN_OR_RETURN(const auto router, ServerProcess::start(std::move(words)));
+  ASSIGN_OR_RETURN(const std::string address, router->url(kPatience));
   ASSIGN_OR_RETURN(const net::Url url, net::parse_url(address));
   const auto client = net::HttpClient::create(url.host, url.port, bench.concurrency);
   RETURN_IF_ERROR(wait_ready(*client));
-  const double idle_before = router.cpu_us();
-  std::this_thread::sleep_for(std::chrono::seconds(2));
-  const double idle = (router.cpu_us() - idle_before) / 2e6;
-  std::printf("%-34s %10s\n%-34s %10.4f cores\n", "the router's processor time", "", "idle, scraping", idle);
-  for (const std::string& length : bench.prompts) {
-    const int bytes = std::atoi(length.c_str());
-    send_all(*client, bench.concurrency * 4, bytes);
-    const double before = router.cpu_us();
-    const auto began = std::chrono::steady_clock::now();
-    const int failed = send_all(*client, bench.requests, bytes);
-    const double seconds = to_seconds(std::chrono::steady_clock::now() - began);
-    const double per_request = (router.cpu_us() - before - idle * 1e6 * seconds) / bench.requests;
-    std::printf("%-34s %10.1f us  %8.0f requests/s\n", ("request of " + std::to_string(bytes) + " bytes").c_str(), per_request, bench.requests / seconds);
-    if (failed > 0) return internal_error(std::to_string(failed) + " requests failed");
-  }
+  if (bench.ext_proc) return measure_envoy(bench, *router, envoy_port);
+  RETURN_IF_ERROR(measure_requests(bench, *router, [&](int requests, int bytes) { return send_all(*client, requests, bytes); }));
   const auto streaming = net::HttpClient::create(url.host, url.port, bench.streams);
-  return measure_streams(bench, router, engines, *streaming);
+  return measure_streams(bench, *router, engines, *streaming);
 }
 
 }  // namespace

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <fstream>
 
+#include "net/http_server.h"
+
 extern char** environ;
 
 namespace braid::app {
@@ -105,6 +107,11 @@ int ServerProcess::resident_mib() const {
     if (line.starts_with("VmRSS:")) return std::atoi(line.c_str() + 6) / 1024;
   }
   return 0;
+}
+
+Result<int> free_port() {
+  ASSIGN_OR_RETURN(const auto probe, net::HttpServer::listen({}, [](net::Request&&, const auto&) {}));
+  return probe->port();
 }
 
 }  // namespace braid::app

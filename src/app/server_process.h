@@ -42,4 +42,7 @@ class ServerProcess {
   std::thread reader_;
 };
 
+// A port that nobody listens on now, for servers that must be told one.
+Result<int> free_port();
+
 }  // namespace braid::app

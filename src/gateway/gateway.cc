@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "dashboard/dashboard.h"
 #include "extproc/server.h"
 #include "gateway/core.h"
@@ -136,6 +137,7 @@ class HttpGateway final : public Gateway {
     core_.token_source = core_.router->token_source();
     registry_.add(core_.router_metrics);
     registry_.add(core_.metrics);
+    core_.metrics.info.with({version()}).set(1);
     registry_.add(core_.trace_metrics);
     ASSIGN_OR_RETURN(core_.tracer, tracing::Tracer::start(core_.settings.tracing, "braid-route", core_.trace_metrics));
     const router::DataLayer layer = router::data_layer_of(config);

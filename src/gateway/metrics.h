@@ -8,6 +8,8 @@ namespace braid::gateway {
 
 struct Metrics {
   metrics::Family<metrics::Counter> poll_errors{{"endpoint_name"}};
+  metrics::Family<metrics::Counter> extract_errors{{"endpoint_name"}};
+  metrics::Family<metrics::Gauge> info{{"version"}};
   metrics::Family<metrics::Counter> kubernetes_errors{{"kind"}};
   metrics::Gauge dead_endpoints;
   metrics::Gauge upstream_connections;
@@ -20,6 +22,8 @@ struct Metrics {
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
     v.metric("llm_d_epp_datalayer_poll_errors", self.poll_errors, "Scrapes of an endpoint's metrics that failed");
+    v.metric("llm_d_epp_datalayer_extract_errors", self.extract_errors, "Answers to scrapes that told none of the endpoint's waiting and running requests and cache in use");
+    v.metric("llm_d_epp_info", self.info, "1, with the version of this router");
     v.metric("braid_route_kubernetes_errors", self.kubernetes_errors, "Lists and watches of the Kubernetes API server that failed and are tried again, by kind");
     v.metric("braid_route_dead_endpoints", self.dead_endpoints, "Endpoints that have not answered their first or last scrapes");
     v.metric("braid_route_upstream_connections", self.upstream_connections, "Connections to endpoints in use");

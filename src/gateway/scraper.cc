@@ -84,6 +84,7 @@ void Scraper::read(Target& target, const std::string& page) {
     if (!endpoint.label(kSharedPortLabel).empty()) options.rank = endpoint.id.rank;
     const PageFacts facts = read_page(page, options, endpoint.state);
     if (facts.told) endpoint.state.seen = std::chrono::steady_clock::now();
+    else metrics_.extract_errors.with({endpoint.id.name}).add();
     if (facts.started && before && *facts.started != *before) hooks_.on_restart(endpoint.id.name);
     if (facts.started) target.started = facts.started;
   });

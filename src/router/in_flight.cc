@@ -79,7 +79,7 @@ void InFlightLoad::release(Share& share) {
   share = {};
 }
 
-void InFlightLoad::first_chunk(FlightNumber flight) {
+void InFlightLoad::first_chunk(FlightNumber flight, TimePoint) {
   const auto found = flights_.find(flight);
   if (found == flights_.end()) return;
   release_prompt(found->second.decode);

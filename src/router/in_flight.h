@@ -40,7 +40,7 @@ class InFlightLoad final : public Plugin {
 
   Status connect(Plugins& plugins) override;
   void sent(const Sent& sent) override;
-  void first_chunk(FlightNumber flight) override;
+  void first_chunk(FlightNumber flight, TimePoint now) override;
   void done(FlightNumber flight, const ResponseFacts& facts, TimePoint now) override;
   void endpoint_removed(Slot slot, std::string_view name) override;
 

@@ -187,12 +187,13 @@ class Asked {
     Context context{request, endpoints_, slots_, candidates_, data, random_, now};
     return producer.match(context);
   }
-  void send(Slot slot) {
-    Sent sent{1, request, data};
+  FlightNumber send(Slot slot) {
+    Sent sent{++flights_, request, data};
     sent.decode = slot;
     sent.decode_index = static_cast<EndpointIndex>(slot);
     sent.now = now;
     producer.sent(sent);
+    return flights_;
   }
 
   Producer producer;
@@ -203,6 +204,7 @@ class Asked {
  private:
   std::vector<Endpoint> endpoints_;
   Slot slots_[2] = {0, 1};
+  FlightNumber flights_ = 0;
   EndpointIndex candidates_[2] = {0, 1};
   Random random_{1};
 };
@@ -278,14 +280,33 @@ TEST(PrecisePrefix, tiers_weigh_and_stores_are_counted) {
   EXPECT_EQ(asked.match(counting(8)).blocks[0], 2) << "stored twice, removed once";
 }
 
-TEST(PrecisePrefix, a_prompt_counts_as_cached_for_a_moment_where_it_was_sent) {
+TEST(PrecisePrefix, a_prompt_counts_as_cached_where_it_was_sent_until_shortly_after_its_answer_began) {
   Asked<PrecisePrefix> asked(precise("cbor-fnv", 4));
   EXPECT_EQ(asked.match(counting(8)).blocks[1], 0);
-  asked.send(1);
+  const FlightNumber flight = asked.send(1);
+  asked.now += std::chrono::minutes(1);
+  EXPECT_EQ(asked.match(counting(8)).blocks[1], 2) << "it waits in the engine's queue";
+  asked.producer.first_chunk(flight, asked.now);
+  asked.now += std::chrono::milliseconds(1999);
+  asked.producer.done(flight, {}, asked.now);
   EXPECT_EQ(asked.match(counting(8)).blocks[1], 2);
-  asked.now += std::chrono::seconds(2);
+  asked.now += std::chrono::milliseconds(1);
   EXPECT_EQ(asked.match(counting(8)).blocks[1], 0);
   EXPECT_EQ(asked.producer.blocks(), 0u);
+}
+
+TEST(PrecisePrefix, a_request_that_failed_or_whose_engine_started_anew_leaves_nothing_cached) {
+  Asked<PrecisePrefix> asked(precise("cbor-fnv", 4));
+  asked.match(counting(8));
+  const FlightNumber refused = asked.send(0), lost = asked.send(1);
+  asked.producer.done(refused, {.status = 503}, asked.now);
+  EXPECT_EQ(asked.match(counting(8)).blocks, (std::vector<int>{0, 2}));
+  asked.producer.endpoint_restarted(1, "b");
+  EXPECT_EQ(asked.match(counting(8)).blocks[1], 0);
+  EXPECT_EQ(asked.producer.blocks(), 0u);
+  asked.producer.first_chunk(lost, asked.now);
+  asked.now += std::chrono::seconds(2);
+  EXPECT_EQ(asked.match(counting(8)).blocks[1], 0);
 }
 
 TEST(PrecisePrefix, without_token_ids_it_says_that_it_does_not_know) {

@@ -17,6 +17,9 @@ struct Metrics {
   Histograms request_duration{{"model_name", "target_model_name"}, metrics::request_latency_buckets()};
   Histograms time_to_first_token{{"model_name", "streaming"}, metrics::first_token_buckets()};
   Histograms time_per_output_token{{"model_name"}, metrics::token_latency_buckets()};
+  Histograms inter_token_latency{{"model_name"}, metrics::token_latency_buckets()};
+  Histograms normalized_time_per_output_token{{"model_name"}, metrics::token_latency_buckets()};
+  Histograms request_processing{{"model_name"}, wait_buckets()};
   Histograms request_size{{"model_name"}, size_buckets()};
   Histograms response_size{{"model_name"}, size_buckets()};
   Histograms input_tokens{{"model_name"}, metrics::one_two_five_buckets(1000000)};
@@ -26,6 +29,9 @@ struct Metrics {
   metrics::Gauge average_kv_usage;
   metrics::Gauge average_queue;
   metrics::Gauge average_running;
+  metrics::Gauge deviation_kv_usage;
+  metrics::Gauge deviation_queue;
+  metrics::Gauge deviation_running;
   metrics::Gauge ready_endpoints;
   metrics::Gauge unknown_endpoints;
   Gauges endpoint_queue{{"endpoint_name"}};
@@ -44,6 +50,10 @@ struct Metrics {
   Gauges queue_size{{"fairness_id", "priority"}};
   Gauges queue_bytes{{"fairness_id", "priority"}};
   Gauges pool_saturation{{"stage"}};
+  metrics::Histogram dispatch_cycle{decision_buckets()};
+  metrics::Histogram enqueue_duration{decision_buckets()};
+  Gauges capacity_requests{{"priority"}};
+  Gauges capacity_bytes{{"priority"}};
   metrics::Counter evictions;
 
   Counters kv_feed{{"what"}};
@@ -62,7 +72,10 @@ struct Metrics {
     v.metric("llm_d_epp_request_running", self.requests_running, "Requests in flight.");
     v.metric("llm_d_epp_request_duration_seconds", self.request_duration, "Arrival to last byte.");
     v.metric("llm_d_epp_request_ttft_seconds", self.time_to_first_token, "Arrival to first byte of the answer.");
-    v.metric("llm_d_epp_request_streaming_tpot_seconds", self.time_per_output_token, "Mean time per token after the first, of streams.");
+    v.metric("llm_d_epp_request_streaming_tpot_seconds", self.time_per_output_token, "Mean time of a token after the first, of streams.");
+    v.metric("llm_d_epp_request_streaming_itl_seconds", self.inter_token_latency, "Time between two tokens of a stream, from one piece of the answer to the next.");
+    v.metric("llm_d_epp_request_ntpot_seconds", self.normalized_time_per_output_token, "Arrival to last byte, divided by the generated tokens.");
+    v.metric("llm_d_epp_request_processing_duration_seconds", self.request_processing, "Arrival to the sending to an endpoint, waiting in flow control included.");
     v.metric("llm_d_epp_request_size_bytes", self.request_size, "Bytes of request bodies.");
     v.metric("llm_d_epp_response_size_bytes", self.response_size, "Bytes of response bodies.");
     v.metric("llm_d_epp_request_input_tokens", self.input_tokens, "Prompt tokens, from usage.");
@@ -71,6 +84,9 @@ struct Metrics {
     v.metric("llm_d_epp_average_kv_cache_utilization", self.average_kv_usage, "Mean share of cache in use over the endpoints that report it.");
     v.metric("llm_d_epp_average_queue_size", self.average_queue, "Mean number of waiting requests over the endpoints that report it.");
     v.metric("llm_d_epp_average_running_requests", self.average_running, "Mean number of running requests over the endpoints that report it.");
+    v.metric("llm_d_epp_std_dev_kv_cache_utilization", self.deviation_kv_usage, "Standard deviation of the share of cache in use over the endpoints that report it.");
+    v.metric("llm_d_epp_std_dev_queue_size", self.deviation_queue, "Standard deviation of waiting requests over the endpoints that report them.");
+    v.metric("llm_d_epp_std_dev_running_requests", self.deviation_running, "Standard deviation of running requests over the endpoints that report them.");
     v.metric("llm_d_epp_ready_endpoints", self.ready_endpoints, "Endpoints in the pool.");
     v.metric("llm_d_epp_unknown_endpoints", self.unknown_endpoints, "Endpoints in the pool that have never reported their load.");
     v.metric("llm_d_epp_per_endpoint_queue_size", self.endpoint_queue, "Waiting requests of an endpoint.");
@@ -86,6 +102,10 @@ struct Metrics {
     v.metric("llm_d_epp_flow_control_queue_size", self.queue_size, "Requests waiting in flow control.");
     v.metric("llm_d_epp_flow_control_queue_bytes", self.queue_bytes, "Bytes of requests waiting in flow control.");
     v.metric("llm_d_epp_flow_control_pool_saturation", self.pool_saturation, "Saturation of the pool; from 1 on nothing is let through.");
+    v.metric("llm_d_epp_flow_control_dispatch_cycle_duration_seconds", self.dispatch_cycle, "Time of a look at what waits, with the decisions made.");
+    v.metric("llm_d_epp_flow_control_request_enqueue_duration_seconds", self.enqueue_duration, "Time to put a request into its queue.");
+    v.metric("llm_d_epp_flow_control_capacity_utilization_requests", self.capacity_requests, "Requests that wait in a priority band, as a share of its maxRequests.");
+    v.metric("llm_d_epp_flow_control_capacity_utilization_bytes", self.capacity_bytes, "Bytes that wait in a priority band, as a share of its maxBytes.");
     v.metric("llm_d_epp_flow_control_evictions", self.evictions, "Requests in flight that were ended for more urgent ones.");
     v.metric("llm_d_epp_kv_cache_events", self.kv_feed, "KV event messages by what became of them.");
     v.metric("llm_d_epp_kv_cache_index_blocks", self.kv_index_blocks, "Blocks in the index of KV events.");

@@ -81,7 +81,7 @@ class Plugin {
 
   // The life of a request, for plugins that keep state.
   virtual void sent(const Sent& sent) {}
-  virtual void first_chunk(FlightNumber flight) {}
+  virtual void first_chunk(FlightNumber flight, TimePoint now) {}
   virtual void done(FlightNumber flight, const ResponseFacts& facts, TimePoint now) {}
   // The last word on a decision that is not refused: headers to add.
   virtual void decided(Context& context, Decision& decision) {}

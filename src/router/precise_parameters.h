@@ -116,8 +116,8 @@ struct PreciseParameters {
     v.object("tokenProcessorConfig", self.tokens, "How prompts are cut and hashed");
     v.object("indexerConfig", self.indexer, "The index");
     v.object("kvEventsConfig", self.events, "Where events come from");
-    v.field("speculativeIndexing", self.speculative, {.help = "Count a prompt as cached for a moment where it was sent"});
-    v.duration("speculativeTTL", self.speculative_ttl, "How long; 2s if left out");
+    v.field("speculativeIndexing", self.speculative, {.help = "Count a prompt as cached where it was sent, from then until speculativeTTL after its answer began"});
+    v.duration("speculativeTTL", self.speculative_ttl, "How long after the first piece of an answer; 2s if left out");
   }
 };
 

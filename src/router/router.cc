@@ -2,6 +2,8 @@
 #include "router/router.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <set>
 #include <unordered_map>
 
@@ -49,6 +51,9 @@ struct Router::Impl {
     bool started = false;
     int priority = 0;
     bool evicted = false;
+    TimePoint first{};              // piece of the answer
+    std::optional<TimePoint> last;  // piece of a stream with tokens
+    metrics::Histogram* inter_token_latency = nullptr;
   };
 
   Impl(const PickerConfig& config, RouterParts parts) : config(config), parts(std::move(parts)), random(this->parts.seed) {}
@@ -260,6 +265,7 @@ void Router::Impl::advance(std::span<const Endpoint> endpoints) {
     count_wait(decision.ok() ? "dispatched" : "rejected", decision.queued);
     settled.push_back({waiting->ticket, std::move(decision)});
   }
+  if (parts.metrics != nullptr) parts.metrics->dispatch_cycle.observe(to_seconds(parts.clock->now() - now));
 }
 
 Router::Submission Router::submit(std::shared_ptr<RoutedRequest> request, std::span<const Endpoint> endpoints) {
@@ -272,7 +278,9 @@ Router::Submission Router::submit(std::shared_ptr<RoutedRequest> request, std::s
   if (!impl_->admission.queues()) return {impl_->decide(*request, endpoints), 0};
   const Ticket ticket = ++impl_->last_ticket;
   std::vector<FlowControl::Dropped> dropped;
-  impl_->admission.flow()->enqueue(ticket, std::move(request), impl_->parts.clock->now(), dropped);
+  const TimePoint now = impl_->parts.clock->now();
+  impl_->admission.flow()->enqueue(ticket, std::move(request), now, dropped);
+  if (Metrics* metrics = impl_->parts.metrics) metrics->enqueue_duration.observe(to_seconds(impl_->parts.clock->now() - now));
   for (FlowControl::Dropped& each : dropped) impl_->settle(std::move(each));
   impl_->advance(endpoints);
   auto& settled = impl_->settled;
@@ -327,7 +335,7 @@ std::vector<FlightId> Router::take_evictions() {
 
 FlightId Router::sent(const RoutedRequest& request, const Decision& decision) {
   const FlightId flight = ++impl_->last_flight;
-  impl_->flights[flight] = {decision.model, request.received, request.facts.streaming, false, request.priority, false};
+  impl_->flights[flight] = {.model = decision.model, .received = request.received, .streaming = request.facts.streaming, .priority = request.priority};
   decision.data->underway.reset();
   impl_->sent_to.insert(decision.primary().id.name);
   Sent sent{flight, request, *decision.data};
@@ -341,33 +349,54 @@ FlightId Router::sent(const RoutedRequest& request, const Decision& decision) {
     sent.prefill = slot_of(sent.prefill_index);
   }
   for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->sent(sent);
-  if (impl_->parts.metrics != nullptr) impl_->parts.metrics->requests_running.with({decision.model}).add(1);
+  if (Metrics* metrics = impl_->parts.metrics) {
+    metrics->requests_running.with({decision.model}).add(1);
+    metrics->request_processing.with({decision.model}).observe(to_seconds(sent.now - request.received));
+  }
   return flight;
 }
 
 void Router::first_chunk(FlightId flight) {
   const auto found = impl_->flights.find(flight);
   if (found == impl_->flights.end() || found->second.started) return;
-  found->second.started = true;
-  for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->first_chunk(flight);
-  if (impl_->parts.metrics == nullptr) return;
-  impl_->parts.metrics->time_to_first_token.with({found->second.model, found->second.streaming ? "true" : "false"})
-      .observe(to_seconds(impl_->parts.clock->now() - found->second.received));
+  Impl::Flight& each = found->second;
+  each.started = true;
+  each.first = impl_->parts.clock->now();
+  for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->first_chunk(flight, each.first);
+  Metrics* metrics = impl_->parts.metrics;
+  if (metrics == nullptr) return;
+  metrics->time_to_first_token.with({each.model, each.streaming ? "true" : "false"}).observe(to_seconds(each.first - each.received));
+  if (each.streaming) each.inter_token_latency = &metrics->inter_token_latency.with({each.model});
 }
 
-void Router::chunk(FlightId, std::int64_t) {}
+void Router::chunk(FlightId flight, std::int64_t output_tokens) {
+  const auto found = impl_->flights.find(flight);
+  if (found == impl_->flights.end() || found->second.inter_token_latency == nullptr || output_tokens <= 0) return;
+  Impl::Flight& each = found->second;
+  const TimePoint now = impl_->parts.clock->now();
+  const auto tokens = static_cast<std::uint64_t>(output_tokens);
+  if (each.last) each.inter_token_latency->observe(to_seconds(now - *each.last) / static_cast<double>(tokens), tokens);
+  each.last = now;
+}
 
 void Router::done(FlightId flight, const ResponseFacts& facts) {
   const auto found = impl_->flights.find(flight);
   if (found == impl_->flights.end()) return;
   for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->done(flight, facts, impl_->parts.clock->now());
   if (Metrics* metrics = impl_->parts.metrics) {
-    const std::string& model = found->second.model;
+    const Impl::Flight& each = found->second;
+    const std::string& model = each.model;
+    const double seconds = to_seconds(impl_->parts.clock->now() - each.received);
+    const auto tokens = static_cast<double>(facts.output_tokens);
     metrics->requests_running.with({model}).add(-1);
-    metrics->request_duration.with({model, model}).observe(to_seconds(impl_->parts.clock->now() - found->second.received));
+    metrics->request_duration.with({model, model}).observe(seconds);
     if (facts.status >= 400) metrics->request_errors.with({model, model, std::to_string(facts.status)}).add();
     if (facts.prompt_tokens > 0) metrics->input_tokens.with({model}).observe(static_cast<double>(facts.prompt_tokens));
-    if (facts.output_tokens > 0) metrics->output_tokens.with({model}).observe(static_cast<double>(facts.output_tokens));
+    if (facts.output_tokens > 0) metrics->output_tokens.with({model}).observe(tokens);
+    if (facts.output_tokens > 0) metrics->normalized_time_per_output_token.with({model}).observe(seconds / tokens);
+    if (facts.output_tokens > 1 && each.last) {
+      metrics->time_per_output_token.with({model}).observe(to_seconds(*each.last - each.first) / (tokens - 1));
+    }
     if (facts.prompt_tokens > 0) metrics->cached_tokens.with({model}).observe(static_cast<double>(facts.cached_tokens));
   }
   impl_->flights.erase(found);
@@ -463,6 +492,10 @@ void Router::Impl::observe_flow(Metrics& metrics, std::span<const Endpoint> endp
     metrics.queue_size.with({name, std::to_string(priority)}).add(static_cast<double>(requests));
     metrics.queue_bytes.with({name, std::to_string(priority)}).add(static_cast<double>(bytes));
   });
+  admission.flow()->for_each_band([&](int priority, double requests, double bytes) {
+    metrics.capacity_requests.with({std::to_string(priority)}).set(requests);
+    metrics.capacity_bytes.with({std::to_string(priority)}).set(bytes);
+  });
 }
 
 void Router::Impl::observe_prefixes(Metrics& metrics) {
@@ -492,17 +525,21 @@ void Router::observe(std::span<const Endpoint> endpoints) {
   if (metrics == nullptr) return;
   impl_->observe_flow(*metrics, endpoints);
   impl_->observe_prefixes(*metrics);
-  const auto mean = [&](auto get) {
-    double sum = 0;
-    int count = 0;
+  const auto observe = [&](auto get, metrics::Gauge& average, metrics::Gauge& deviation) {
+    std::vector<double> values;
     for (const Endpoint& endpoint : endpoints) {
-      if (const auto value = get(endpoint.state)) sum += *value, ++count;
+      if (const auto value = get(endpoint.state)) values.push_back(*value);
     }
-    return count == 0 ? 0.0 : sum / count;
+    const double count = std::max(1.0, static_cast<double>(values.size()));
+    const double mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
+    double squares = 0;
+    for (const double value : values) squares += (value - mean) * (value - mean);
+    average.set(mean);
+    deviation.set(std::sqrt(squares / count));
   };
-  metrics->average_queue.set(mean([](const EndpointState& s) { return s.waiting; }));
-  metrics->average_running.set(mean([](const EndpointState& s) { return s.running; }));
-  metrics->average_kv_usage.set(mean([](const EndpointState& s) { return s.kv_usage; }));
+  observe([](const EndpointState& s) { return s.waiting; }, metrics->average_queue, metrics->deviation_queue);
+  observe([](const EndpointState& s) { return s.running; }, metrics->average_running, metrics->deviation_running);
+  observe([](const EndpointState& s) { return s.kv_usage; }, metrics->average_kv_usage, metrics->deviation_kv_usage);
   metrics->ready_endpoints.set(static_cast<double>(endpoints.size()));
   metrics->unknown_endpoints.set(static_cast<double>(
       std::count_if(endpoints.begin(), endpoints.end(), [](const Endpoint& e) { return !e.state.seen.has_value(); })));

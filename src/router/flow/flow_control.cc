@@ -182,4 +182,11 @@ void FlowControl::for_each_flow(const std::function<void(const std::string&, int
   }
 }
 
+void FlowControl::for_each_band(const std::function<void(int, double, double)>& visit) const {
+  const auto share = [](double used, std::int64_t most) { return most > 0 ? used / static_cast<double>(most) : 0.0; };
+  for (const auto& [priority, band] : bands_) {
+    visit(priority, share(static_cast<double>(band.requests), band.settings.max_requests), share(static_cast<double>(band.bytes), band.settings.max_bytes));
+  }
+}
+
 }  // namespace braid::router

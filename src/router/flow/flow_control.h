@@ -72,6 +72,8 @@ class FlowControl {
 
   // visit(fairness id, priority, requests, bytes) for each flow that has had requests.
   void for_each_flow(const std::function<void(const std::string&, int, std::size_t, std::int64_t)>& visit) const;
+  // visit(priority, share of its requests, share of its bytes) for each band that has had requests, of 0 to 1.
+  void for_each_band(const std::function<void(int, double, double)>& visit) const;
 
  private:
   struct Flow {

@@ -169,39 +169,60 @@ void PrecisePrefix::forget(Slot slot) {
     }
     engines_[slot].clear();
   }
-  for (Speculation& guess : speculations_) {
-    if (guess.slot == slot) guess.until = TimePoint::min();
+  const auto leave = [&](Speculation& guess) {
+    if (std::erase(guess.slots, slot) > 0) withdraw(guess, slot);
+  };
+  for (auto& [flight, guess] : unanswered_) leave(guess);
+  for (auto& [until, guess] : answered_) leave(guess);
+}
+
+void PrecisePrefix::withdraw(const Speculation& guess, Slot slot) {
+  for (const std::uint64_t key : guess.keys) {
+    Presence* presence = presence_.find(with_slot(key, slot));
+    if (presence == nullptr) continue;
+    presence->speculative -= presence->speculative > 0;
+    if (!presence->none()) continue;
+    presence_.erase(with_slot(key, slot));
+    holders_.remove(key, slot);
   }
-  expire(TimePoint::min());
 }
 
 void PrecisePrefix::expire(TimePoint now) {
-  while (!speculations_.empty() && speculations_.front().until <= now) {
-    const Speculation& guess = speculations_.front();
-    for (const std::uint64_t key : guess.keys) {
-      Presence* presence = presence_.find(with_slot(key, guess.slot));
-      if (presence == nullptr) continue;
-      presence->speculative -= presence->speculative > 0;
-      if (!presence->none()) continue;
-      presence_.erase(with_slot(key, guess.slot));
-      holders_.remove(key, guess.slot);
-    }
-    speculations_.pop_front();
+  while (!answered_.empty() && answered_.front().first <= now) {
+    const Speculation& guess = answered_.front().second;
+    for (const Slot slot : guess.slots) withdraw(guess, slot);
+    answered_.pop_front();
   }
 }
 
 void PrecisePrefix::sent(const Sent& sent) {
   if (!parameters_.speculative || !sent.data.looked_up[index] || sent.data.prefixes[index].keys.empty()) return;
+  Speculation& guess = unanswered_[sent.flight];
+  guess.keys = sent.data.prefixes[index].keys;
   for (const Slot slot : {sent.decode, sent.prefill}) {
     if (slot == kNoSlot) continue;
-    const std::vector<std::uint64_t>& keys = sent.data.prefixes[index].keys;
-    for (const std::uint64_t key : keys) {
+    guess.slots.push_back(slot);
+    for (const std::uint64_t key : guess.keys) {
       Presence& presence = presence_[with_slot(key, slot)];
       if (presence.none()) holders_.add(key, slot);
       ++presence.speculative;
     }
-    speculations_.push_back({sent.now + speculative_ttl_, slot, keys});
   }
+}
+
+void PrecisePrefix::first_chunk(FlightNumber flight, TimePoint now) {
+  const auto found = unanswered_.find(flight);
+  if (found == unanswered_.end()) return;
+  answered_.emplace_back(now + speculative_ttl_, std::move(found->second));
+  unanswered_.erase(found);
+}
+
+void PrecisePrefix::done(FlightNumber flight, const ResponseFacts& facts, TimePoint now) {
+  if (facts.status / 100 == 2) return first_chunk(flight, now);
+  const auto found = unanswered_.find(flight);
+  if (found == unanswered_.end()) return;
+  for (const Slot slot : found->second.slots) withdraw(found->second, slot);
+  unanswered_.erase(found);
 }
 
 std::vector<std::uint64_t> PrecisePrefix::keys_of(const Context& context) {

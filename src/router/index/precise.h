@@ -8,8 +8,9 @@
 // events, along the parents, for any ratio of block sizes (a key comes and goes with the engine's block
 // that completes it), and what has lost its parent is counted and left out.
 //
-// A key is present on an endpoint as often as it was stored there, by tier, and for a moment after a
-// request was sent there (speculativeIndexing).
+// A key is present on an endpoint as often as it was stored there, by tier. With speculativeIndexing it is
+// present too while a request sent there waits for the first piece of its answer, however long that takes,
+// and for speculativeTTL more, in which the events come.
 #pragma once
 
 #include <array>
@@ -18,6 +19,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "prefix/block_hash.h"
@@ -48,6 +50,8 @@ class PrecisePrefix final : public Plugin, public PrefixProducer {
   std::uint64_t strangers() const { return strangers_; }
 
   void sent(const Sent& sent) override;
+  void first_chunk(FlightNumber flight, TimePoint now) override;
+  void done(FlightNumber flight, const ResponseFacts& facts, TimePoint now) override;
   void endpoint_removed(Slot slot, std::string_view name) override { forget(slot); }
   void endpoint_restarted(Slot slot, std::string_view name) override { forget(slot); }
 
@@ -71,8 +75,7 @@ class PrecisePrefix final : public Plugin, public PrefixProducer {
     std::string salt;
   };
   struct Speculation {
-    TimePoint until;
-    Slot slot;
+    std::vector<Slot> slots;
     std::vector<std::uint64_t> keys;
   };
 
@@ -84,6 +87,7 @@ class PrecisePrefix final : public Plugin, public PrefixProducer {
   void add(std::uint64_t key, Slot slot, std::size_t tier);
   void drop(std::uint64_t key, Slot slot, std::size_t tier, std::uint16_t times);
   void expire(TimePoint now);
+  void withdraw(const Speculation& guess, Slot slot);
   std::vector<std::uint64_t> keys_of(const Context& context);
   double weight_of(std::uint64_t key, Slot slot) const;
 
@@ -100,7 +104,8 @@ class PrecisePrefix final : public Plugin, public PrefixProducer {
   FlatMap<Presence> presence_;  // by key and slot
   std::vector<std::unordered_map<std::uint64_t, EngineBlock>> engines_;  // by slot, by engine hash
   std::set<std::string, std::less<>> adapters_;
-  std::deque<Speculation> speculations_;
+  std::unordered_map<FlightNumber, Speculation> unanswered_;
+  std::deque<std::pair<TimePoint, Speculation>> answered_;  // until when
   std::uint64_t orphans_ = 0;
   std::uint64_t strangers_ = 0;
 };
