@@ -129,23 +129,25 @@ std::string scaled(const std::vector<std::pair<int, double>>& curve, double scal
   return text;
 }
 
-// Engines on loopback addresses of their own, so that their sockets for cache events can have one port.
+// Engines on loopback addresses of their own, all at one port. They publish at the router's socket, under their addresses.
 class Cluster {
  public:
   static Result<Cluster> start(const RouteBench& bench, const std::string& policy_name, int longest) {
     Cluster cluster;
+    ASSIGN_OR_RETURN(const int port, free_port());
     ASSIGN_OR_RETURN(const int events, free_port());
     ASSIGN_OR_RETURN(const Policy policy, find_policy(policy_name, bench.config_file, events));
     for (int i = 0; i < bench.engines; ++i) {
       const std::string host = "127.0.1." + std::to_string(i + 1);
-      std::vector<std::string> words{"serve", bench.model, "--host", host, "--port", "0", "--backend", "simulated",
+      std::vector<std::string> words{"serve", bench.model, "--host", host, "--port", std::to_string(port), "--backend", "simulated",
                                      "--simulated.ttft-ms", scaled({{1, 12}, {1000, 75}, {10000, 680}, {100000, 12000}}, bench.time_scale),
                                      "--simulated.itl-ms", scaled({{1, 12}, {32, 18}, {128, 35}}, bench.time_scale),
                                      "--max-num-seqs", std::to_string(bench.max_num_seqs), "--num-gpu-blocks-override", std::to_string(bench.blocks),
                                      "--max-model-len", std::to_string(longest)};
       if (policy.kv_events) {
         words.insert(words.end(), {"--kv-events-config", Json{{"enable_kv_cache_events", true}, {"publisher", "zmq"},
-                                                              {"endpoint", "tcp://" + host + ":" + std::to_string(events)}}.dump()});
+                                                              {"endpoint", "tcp://127.0.0.1:" + std::to_string(events)},
+                                                              {"topic", "kv@" + host + ":" + std::to_string(port) + "@simulated"}}.dump()});
       }
       ASSIGN_OR_RETURN(auto engine, ServerProcess::start(std::move(words)));
       cluster.processes_.push_back(std::move(engine));
@@ -164,12 +166,17 @@ class Cluster {
     ASSIGN_OR_RETURN(auto router, ServerProcess::start({"route", "--host", "127.0.0.1", "--port", "0", "--config-text", policy.config, "--no-access-log",
                                                         "--endpoints", endpoints, "--refresh-metrics-interval", std::to_string(interval)}));
     ASSIGN_OR_RETURN(std::string url, router->url(kStart));
+    RETURN_IF_ERROR(router->wait_ready(kStart));
     cluster.entries_ = {std::move(url)};
+    cluster.router_ = router.get();
     cluster.processes_.push_back(std::move(router));
     return cluster;
   }
 
   const std::vector<std::string>& entries() const { return entries_; }
+
+  // Whether all that the policy goes by has come: without the caches' events its figures would be those of another.
+  Status check_signals() const { return router_ == nullptr ? Status() : router_->wait_ready(std::chrono::seconds(5)); }
 
   // Of each engine.
   Result<std::vector<double>> metric(const std::string& name) const {
@@ -185,6 +192,7 @@ class Cluster {
  private:
   std::vector<std::unique_ptr<ServerProcess>> processes_;
   std::vector<std::string> engines_, entries_;
+  ServerProcess* router_ = nullptr;  // of processes_
 };
 
 double sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
@@ -216,6 +224,7 @@ Result<PolicyResult> measure(const RouteBench& bench, const std::string& policy,
   ASSIGN_OR_RETURN(const LoadResult load, generate_load(plan));
   if (load.end_to_end.empty()) return internal_error(policy + ": no request succeeded: " + load.first_failure);
   if (load.failed > 0) std::fprintf(stderr, "%s: %d requests failed, the first: %s\n", policy.c_str(), load.failed, load.first_failure.c_str());
+  RETURN_IF_ERROR(cluster.check_signals());
   ASSIGN_OR_RETURN(const auto hits, cluster.metric("vllm:prefix_cache_hits_total"));
   ASSIGN_OR_RETURN(const auto queries, cluster.metric("vllm:prefix_cache_queries_total"));
   ASSIGN_OR_RETURN(auto work, cluster.metric("vllm:generation_tokens_total"));

@@ -126,16 +126,6 @@ int send_all(net::HttpClient& client, int requests, int bytes) {
   return failed;
 }
 
-Status wait_ready(net::HttpClient& client) {
-  const auto end = std::chrono::steady_clock::now() + kPatience;
-  while (std::chrono::steady_clock::now() < end) {
-    const auto answer = client.fetch({.target = "/readyz", .timeout = std::chrono::seconds(5)});
-    if (answer.ok() && answer->status == 200) return {};
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return internal_error("the router did not become ready");
-}
-
 Status measure_streams(const RouterBench& bench, const ServerProcess& router, Engines& engines, net::HttpClient& client) {
   std::latch begun(bench.streams), ended(bench.streams);
   std::atomic<int> failed{0};
@@ -215,7 +205,7 @@ Status run(const RouterBench& bench) {
   ASSIGN_OR_RETURN(const std::string address, router->url(kPatience));
   ASSIGN_OR_RETURN(const net::Url url, net::parse_url(address));
   const auto client = net::HttpClient::create(url.host, url.port, bench.concurrency);
-  RETURN_IF_ERROR(wait_ready(*client));
+  RETURN_IF_ERROR(router->wait_ready(kPatience));
   if (bench.ext_proc) return measure_envoy(bench, *router, envoy_port);
   RETURN_IF_ERROR(measure_requests(bench, *router, [&](int requests, int bytes) { return send_all(*client, requests, bytes); }));
   const auto streaming = net::HttpClient::create(url.host, url.port, bench.streams);

@@ -46,7 +46,7 @@ constexpr const char* kPrecise = R"(apiVersion: llm-d.ai/v1alpha1
 kind: EndpointPickerConfig
 plugins:
 - type: precise-prefix-cache-producer
-  parameters: {tokenProcessorConfig: {blockSize: 16}, kvEventsConfig: {podDiscoveryConfig: {socketPort: SOCKET_PORT}}, speculativeIndexing: true}
+  parameters: {tokenProcessorConfig: {blockSize: 16}, kvEventsConfig: {zmqEndpoint: "tcp://127.0.0.1:SOCKET_PORT", discoverPods: false}, speculativeIndexing: true}
 - type: queue-scorer
 - type: kv-cache-utilization-scorer
 - type: prefix-cache-scorer

@@ -14,7 +14,8 @@ struct Policy {
   bool kv_events = false;  // engines tell which blocks they hold
 };
 
-// `config_file` is that of the policy "config"; `socket_port` is where engines tell of their caches. Errors: an unknown name.
+// `config_file` is that of the policy "config"; `socket_port` is where the router hears
+// of the engines' caches. Errors: an unknown name.
 Result<Policy> find_policy(const std::string& name, const std::string& config_file, int socket_port);
 
 }  // namespace braid::app

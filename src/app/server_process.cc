@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "net/http_client.h"
 #include "net/http_server.h"
 
 extern char** environ;
@@ -85,6 +86,21 @@ Result<std::string> ServerProcess::url(Duration patience) {
   }
   if (url_.empty()) return Error{ErrorCode::kUnavailable, name_ + " ended before it listened; it said: " + last_line_, {}};
   return url_;
+}
+
+Status ServerProcess::wait_ready(Duration patience) {
+  const auto end = std::chrono::steady_clock::now() + patience;
+  ASSIGN_OR_RETURN(const std::string address, url(patience));
+  ASSIGN_OR_RETURN(const net::Url url, net::parse_url(address));
+  const auto client = net::HttpClient::create(url.host, url.port);
+  std::string said;
+  while (std::chrono::steady_clock::now() < end) {
+    const auto answer = client->fetch({.target = "/readyz", .timeout = std::chrono::seconds(5)});
+    if (answer.ok() && answer->status == 200) return {};
+    said = answer.ok() ? answer->body : answer.error().message;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return Error{ErrorCode::kDeadlineExceeded, name_ + " did not become ready; it said: " + said, {}};
 }
 
 double ServerProcess::cpu_us() const {

@@ -26,6 +26,9 @@ class ServerProcess {
   // or takes longer than `patience`.
   Result<std::string> url(Duration patience);
 
+  // Waits until its /readyz says 200; an error with what it says instead.
+  Status wait_ready(Duration patience);
+
   double cpu_us() const;      // processor time of all its threads
   int resident_mib() const;
 
