@@ -15,7 +15,10 @@ MlaAttention::Workspace::Workspace(const Builder& b) : stream(b.stream()) {
   const std::int64_t tokens = std::max(o.max_batched_tokens, o.max_sequences);
   const std::int64_t decodes = std::max(o.max_sequences, 1);
   const std::int64_t qk = c.nope_dim + c.rope_dim, row = c.kv_lora + c.rope_dim;
-  expanded_keys = std::clamp<std::int64_t>((o.max_model_len + 63) / 64 * 64, 64, kExpandedKeys);
+  const std::int64_t key_bytes = c.heads * (qk + c.v_dim) * static_cast<std::int64_t>(size_of(activations));
+  const std::int64_t fit = stream.unified() ? 1 : std::max<std::int64_t>(1, kExpandedBytes / (key_bytes * kExpandedKeys));
+  const std::int64_t wanted = fit == 1 ? o.max_model_len : std::max<std::int64_t>(o.max_model_len, tokens);
+  expanded_keys = std::clamp<std::int64_t>((wanted + 63) / 64 * 64, 64, fit * kExpandedKeys);
   const auto floats = [&](std::int64_t n) { return stream.allocate(static_cast<std::size_t>(n) * sizeof(float)); };
   const auto units = [&](std::int64_t n) { return stream.allocate(static_cast<std::size_t>(n) * size_of(activations)); };
   projected = floats(tokens * ((c.q_lora > 0 ? c.q_lora : c.heads * qk) + row));

@@ -19,7 +19,8 @@ class MlaAttention {
   // Scratch shared by all layers; sized for the most tokens and the most keys expanded at once.
   struct Workspace {
     explicit Workspace(const Builder& builder);
-    static constexpr std::int64_t kExpandedKeys = 2048;
+    static constexpr std::int64_t kExpandedKeys = 2048;                      // and multiples of it
+    static constexpr std::int64_t kExpandedBytes = std::int64_t{512} << 20;  // where kernels have memory of their own
 
     // Keys that are expanded at once, of one or more sequences, and the queries that they meet.
     struct Piece {

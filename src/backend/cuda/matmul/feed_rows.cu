@@ -27,7 +27,8 @@ struct Target {
   float* scales;
   std::int64_t stride, scale_rows;  // elements from row to row, and from block to block
   std::int64_t rows;
-  int columns, blocks;
+  int columns;
+  unsigned blocks;
 };
 
 struct Place {
@@ -37,9 +38,9 @@ struct Place {
 
 // What this thread writes; row -1: nothing.
 __device__ inline Place place_of(const Target& t) {
-  const std::int64_t team = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kTeam;
+  const unsigned team = blockIdx.x * (kThreads / kTeam) + threadIdx.x / kTeam, row = team / t.blocks;
   const int block = static_cast<int>(team % t.blocks);
-  return {team / t.blocks < t.rows ? team / t.blocks : -1, block * kBlock + static_cast<int>(threadIdx.x) % kTeam * kEach, block};
+  return {row < t.rows ? static_cast<std::int64_t>(row) : -1, block * kBlock + static_cast<int>(threadIdx.x) % kTeam * kEach, block};
 }
 
 __device__ inline void load_8(const __nv_bfloat16* from, float (&x)[kEach]) {
@@ -144,7 +145,7 @@ __global__ void __launch_bounds__(kThreads) activate_kernel(const __grid_constan
 
 Target target(const FedRows& to, std::byte* at) {
   return {at, reinterpret_cast<float*>(at + to.scales_at()), to.stride, scale_stride(to.rows), to.rows,
-          static_cast<int>(to.columns), static_cast<int>((to.columns + kBlock - 1) / kBlock)};
+          static_cast<int>(to.columns), static_cast<unsigned>((to.columns + kBlock - 1) / kBlock)};
 }
 
 template <class... Parameters, class... Args>

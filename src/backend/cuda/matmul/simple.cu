@@ -69,7 +69,8 @@ __device__ inline void dots_4(const float* w, std::int64_t w_stride, int cols, i
 #pragma unroll
     for (int r = 0; r < kRows; ++r) sums[c][r] = 0;
   }
-#pragma unroll 2
+  constexpr int kUnrolled = kCols <= 2 ? 2 : 1;  // registers for two blocks a multiprocessor
+#pragma unroll kUnrolled
   for (int i = first + threadIdx.x % 32 * 4; i < end; i += 128) {
     float4 a[kRows], b[kCols];
 #pragma unroll
@@ -142,7 +143,7 @@ struct WideTile {
 };
 
 // Many rows: a warp takes four columns and all ranges.
-__global__ void __launch_bounds__(32 * kWarps) many_kernel(const __grid_constant__ LinearTask t) {
+__global__ void __launch_bounds__(32 * kWarps, 2) many_kernel(const __grid_constant__ LinearTask t) {
   constexpr int kCols = 4;
   const int column = (blockIdx.x * kWarps + threadIdx.x / 32) * kCols;
   if (column >= t.n) return;

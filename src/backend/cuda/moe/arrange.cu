@@ -11,11 +11,12 @@
 namespace braid::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kFewThreads = 256, kManyThreads = 1024;  // of a block
+constexpr std::int64_t kFewPairs = 8192;
 
 // The sum of `value` over the threads before this one, and over all.
 __device__ inline int rank_in_block(bool value, int& total) {
-  __shared__ int counts[kThreads / 32];
+  __shared__ int counts[kManyThreads / 32];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const unsigned votes = __ballot_sync(~0u, value);
   __syncthreads();
@@ -23,7 +24,7 @@ __device__ inline int rank_in_block(bool value, int& total) {
   __syncthreads();
   int before = 0;
   total = 0;
-  for (int w = 0; w < kThreads / 32; ++w) {
+  for (int w = 0; w < static_cast<int>(blockDim.x / 32); ++w) {
     if (w < warp) before += counts[w];
     total += counts[w];
   }
@@ -31,7 +32,7 @@ __device__ inline int rank_in_block(bool value, int& total) {
 }
 
 __device__ inline void shared_rows(const ops::Arrange::Args& a, std::int64_t pairs) {
-  for (std::int64_t t = threadIdx.x; t < a.tokens; t += kThreads) {
+  for (std::int64_t t = threadIdx.x; t < a.tokens; t += blockDim.x) {
     a.row_token[pairs + t] = static_cast<std::int32_t>(t);
     a.slots[t * (a.top_k + 1) + a.top_k] = static_cast<std::int32_t>(pairs + t);
     a.slot_weights[t * (a.top_k + 1) + a.top_k] = a.shared_weights ? a.shared_weights[t] : 1.0f;
@@ -39,12 +40,13 @@ __device__ inline void shared_rows(const ops::Arrange::Args& a, std::int64_t pai
   if (threadIdx.x == 0) a.offsets[a.experts + 1] = static_cast<std::int32_t>(pairs + a.tokens);
 }
 
-__global__ void __launch_bounds__(kThreads) arrange_kernel(const __grid_constant__ ops::Arrange::Args a) {
+__global__ void __launch_bounds__(kManyThreads) arrange_kernel(const __grid_constant__ ops::Arrange::Args a) {
   const std::int64_t pairs = a.tokens * a.top_k;
   const int expert = blockIdx.x, per_token = a.top_k + (a.shared ? 1 : 0);
   if (expert == a.experts) return shared_rows(a, pairs);
   float lower = 0, own = 0;  // counts, exact below 2^24
-  for (std::int64_t i = threadIdx.x; i < pairs; i += kThreads) {
+#pragma unroll 4
+  for (std::int64_t i = threadIdx.x; i < pairs; i += blockDim.x) {
     lower += a.ids[i] < expert;
     own += a.ids[i] == expert;
   }
@@ -54,9 +56,11 @@ __global__ void __launch_bounds__(kThreads) arrange_kernel(const __grid_constant
     a.offsets[expert] = next;
     if (expert == a.experts - 1) a.offsets[a.experts] = end;
   }
-  for (std::int64_t base = 0; base < pairs && next < end; base += kThreads) {
-    const std::int64_t i = base + threadIdx.x;
-    const bool mine = i < pairs && a.ids[i] == expert;
+  int ahead = threadIdx.x < pairs ? a.ids[threadIdx.x] : -1;
+  for (std::int64_t base = 0; base < pairs && next < end; base += blockDim.x) {
+    const std::int64_t i = base + threadIdx.x, later = i + blockDim.x;
+    const bool mine = ahead == expert;
+    ahead = later < pairs ? a.ids[later] : -1;
     int found;
     const int row = next + rank_in_block(mine, found);
     next += found;
@@ -73,7 +77,7 @@ __global__ void __launch_bounds__(kThreads) arrange_kernel(const __grid_constant
 void arrange(const ops::Arrange::Args& a, braid::Stream& s) {
   if (a.tokens == 0) return;
   const auto blocks = static_cast<unsigned>(a.experts + (a.shared ? 1 : 0));
-  launch(stream(s), "arrange", arrange_kernel, dim3(blocks), kThreads, 0, a);
+  launch(stream(s), "arrange", arrange_kernel, dim3(blocks), a.tokens * a.top_k <= kFewPairs ? kFewThreads : kManyThreads, 0, a);
 }
 
 }  // namespace braid::cuda
