@@ -14,7 +14,7 @@ inline void F8Groups::expand(const unsigned char* from, const unsigned char*, st
   const F8Pairs pairs;
   for (std::int64_t g = 0; g < groups; ++g) {
     __m512i w[2];
-    pairs.load(from + g * kBytes, w);
+    pairs.load_any(from + g * kBytes, w);
     _mm512_storeu_si512(to + g * 128, w[0]);
     _mm512_storeu_si512(to + g * 128 + 64, w[1]);
   }

@@ -54,6 +54,14 @@ inline void prefetch_factors(const Panels& w, std::int64_t panel, std::int64_t p
   for (std::int64_t i = 0; i < panels * each; i += 64) _mm_prefetch(next + i, _MM_HINT_T0);
 }
 
+template <class Source>
+inline __attribute__((always_inline)) void load(const Source& source, const unsigned char* from, bool irregular, __m512i* w) {
+  if constexpr (Source::kIrregular) {
+    if (__builtin_expect(irregular, 0)) return source.load_any(from, w);
+  }
+  source.load(from, w);
+}
+
 template <class Source, int M, int P, bool kGated, bool kPrefetch = true>
 __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::int64_t panel) {
   const Source source;
@@ -63,6 +71,7 @@ __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::i
   }
   const unsigned char* w = a.w.data + panel * a.w.panel_bytes;
   const std::int64_t size = a.w.panel_bytes;
+  const std::uint64_t* words = a.w.irregular + panel * a.w.irregular_words;
   const bool factors = Source::kExponents || a.w.factors;
   if (factors) prefetch_factors<Source>(a.w, panel, P);
   __m512 c[M][2 * P];
@@ -83,7 +92,9 @@ __attribute__((noinline)) void tile(const MicroArgs& a, std::int64_t row, std::i
       __m512i wv[P][2 * kPairs];
 #pragma GCC unroll 8
       for (int p = 0; p < P; ++p) {
-        source.load(wp + p * size, wv[p]);
+        bool irregular = false;
+        if constexpr (Source::kIrregular) irregular = words[p * a.w.irregular_words + step / 64] >> step % 64 & 1;
+        load<Source>(source, wp + p * size, irregular, wv[p]);
         if (!kPrefetch) continue;
         _mm_prefetch(reinterpret_cast<const char*>(wp + p * size + ahead), _MM_HINT_T1);
         if (Source::kBytes == 128) {

@@ -11,14 +11,16 @@
 
 namespace {
 
-// Undoes the order of kPairs: output o, input i at 16 (o % 16 / 4) + 8 (o / 16) + 2 (o % 4) + i.
+// Undoes the order of kPairs and of a code's bits: output o, input i at 16 (o % 16 / 4) + 8 (o / 16) + 2 (o % 4) + i.
 void F8Groups::expand(const unsigned char* from, const unsigned char*, std::int64_t groups, unsigned char* to) {
   auto* out = reinterpret_cast<std::uint16_t*>(to);
   for (std::int64_t g = 0; g < groups; ++g, from += kBytes) {
     for (int o = 0; o < 32; ++o) {
       for (int i = 0; i < 2; ++i) {
-        const std::uint8_t code = from[16 * (o % 16 / 4) + 8 * (o / 16) + 2 * (o % 4) + i];
-        *out++ = braid::f32_to_bf16(braid::f8e4m3_to_f32(code));
+        const std::uint8_t stored = from[16 * (o % 16 / 4) + 8 * (o / 16) + 2 * (o % 4) + i];
+        const int size = (stored & 7) << 4 | (stored >> 3 & 15);
+        const int code = size >= 8 ? size : size % 2 ? size / 2 : size / 2 + 4;
+        *out++ = braid::f32_to_bf16(256 * braid::f8e4m3_to_f32(static_cast<std::uint8_t>((stored & 0x80) | code)));
       }
     }
   }

@@ -188,6 +188,37 @@ TEST(LinearKernels, StackPartsBatchesAndWindowsAnywhere) {
   }
 }
 
+TEST(LinearKernels, EveryE4m3CodeIsTakenForExactlyItsValue) {
+  auto stream = make_stream({.threads = 1});
+  const std::int64_t n = 32, k = 256;
+  Stored w(DType::kF8E4M3, n, k, 5);
+  w.scales[0] = 2;
+  w.scales[1] = 0.25f;
+  for (std::int64_t o = 0; o < n; ++o) {
+    for (std::int64_t i = 0; i < k; ++i) {
+      const auto code = static_cast<std::uint8_t>(i ^ o * 8);
+      w.values.as<std::uint8_t>()[o * k + i] = code % 128 == 127 ? code - 1 : code;
+    }
+  }
+  const ops::Linear::Problem problem{DType::kBF16, WeightFormat::kF8, n, k, 1};
+  TestRows ones(DType::kBF16, k, k);
+  for (std::int64_t i = 0; i < k; ++i) ones.set(i, i, 1);
+  for (const auto* kernel : runnable(kernels().linear, problem, stream->capabilities())) {
+    const auto packed = kernel->prepare({&w.weight, 1}, problem, *stream);
+    for (const std::int64_t m : {std::int64_t{1}, std::int64_t{2}, std::int64_t{4}, k}) {
+      for (std::int64_t first = 0; first < k; first += m) {
+        TestRows got(DType::kF32, m, n);
+        kernel->run({&packed, ones.view.slice_rows(first, m), got.view}, *stream);
+        for (std::int64_t r = 0; r < m; ++r) {
+          for (std::int64_t o = 0; o < n; ++o) {
+            ASSERT_EQ(got.at(r, o), w.weight.at(o, first + r)) << kernel->name << " output " << o << " input " << first + r;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(LinearKernels, AZeroScaleMakesZeros) {
   auto stream = make_stream({.threads = 1});
   Stored w(DType::kF8E4M3, 256, 384, 5);

@@ -6,7 +6,10 @@
 //   kRows   [k][32]         float32, bfloat16 or e4m3 codes
 //   kPairs  [k/2][32][2]    bfloat16; an odd k is padded with a zero
 //           e4m3: 64 bytes for two inputs, ordered so that byte unpacking restores [32][2]:
-//           output o, input i at 16 (o % 16 / 4) + 8 (o / 16) + 2 (o % 4) + i
+//           output o, input i at 16 (o % 16 / 4) + 8 (o / 16) + 2 (o % 4) + i. A code's bits are its sign, the
+//           exponent's lowest, the fraction and the rest of the exponent, which is 0 for 2^-7; its value is
+//           taken 256 times. Codes 0 to 3, smaller than that, have the odd fractions of exponent 0. Bit g of a
+//           panel's `irregular` words: among the 64 codes of pair g is one of those or one of no number.
 // e2m1 codes lie two to a byte: in kRows [k][16], output o in byte o % 16, the first sixteen in the low
 // halves; in kPairs [k/4][64], a byte's place as for e4m3 and the first two of the inputs in the low halves.
 //   kQuads  [k/4][32][4]    int8 weights plus 128, unsigned
@@ -14,8 +17,8 @@
 //
 // Inputs are cut into scale blocks: the first has `first_block` inputs, the others `block`, the
 // last what is left. e4m3: after block b the sums are multiplied by factors[b][lane], the ratio of
-// its scale to the next one's, and after the last by that scale itself, so sums never leave the
-// registers. int8: factors[b][lane] are the scales. e2m1: as e4m3, with powers of two for scales, of
+// its scale to the next one's, and after the last by that scale itself (kPairs: / 256), so sums never leave
+// the registers. int8: factors[b][lane] are the scales. e2m1: as e4m3, with powers of two for scales, of
 // which the biased exponents are kept: exponents[b][lane].
 #pragma once
 
@@ -31,6 +34,8 @@ struct Panels {
   const unsigned char* data;    // the first panel of one batch entry
   const float* factors;         // [panels][blocks][32]; null: none
   const unsigned char* exponents;  // [panels][blocks][32], for e2m1
+  const std::uint64_t* irregular;  // [panels][irregular_words], for e4m3 in kPairs
+  std::int64_t irregular_words;
   bool uniform;                 // instead [panels][blocks][2]: one factor for 16 lanes (kPairs only)
   std::int64_t panel_bytes;
   std::int64_t k;

@@ -28,7 +28,7 @@ struct Info {
   std::int64_t blocks;
   std::int64_t has_factors;
   std::int64_t uniform;
-  std::int64_t unused;
+  std::int64_t irregular_words;  // of a panel; they lie behind all panels
 };
 static_assert(sizeof(Info) == 64);
 
@@ -37,6 +37,10 @@ constexpr std::int64_t kSmallestBlock = 16;  // more factors than that would cos
 
 Info& info_of(const PackedWeight& w) { return *w.scales.as<Info>(); }
 float* factors_of(const PackedWeight& w) { return w.scales.as<float>() + sizeof(Info) / 4; }
+std::uint64_t* irregular_of(const PackedWeight& w) {
+  const Info& info = info_of(w);
+  return reinterpret_cast<std::uint64_t*>(w.data.data() + info.panels * w.batch * info.panel_bytes);
+}
 std::uint8_t* exponents_of(const PackedWeight& w) { return w.scales.as<std::uint8_t>() + sizeof(Info); }
 
 std::int64_t blocks_in(std::int64_t k, std::int64_t first, std::int64_t block) {
@@ -203,8 +207,25 @@ OutputSource source_of(const PackShape& shape, std::span<const Weight> parts, st
   return {};
 }
 
-// The factors of one lane, and zeros for the codes of blocks whose scale is zero.
-void scale_lane(const Weight& w, std::int64_t row, const Info& info, float* factors,
+// e4m3 codes of a panel of pairs: their bits in the order of micro.h, and which pairs are irregular.
+void order_bits(const std::array<const std::uint8_t*, kPanel>& rows, std::int64_t k, std::uint8_t* panel, std::int64_t bytes,
+                std::uint64_t* irregular) {
+  for (const auto* row : rows) {
+    for (std::int64_t i = 0; row && i < k; ++i) {
+      const int size = row[i] & 0x7f;
+      if (size < 4 || size == 0x7f) irregular[i / 128] |= std::uint64_t{1} << (i / 2 % 64);
+    }
+  }
+  for (std::int64_t i = 0; i < bytes; ++i) {
+    const int code = panel[i] & 0x7f;
+    const int size = code >= 8 ? code : code < 4 ? 2 * code + 1 : 2 * code - 8;
+    panel[i] = static_cast<std::uint8_t>((panel[i] & 0x80) | (size & 15) << 3 | size >> 4);
+  }
+}
+
+// The factors of one lane whose codes are taken `excess` times, and zeros for the codes of blocks whose
+// scale is zero.
+void scale_lane(const Weight& w, std::int64_t row, const Info& info, float excess, float* factors,
                 const std::uint8_t*& codes, std::uint8_t* space) {
   float previous = 1;
   std::int64_t k = 0;
@@ -223,6 +244,7 @@ void scale_lane(const Weight& w, std::int64_t row, const Info& info, float* fact
     previous = scale;
     k = end;
   }
+  factors[(info.blocks - 1) * kPanel] /= excess;
 }
 
 // Offset by 128 so that the unsigned factor of VPDPBUSD is the weight.
@@ -311,6 +333,7 @@ void pack_panels(std::span<const Weight> parts, const PackShape& shape, PackedWe
                  Stream& stream) {
   const Info& info = info_of(w);
   const double ns = static_cast<double>(info.panel_bytes);
+  const bool pairs = shape.layout == Layout::kPairs;
   stream.split(info.panels * shape.batch, ns, [&](std::int64_t begin, std::int64_t end, int) {
     std::vector<T> space(static_cast<std::size_t>(kPanel * shape.k));
     for (std::int64_t i = begin; i < end; ++i) {
@@ -329,11 +352,14 @@ void pack_panels(std::span<const Weight> parts, const PackShape& shape, PackedWe
           row = row_of<T>(part, source.row, own);
         }
         if constexpr (std::is_same_v<T, std::uint8_t>) {
-          if (info.has_factors) scale_lane(part, source.row, info, factors, row, own);
+          if (info.has_factors) scale_lane(part, source.row, info, pairs ? 256 : 1, factors, row, own);
         }
       }
-      interleave<T>(rows, shape.k, shape.layout,
-                    reinterpret_cast<T*>(w.data.data() + i * info.panel_bytes));
+      auto* panel = reinterpret_cast<T*>(w.data.data() + i * info.panel_bytes);
+      interleave<T>(rows, shape.k, shape.layout, panel);
+      if constexpr (std::is_same_v<T, std::uint8_t>) {
+        if (pairs) order_bits(rows, shape.k, panel, info.panel_bytes, irregular_of(w) + i * info.irregular_words);
+      }
     }
   });
 }
@@ -391,13 +417,15 @@ PackedWeight pack(std::span<const Weight> parts, WeightFormat format, const Pack
   const bool stored_blocks = format == WeightFormat::kF8 || format == WeightFormat::kF4;
   info.block = stored_blocks ? block_of(parts[0]) : kBlock;
   info.first_block = stored_blocks ? first_block_of(parts[0]) : std::min(shape.k, kBlock);
-  info.has_factors = carries_scales(format, parts[0]);
+  const bool f8_pairs = format == WeightFormat::kF8 && shape.layout == Layout::kPairs;
+  info.has_factors = f8_pairs || carries_scales(format, parts[0]);
+  info.irregular_words = f8_pairs ? (shape.k + 127) / 128 : 0;
   info.blocks = blocks_in(shape.k, info.first_block, info.block);
   const std::int64_t total = info.panels * shape.batch;
   const std::int64_t factors = info.has_factors ? total * info.blocks * kPanel : 0;
   w.scales = Buffer(sizeof(Info) + static_cast<std::size_t>(factors) * (format == WeightFormat::kF4 ? 1 : sizeof(float)));
   info_of(w) = info;
-  w.data = Buffer(static_cast<std::size_t>(total * info.panel_bytes));
+  w.data = Buffer(static_cast<std::size_t>(total * (info.panel_bytes + info.irregular_words * 8)));
   switch (format) {
     case WeightFormat::kF32: pack_panels<float>(parts, shape, w, stream); break;
     case WeightFormat::kBF16: pack_panels<std::uint16_t>(parts, shape, w, stream); break;
@@ -405,9 +433,7 @@ PackedWeight pack(std::span<const Weight> parts, WeightFormat format, const Pack
     case WeightFormat::kI8: pack_panels<std::int8_t>(parts, shape, w, stream); break;
     case WeightFormat::kF4: pack_f4_panels(parts, shape, w, stream); break;
   }
-  if (info.has_factors && format == WeightFormat::kF8 && shape.layout == Layout::kPairs) {
-    compact_factors(w, total * info.blocks);
-  }
+  if (f8_pairs) compact_factors(w, total * info.blocks);
   return w;
 }
 
@@ -419,6 +445,8 @@ Panels panels_of(const PackedWeight& w, std::int64_t batch) {
   const std::int64_t first = batch * info.panels * info.blocks * lanes;
   if (w.format == WeightFormat::kF4) p.exponents = exponents_of(w) + first;
   else p.factors = info.has_factors ? factors_of(w) + first : nullptr;
+  p.irregular = irregular_of(w) + batch * info.panels * info.irregular_words;
+  p.irregular_words = info.irregular_words;
   p.uniform = info.uniform != 0;
   p.panel_bytes = info.panel_bytes;
   p.k = w.k;
