@@ -189,8 +189,9 @@ Error not_let_in(const std::string& host, int port) {
                           "secret, and when it ends; set the same " + kSecretVariable + " on every host, then look at the leading host's log");
 }
 
-Result<std::unique_ptr<fabric::Connection>> connect(const std::string& host, int port, const std::string& secret, const std::string& hello) {
-  ASSIGN_OR_RETURN(auto connection, fabric::Connection::connect(host, port, secret, hello, in(std::chrono::minutes(10))));
+Result<std::unique_ptr<fabric::Connection>> connect(const std::string& host, int port, const std::string& secret, const std::string& hello,
+                                                     TimePoint deadline) {
+  ASSIGN_OR_RETURN(auto connection, fabric::Connection::connect(host, port, secret, hello, deadline));
   const Status welcome = wait_for_welcome(*connection);
   if (welcome.ok()) return connection;
   return welcome.error().code == ErrorCode::kUnavailable ? not_let_in(host, port) : welcome.error();
@@ -204,12 +205,12 @@ struct Arguments {
   std::string secret;
 };
 
-Result<Ends> meet(const Arguments& arguments, const std::string& hello) {
+Result<Ends> meet(const Arguments& arguments, const std::string& hello, TimePoint deadline) {
   Ends ends;
   if (arguments.server_port > 0) {
-    ASSIGN_OR_RETURN(ends.server, connect(kLoopback, arguments.server_port, arguments.secret, hello));
+    ASSIGN_OR_RETURN(ends.server, connect(kLoopback, arguments.server_port, arguments.secret, hello, deadline));
   }
-  ASSIGN_OR_RETURN(ends.leader, connect(arguments.leader, arguments.leader_port, arguments.secret, hello));
+  ASSIGN_OR_RETURN(ends.leader, connect(arguments.leader, arguments.leader_port, arguments.secret, hello, deadline));
   return ends;
 }
 
@@ -222,7 +223,8 @@ Result<ServeSettings> settings_of(Words words) {
 }
 
 int run(const Arguments& arguments, ServeSettings settings) {
-  auto ends = meet(arguments, hello_of(settings, arguments.rank));
+  const auto patience = std::chrono::seconds(settings.parallel.rank_start_timeout_seconds);
+  auto ends = meet(arguments, hello_of(settings, arguments.rank), in(patience));
   if (!ends.ok()) return fail(ends.error().within(name_of_rank(arguments.rank)));
   bool served = false;
   const Status status = Rank{std::move(settings), arguments.rank, *ends}.run(served);

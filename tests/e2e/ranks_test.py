@@ -258,6 +258,17 @@ class Ranks(unittest.TestCase):
         self.assertEqual(leader.stop(), 0)
         self.assertEqual([other.wait() for other in others], [0, 0])
 
+    def test_whoever_waits_in_vain_for_another_host_says_for_what_and_ends(self):
+        port = free_ports(1)
+        flags = ["--data-parallel-size", "2", "--data-parallel-rpc-port", str(port), "--rank-start-timeout", "3"]
+        env = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
+        for own, said in ((["--data-parallel-size-local", "1"], "not all ranks came: rank 1 missing"),
+                          (["--headless", "--data-parallel-start-rank", "1"], f"rank 1: cannot connect to 127.0.0.1:{port}")):
+            server = Server(*flags, *own, env=env, wait=False)
+            self.addCleanup(server.process.kill)
+            self.assertNotEqual(server.wait(), 0)
+            self.assertIn(said, "".join(server.log))
+
     def test_a_headless_host_needs_the_secret(self):
         done = subprocess.run([BRAID, "serve", MODEL, "--data-parallel-size", "2", "--headless", "--data-parallel-start-rank", "1"],
                               capture_output=True, text=True, timeout=DEADLINE_S)
