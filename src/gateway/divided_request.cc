@@ -36,14 +36,6 @@ std::size_t any_of_first(std::size_t count) {
 
 }  // namespace
 
-bool may_prefill(const SidecarSettings& settings, const HostPort& prefiller) {
-  if (!settings.enable_ssrf_protection) return true;
-  const bool v6 = prefiller.host.find(':') != std::string::npos;
-  const std::string whole = (v6 ? "[" + prefiller.host + "]" : prefiller.host) + ":" + std::to_string(prefiller.port);
-  return std::any_of(settings.allowed_prefillers.begin(), settings.allowed_prefillers.end(),
-                     [&](const std::string& allowed) { return allowed == prefiller.host || allowed == whole; });
-}
-
 DividedRequest::DividedRequest(SidecarCore& core, int rank, net::Request&& request, std::shared_ptr<net::ResponseWriter> client)
     : core_(core), client_(std::move(client)), request_(std::move(request)), decoder_port_(core.decoder_ports[static_cast<std::size_t>(rank)]),
       journey_("sidecar", core.tracer.get(), core.clock.now()) {}
@@ -67,7 +59,7 @@ void DividedRequest::start() {
   if (prefillers.empty() || !can_be_divided(request_.path())) return decode();
   if (const Status status = read_prefillers(prefillers); !status.ok()) return answer_error(400, status.error().message);
   for (const HostPort& prefiller : prefillers_) {
-    if (!may_prefill(core_.settings, prefiller)) return answer_error(403, "Forbidden: prefill target not allowed by SSRF protection");
+    if (core_.allowed && !core_.allowed->allows(prefiller)) return answer_error(403, "Forbidden: prefill target not allowed by SSRF protection");
   }
   leg_id_ = new_request_id();
   auto body = prefill_body(request_.path(), request_.body);

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gateway/allow_list.h"
 #include "gateway/collect.h"
 #include "gateway/endpoint_list.h"
 #include "gateway/journey.h"
@@ -24,14 +25,12 @@ struct SidecarCore {
   SidecarSettings settings;
   std::shared_ptr<net::EventLoop> loop;
   std::unique_ptr<net::ClientPool> upstream;
+  std::unique_ptr<AllowList> allowed;  // prefillers; null: all
   std::vector<int> decoder_ports;  // by rank
   SteadyClock clock;
   tracing::Metrics trace_metrics;
   std::unique_ptr<tracing::Tracer> tracer;  // null: no traces
 };
-
-// Whether a request may name this prefiller.
-bool may_prefill(const SidecarSettings& settings, const HostPort& prefiller);
 
 class DividedRequest : public std::enable_shared_from_this<DividedRequest> {
  public:

@@ -142,7 +142,7 @@ struct SidecarSettings {
             {.help = "Further tries of a prefill that failed: on the next prefiller of the list, or again on the only one", .min = 0, .max = 100});
     v.field("prefill-retry-backoff", self.prefill_retry_backoff_ms, {.help = "Pause before the same prefiller is tried again", .unit = "ms", .min = 0, .max = 60000});
     v.field("enable-ssrf-protection", self.enable_ssrf_protection, {.help = "Prefill only on servers of allowed-prefillers; none given: on none"});
-    v.field("allowed-prefillers", self.allowed_prefillers, {.help = "Hosts or host:port that a request's header may name; host names are not resolved"});
+    v.field("allowed-prefillers", self.allowed_prefillers, {.help = "Hosts or host:port that a request's header may name; addresses of a name are looked up every 5 seconds"});
     v.field("secure-proxy", self.secure_proxy, {.help = "TLS is not available: only false is taken"});
     v.group("HTTP", self.http);
     v.group("Tracing", self.tracing);

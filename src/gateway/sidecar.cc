@@ -10,6 +10,8 @@
 namespace braid::gateway {
 namespace {
 
+constexpr Duration kNameInterval = std::chrono::seconds(5);
+
 class HttpSidecar final : public Sidecar {
  public:
   explicit HttpSidecar(const SidecarSettings& settings) {
@@ -19,7 +21,10 @@ class HttpSidecar final : public Sidecar {
   }
 
   ~HttpSidecar() override {
-    core_.loop->run_and_wait([this] { core_.upstream.reset(); });
+    core_.loop->run_and_wait([this] {
+      core_.allowed.reset();
+      core_.upstream.reset();
+    });
     servers_.clear();
     core_.loop.reset();
   }
@@ -31,6 +36,9 @@ class HttpSidecar final : public Sidecar {
       core_.upstream = net::ClientPool::create(core_.loop, {.max_idle = static_cast<std::size_t>(http.max_idle_connections),
                                                             .idle_timeout = std::chrono::seconds(http.idle_timeout_seconds)});
     });
+    if (core_.settings.enable_ssrf_protection) {
+      core_.allowed = std::make_unique<AllowList>(*core_.loop, core_.settings.allowed_prefillers, kNameInterval);
+    }
     net::HttpServerOptions options;
     options.host = http.host;
     options.max_connections = http.max_connections;

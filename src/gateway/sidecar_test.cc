@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "gateway/divided_request.h"
 #include "gateway/testing/fake_engine.h"
 #include "net/http_client.h"
@@ -91,6 +93,26 @@ TEST_F(SidecarTest, PrefillersThatAreNotAllowedAreNeverCalled) {
   EXPECT_THAT(answer.body, HasSubstr("\"message\":\"Forbidden: prefill target not allowed by SSRF protection\""));
   EXPECT_TRUE(prefiller.requests().empty());
   EXPECT_TRUE(decoder.requests().empty());
+}
+
+TEST(AllowList, KnowsTheAddressesOfNamesAndHeedsPorts) {
+  net::EventLoop loop("allow-list");
+  auto list = std::make_unique<AllowList>(loop, std::vector<std::string>{"localhost:7", "10.0.0.1", "[fd00::1]:8", "fd00::2"}, std::chrono::seconds(5));
+  const auto allows = [&](const char* host, int port) {
+    bool answer = false;
+    loop.run_and_wait([&] { answer = list->allows({host, port}); });
+    return answer;
+  };
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!allows("127.0.0.1", 7) && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  EXPECT_TRUE(allows("127.0.0.1", 7));
+  EXPECT_FALSE(allows("127.0.0.1", 8));
+  EXPECT_TRUE(allows("10.0.0.1", 9));
+  EXPECT_FALSE(allows("10.0.0.2", 9));
+  EXPECT_TRUE(allows("fd00::1", 8));
+  EXPECT_FALSE(allows("fd00::1", 9));
+  EXPECT_TRUE(allows("fd00::2", 9));
+  loop.run_and_wait([&] { list.reset(); });
 }
 
 TEST_F(SidecarTest, AnotherPrefillerOfTheListIsTriedWhenOneFails) {
