@@ -6,6 +6,8 @@
 #include <limits>
 #include <string>
 
+#include "kv/host_tier.h"
+
 namespace braid::engine {
 namespace {
 
@@ -91,6 +93,26 @@ Status check_cache(const Settings& settings,
                               std::to_string(tokens) + " or --kv-cache-memory-bytes to at least " +
                               std::to_string(needed),
                           "kv-cache-memory-bytes");
+}
+
+Result<Buffer> host_tier_memory(const Settings& settings, const kv::Layout& layout, std::int32_t blocks, std::int64_t available) {
+  const char* const kName = "kv-offloading-size";
+  if (!settings.cache.kv_offloading_size) return Buffer();
+  if (!settings.cache.enable_prefix_caching) {
+    return invalid_argument("--kv-offloading-size keeps blocks of the prefix cache, which is off; leave out --no-enable-prefix-caching", kName);
+  }
+  const bool shared = layout.stream == nullptr || layout.stream->unified();
+  const auto block = static_cast<std::int64_t>(kv::HostTier::block_bytes(layout, settings.cache.block_size));
+  const std::int64_t free = available - (shared ? blocks * block : 0);
+  const auto bytes = static_cast<std::int64_t>(*settings.cache.kv_offloading_size * (1 << 30));
+  if (bytes < block || bytes > free) {
+    return invalid_argument("--kv-offloading-size is " + std::to_string(bytes) + " bytes, but a block takes " + std::to_string(block) +
+                                ", and " + std::to_string(std::max<std::int64_t>(0, free)) + " bytes are left for it; set a size between these", kName);
+  }
+  const auto size = static_cast<std::size_t>(bytes);
+  Buffer memory = layout.stream ? layout.stream->allocate_host(size) : Buffer(size);
+  if (memory.size() < size) return invalid_argument("the host has no " + std::to_string(bytes) + " bytes that copies reach; set a smaller --kv-offloading-size", kName);
+  return memory;
 }
 
 }  // namespace braid::engine

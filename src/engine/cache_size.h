@@ -34,4 +34,8 @@ Status check_cache(const Settings& settings,
                    std::int64_t max_model_len,
                    std::int64_t available);
 
+// Memory for blocks that the cache has no room for (kv/host_tier.h), as much as --kv-offloading-size says; empty
+// without it. `available`: of the host, for the cache of `blocks` blocks too when its kernels use the same memory.
+Result<Buffer> host_tier_memory(const Settings& settings, const kv::Layout& layout, std::int32_t blocks, std::int64_t available);
+
 }  // namespace braid::engine

@@ -84,6 +84,7 @@ void announce_cache(const Settings& settings,
             {"blocks", plan.blocks},
             {"groups_of_layers", layout.groups.size()},
             {"max_model_len", plan.admission.max_model_len},
+            {"offloading_gib", settings.cache.kv_offloading_size.value_or(0)},
             {"prefix_caching", settings.cache.enable_prefix_caching ? algorithm : "off"}});
   metrics.cache_config_info
       .with({std::to_string(settings.cache.block_size),
@@ -111,6 +112,7 @@ class ThreadedEngine final : public Engine {
                  const Settings& settings,
                  const Plan& plan,
                  const kv::Layout& layout,
+                 Buffer tier,
                  Metrics& metrics,
                  const Clock& clock,
                  const Company& company)
@@ -120,9 +122,10 @@ class ThreadedEngine final : public Engine {
         model_(std::move(model)),
         hasher_(algorithm_of(settings), settings.cache.prefix_caching_hash_seed),
         cache_(layout, plan.blocks, settings.cache.block_size, place()),
+        tier_(&cache_, std::move(tier)),
         admission_(plan.admission, std::move(vocabulary), &hasher_, &metrics, &clock),
         speculation_(speculation_for(settings, {model_.get(), &cache_, plan.admission.max_model_len, &metrics, &clock, lockstep_ != nullptr})),
-        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep_, rebalancer_, settings.overlap, company.events, node_, company.timeline}),
+        loop_({model_.get(), &cache_, &admission_, &metrics, &clock, plan.scheduler, speculation_.get(), {}, lockstep_, rebalancer_, settings.overlap, company.events, node_, company.timeline, tier_.total() > 0 ? &tier_ : nullptr}),
         stats_(loop_.stats()) {
     if (node_) node_->start([this] { send(Exchange{}); });
     thread_ = std::thread([this] { run(); });
@@ -272,6 +275,7 @@ class ThreadedEngine final : public Engine {
   std::unique_ptr<model::Model> model_;
   prefix::BlockHasher hasher_;
   kv::Cache cache_;
+  kv::HostTier tier_;
   Admission admission_;
   std::unique_ptr<Speculation> speculation_;
   Loop loop_;
@@ -308,9 +312,10 @@ Result<std::unique_ptr<Engine>> start(std::unique_ptr<model::Model> model,
                  {"cache_tokens", plan.admission.max_model_len}});
   }
   if (company.node) RETURN_IF_ERROR(company.node->share(layout, plan.blocks, settings.cache.block_size));
+  ASSIGN_OR_RETURN(Buffer tier, host_tier_memory(settings, layout, plan.blocks, available_memory()));
   announce_cache(settings, plan, layout, metrics);
   return std::unique_ptr<Engine>(
-      new ThreadedEngine(std::move(model), std::move(vocabulary), settings, plan, layout, metrics, clock, company));
+      new ThreadedEngine(std::move(model), std::move(vocabulary), settings, plan, layout, std::move(tier), metrics, clock, company));
 }
 
 }  // namespace braid::engine

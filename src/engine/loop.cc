@@ -19,10 +19,12 @@ Loop::Loop(const Parts& parts)
       computed_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_compute"})),
       cached_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"local_cache_hit"})),
       fetched_prompt_tokens_(&parts.metrics->prompt_tokens_by_source.with({"external_kv_transfer"})),
+      offloaded_bytes_(&parts.metrics->kv_offload_bytes.with({"GPU_to_CPU"})),
+      restored_bytes_(&parts.metrics->kv_offload_bytes.with({"CPU_to_GPU"})),
       waiting_for_capacity_(&parts.metrics->requests_waiting_by_reason.with({"capacity"})),
       waiting_for_blocks_(&parts.metrics->requests_waiting_by_reason.with({"deferred"})),
       events_(parts.events),
-      pool_(parts.cache->num_blocks(), events_ ? &event_log_ : nullptr),
+      pool_(parts.cache->num_blocks(), events_ ? &event_log_ : nullptr, parts.tier),
       scheduler_(parts.limits, &pool_, events_ ? &event_log_ : nullptr),
       runner_(parts.model, parts.cache, [this](const Sequence& s, int ahead) { return draw_of(static_cast<const Choice&>(s), ahead); }),
       speculation_(parts.speculation),
@@ -296,10 +298,13 @@ void Loop::note_admitted(Choice& choice, TimePoint now) {
   choice.first_scheduled = now;
   Request& request = *choice.request;
   metrics_->prefix_cache_queries.add(choice.prompt_length);
-  metrics_->prefix_cache_hits.add(choice.cached_tokens);
+  const std::int32_t found_here = choice.cached_tokens - choice.restored_tokens;
+  metrics_->prefix_cache_hits.add(found_here);
+  if (pool_.tier()) metrics_->external_prefix_cache_queries.add(choice.prompt_length - found_here);
+  metrics_->external_prefix_cache_hits.add(choice.restored_tokens);
   metrics_->prompt_tokens_cached.add(choice.cached_tokens);
-  cached_prompt_tokens_->add(choice.cached_tokens);
-  fetched_prompt_tokens_->add(choice.fetched_tokens);
+  cached_prompt_tokens_->add(found_here);
+  fetched_prompt_tokens_->add(choice.fetched_tokens + choice.restored_tokens);
   computed_prompt_tokens_->add(choice.prompt_length - choice.cached_tokens - choice.fetched_tokens);
   if (request.started) return;
   request.started = true;
@@ -520,8 +525,17 @@ void Loop::publish_events() {
   if (auto events = event_log_.take(); !events.empty()) events_->publish(std::move(events));
 }
 
+void Loop::publish_tier() {
+  if (!pool_.tier()) return;
+  const kv::HostTier::Traffic traffic = pool_.tier()->take_traffic();
+  offloaded_bytes_->add(static_cast<double>(traffic.in));
+  restored_bytes_->add(static_cast<double>(traffic.out));
+  metrics_->kv_offload_blocks.set(pool_.tier()->kept());
+}
+
 void Loop::publish() {
   publish_events();
+  publish_tier();
   metrics_->requests_running.set(static_cast<double>(scheduler_.running()));
   metrics_->requests_waiting.set(static_cast<double>(scheduler_.waiting()));
   waiting_for_capacity_->set(static_cast<double>(scheduler_.waiting()));

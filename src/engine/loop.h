@@ -52,6 +52,7 @@ class Loop {
     events::Publisher* events = nullptr;  // of what the cache holds; null: nobody listens
     transfer::Node* node = nullptr;       // what exchanges blocks with other engines; started; null: nobody does
     Timeline* timeline = nullptr;         // learns what each step does when; null: nobody asks
+    kv::HostTier* tier = nullptr;         // for blocks that the cache has no room for; null: they are lost
   };
   explicit Loop(const Parts& parts);
 
@@ -118,6 +119,7 @@ class Loop {
   void emit();
   void publish();
   void publish_events();
+  void publish_tier();
   Timing timing_of(const Choice& choice) const;
   TokenMessage message_for(Choice& choice) const;
   void post(const Choice& choice, TokenMessage message);
@@ -129,6 +131,8 @@ class Loop {
   metrics::Counter* computed_prompt_tokens_;
   metrics::Counter* cached_prompt_tokens_;
   metrics::Counter* fetched_prompt_tokens_;
+  metrics::Counter* offloaded_bytes_;
+  metrics::Counter* restored_bytes_;
   metrics::Gauge* waiting_for_capacity_;
   metrics::Gauge* waiting_for_blocks_;
   events::Publisher* const events_;

@@ -145,6 +145,8 @@ TEST_P(LoopOfWindow, output_depends_on_neither_batch_nor_chunks_nor_preemption_n
        .blocks = 20,
        .block_size = 7},
       {.blocks = 80, .block_size = 1},
+      {.limits = {.max_batched_tokens = 64, .max_sequences = 8}, .blocks = 18, .host_blocks = 7},
+      {.limits = {.max_batched_tokens = 16, .max_sequences = 8}, .blocks = 18, .host_blocks = 300},
   };
   for (HarnessOptions options : pressures) {
     options.model.window = window;
@@ -188,6 +190,27 @@ TEST(Loop, blocks_in_use_are_those_of_the_window_and_what_was_given_back_is_foun
   const auto once_more = h.submit(prompt, greedy(30));
   h.run_until_idle();
   EXPECT_EQ(h.heard(once_more).tokens, h.heard(first).tokens);
+}
+
+TEST(Loop, a_prefix_comes_back_from_the_host_also_of_layers_with_windows) {
+  for (const int window : {0, 6}) {
+    for (const bool tier : {false, true}) {
+      Harness h({.model = {.window = window}, .limits = {.max_batched_tokens = 64, .max_sequences = 8}, .blocks = 40, .max_model_len = 64, .host_blocks = tier ? 400 : 0});
+      const auto first = h.submit(prompt_of(50), greedy(5));
+      h.run_until_idle();
+      for (int other = 2; other < 8; ++other) h.submit(prompt_of(50, other), greedy(5));
+      h.run_until_idle();
+      const double computed = h.metrics.prompt_tokens_by_source.with({"local_compute"}).value();
+      const auto again = h.submit(prompt_of(50), greedy(5));
+      h.run_until_idle();
+      EXPECT_EQ(h.heard(again).tokens, h.heard(first).tokens);
+      EXPECT_EQ(h.heard(again).cached_tokens, tier ? 48 : 0);
+      EXPECT_EQ(h.metrics.prompt_tokens_by_source.with({"local_compute"}).value() - computed, tier ? 2 : 50);
+      EXPECT_EQ(h.metrics.external_prefix_cache_hits.value(), tier ? 48 : 0);
+      EXPECT_EQ(h.metrics.kv_offload_bytes.with({"CPU_to_GPU"}).value() > 0, tier);
+      EXPECT_EQ(h.loop.stats().blocks_used, 0);
+    }
+  }
 }
 
 TEST(Loop, layers_kept_whole_need_twice_the_blocks) {
@@ -432,6 +455,19 @@ TEST(CacheSize, follows_override_then_bytes_then_what_is_useful_and_affordable) 
   settings.cache.num_blocks_override = 7;
   EXPECT_EQ(cache_blocks(settings, layout, 1000, 1 << 30), 7);
   EXPECT_THAT(check_cache(settings, layout, 16, 1000).error().message, HasSubstr("but only 1000 can be taken here"));
+}
+
+TEST(CacheSize, memory_for_what_the_cache_has_no_room_for_is_beside_it) {
+  const kv::Layout layout{10, 100, DType::kBF16};  // 32000 bytes a block
+  Settings settings;
+  EXPECT_EQ(host_tier_memory(settings, layout, 10, 1 << 30)->size(), 0u);
+  settings.cache.kv_offloading_size = 0.25;
+  EXPECT_EQ(host_tier_memory(settings, layout, 10, 1 << 30)->size(), 1u << 28);
+  EXPECT_THAT(host_tier_memory(settings, layout, 30000, 1 << 30).error().message, HasSubstr("113741824 bytes are left for it"));
+  settings.cache.kv_offloading_size = 1e-5;
+  EXPECT_THAT(host_tier_memory(settings, layout, 10, 1 << 30).error().message, HasSubstr("a block takes 32000"));
+  settings.cache.enable_prefix_caching = false;
+  EXPECT_THAT(host_tier_memory(settings, layout, 10, 1 << 30).error().message, HasSubstr("--no-enable-prefix-caching"));
 }
 
 }  // namespace

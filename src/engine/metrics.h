@@ -37,6 +37,10 @@ struct Metrics {
   metrics::Histogram kv_transfer_time{{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}};
   metrics::Histogram kv_transfer_bytes{{1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10}};
   metrics::Gauge group_ranks;
+  metrics::Gauge kv_offload_blocks;
+  metrics::Family<metrics::Counter> kv_offload_bytes{{"transfer_type"}};
+  metrics::Counter external_prefix_cache_queries;
+  metrics::Counter external_prefix_cache_hits;
 
   metrics::Counter prompt_tokens;
   metrics::Family<metrics::Counter> prompt_tokens_by_source{{"source"}};
@@ -139,6 +143,12 @@ struct Metrics {
     v.metric("vllm:nixl_num_failed_transfers", self.kv_failed_transfers, "Requests whose blocks could not be read from another engine");
     v.metric("vllm:nixl_xfer_time_seconds", self.kv_transfer_time, "Time to read a request's blocks from another engine");
     v.metric("vllm:nixl_bytes_transferred", self.kv_transfer_bytes, "Bytes read for a request from another engine");
+    v.metric("braid:kv_offload_blocks", self.kv_offload_blocks, "Cache blocks kept in the host's memory");
+    v.metric("vllm:kv_offload_total_bytes", self.kv_offload_bytes, "Bytes of cache blocks copied to the host's memory, and back");
+    v.metric("vllm:external_prefix_cache_queries",
+             self.external_prefix_cache_queries,
+             "Tokens looked up in the host's memory, as the prefix cache did not have them");
+    v.metric("vllm:external_prefix_cache_hits", self.external_prefix_cache_hits, "Tokens found in the host's memory");
   }
 
   template <class Self, class Visitor>

@@ -100,6 +100,7 @@ class Scenario {
     HarnessOptions options;
     options.model.vocabulary = 4096;
     options.blocks = number(o, "blocks", 64);
+    options.host_blocks = number(o, "host_blocks", 0);
     options.block_size = number(o, "block_size", 4);
     options.limits.max_batched_tokens = number(o, "budget", 64);
     options.limits.max_sequences = number(o, "sequences", 8);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 namespace braid::engine {
 namespace {
@@ -124,9 +125,16 @@ void Scheduler::schedule(Sequence& sequence, std::int32_t count, std::int32_t dr
   plan.work.push_back({&sequence, sequence.computed, count, drafts});
 }
 
-kv::BlockId Scheduler::reusable_block(const Sequence& s, int group, std::int32_t index) const {
-  if (limits_.prefix_caching) return pool_->find(s.hashes.blocks()[static_cast<std::size_t>(index)], group);
-  return s.leader->pages.holds(group, index) ? s.leader->pages.at(group, index) : kv::kNoBlock;
+Scheduler::Reusable::Block Scheduler::reusable_block(const Sequence& s, int group, std::int32_t index) const {
+  Reusable::Block found{group, index};
+  if (limits_.prefix_caching) {
+    const prefix::BlockHash& hash = s.hashes.blocks()[static_cast<std::size_t>(index)];
+    found.block = pool_->find(hash, group);
+    if (!found.here() && pool_->tier() != nullptr) found.slot = pool_->tier()->find(hash, group);
+  } else if (s.leader->pages.holds(group, index)) {
+    found.block = s.leader->pages.at(group, index);
+  }
+  return found;
 }
 
 // The most blocks behind which every group has what the next token sees.
@@ -149,7 +157,7 @@ std::int32_t Scheduler::reusable_end(Sequence& s) const {
     bool whole = true;
     for (int g = 0; g < paging.groups->size(); ++g) {
       std::int32_t& from = here_from[static_cast<std::size_t>(g)];
-      if (reusable_block(s, g, end - 1) == kv::kNoBlock) from = end;
+      if (!reusable_block(s, g, end - 1).anywhere()) from = end;
       if (paging.groups->span(g).all() && from > 0) return longest;
       whole = whole && from <= paging.first_block(g, std::int64_t{end} * paging.block_size);
     }
@@ -163,18 +171,19 @@ Scheduler::Reusable Scheduler::reusable(Sequence& s) const {
   Reusable reused{reusable_end(s), {}};
   const std::int32_t next = std::max(reused.end * paging.block_size, s.remote_tokens);
   for (int g = 0; g < paging.groups->size(); ++g) {
-    for (std::int32_t i = paging.first_block(g, next); i < reused.end; ++i) reused.blocks.emplace_back(g, reusable_block(s, g, i));
+    for (std::int32_t i = paging.first_block(g, next); i < reused.end; ++i) reused.blocks.push_back(reusable_block(s, g, i));
   }
   return reused;
 }
 
 bool Scheduler::admit(Sequence& s, StepPlan& plan) {
   if (token_budget_ == 0) return false;
-  const Reusable reused = reusable(s);
-  const auto revived = std::ranges::count_if(reused.blocks, [&](const auto& block) { return pool_->references(block.second) == 0; });
+  Reusable reused = reusable(s);
+  const auto here = std::ranges::count_if(reused.blocks, &Reusable::Block::here);
+  const auto revived = std::ranges::count_if(reused.blocks, [&](const auto& b) { return b.here() && pool_->references(b.block) == 0; });
   s.computed = reused.end * s.pages.block_size();
   const std::int64_t wanted = s.pages.paging().most_blocks_from(std::max(s.computed, s.remote_tokens), s.length());
-  if (wanted - static_cast<std::int64_t>(reused.blocks.size()) + revived > pool_->free()) {
+  if (wanted - here + revived > pool_->free()) {
     s.computed = 0;
     return false;
   }
@@ -198,15 +207,38 @@ bool Scheduler::admit(Sequence& s, StepPlan& plan) {
   return true;
 }
 
-void Scheduler::give_blocks(Sequence& s, const Reusable& reused) {
+void Scheduler::give_blocks(Sequence& s, Reusable& reused) {
   s.followed = s.computed;
   s.pages.begin(std::max(s.computed, s.remote_tokens));
-  for (const auto& [group, block] : reused.blocks) s.pages.share(*pool_, group, block);
   s.named_blocks = limits_.prefix_caching ? reused.end : 0;
   s.named_since = pool_->forgotten();
+  for (const auto& b : reused.blocks) {
+    if (b.here()) pool_->acquire(b.block);
+  }
+  restore(s, reused);
+  for (const auto& b : reused.blocks) s.pages.adopt(b.group, b.block);
   s.pages.reserve(*pool_, s.length());
   if (s.cached_tokens < 0) s.cached_tokens = s.computed;
   waiting_.erase(&s);
+}
+
+// Blocks from the host tier get blocks of the cache. Held, because what these held before goes there.
+void Scheduler::restore(Sequence& s, Reusable& reused) {
+  std::vector<Reusable::Block*> blocks;
+  for (auto& b : reused.blocks) {
+    if (!b.here()) blocks.push_back(&b);
+  }
+  std::ranges::stable_sort(blocks, {}, &Reusable::Block::index);  // so that events tell parents first
+  for (const auto* b : blocks) pool_->tier()->hold(b->slot);
+  for (auto* b : blocks) {
+    b->block = pool_->allocate();
+    pool_->tier()->restore(b->slot, b->block);
+    name_block(s, b->group, b->index, b->block);
+  }
+  for (auto b = blocks.rbegin(); b != blocks.rend(); ++b) pool_->tier()->let_go((*b)->slot);
+  std::int32_t last = -1, different = 0;
+  for (const auto* b : blocks) different += std::exchange(last, b->index) != b->index;
+  if (s.cached_tokens < 0) s.restored_tokens = different * s.pages.block_size();
 }
 
 void Scheduler::admit_to_fetch(Sequence& s, StepPlan& plan) {
@@ -250,19 +282,17 @@ void Scheduler::name_full_blocks(Sequence& s) {
   if (s.named_blocks == 0) s.named_since = pool_->forgotten();
   // The cache was cleared meanwhile: nobody could find these blocks.
   if (s.named_since != pool_->forgotten()) return;
-  for (; s.named_blocks < full; ++s.named_blocks) name_block(s, s.named_blocks);
+  for (; s.named_blocks < full; ++s.named_blocks) {
+    for (int g = 0; g < s.pages.groups(); ++g) {
+      if (s.pages.holds(g, s.named_blocks)) name_block(s, g, s.named_blocks, s.pages.at(g, s.named_blocks));
+    }
+  }
 }
 
-void Scheduler::name_block(Sequence& s, std::int32_t index) {
+void Scheduler::name_block(const Sequence& s, int group, std::int32_t index, kv::BlockId block) {
   const auto i = static_cast<std::size_t>(index), size = static_cast<std::size_t>(s.pages.block_size());
   const prefix::BlockHash& hash = s.hashes.blocks()[i];
-  bool first_here = false;
-  for (int g = 0; g < s.pages.groups(); ++g) {
-    if (!s.pages.holds(g, index)) continue;
-    const bool first = pool_->name(s.pages.at(g, index), hash, g);
-    if (g == 0) first_here = first;
-  }
-  if (!first_here || log_ == nullptr) return;
+  if (!pool_->name(block, hash, group) || group != 0 || log_ == nullptr) return;
   const prefix::BlockHash parent = index == 0 ? prefix::BlockHash() : s.hashes.blocks()[i - 1];
   log_->stored(parent, hash, std::span(s.tokens).subspan(i * size, size), s.hashes.salt());
 }

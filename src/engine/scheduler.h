@@ -16,7 +16,8 @@
 //
 // Groups of layers that see only a window or a chunk (kv/layer_groups.h) give back what they see no longer as
 // their tokens are computed; it stays in the prefix cache until it is needed. A prefix counts as cached when
-// the first group has all of it and every other one what the next token sees.
+// the first group has all of it and every other one what the next token sees. Where there is a host tier
+// (kv/host_tier.h), what is there counts too, and is copied back into blocks on admission.
 #pragma once
 
 #include <cstdint>
@@ -89,16 +90,25 @@ class Scheduler {
   // What is here of a waiting sequence: blocks of each group from where the group begins to block `end`.
   struct Reusable {
     std::int32_t end = 0;
-    std::vector<std::pair<int, kv::BlockId>> blocks;  // with their group, ascending in each
+    struct Block {
+      int group = 0;
+      std::int32_t index = 0;
+      kv::BlockId block = kv::kNoBlock;
+      kv::HostTier::Slot slot = kv::HostTier::kNoSlot;  // of one to be restored
+      bool here() const { return block != kv::kNoBlock; }
+      bool anywhere() const { return here() || slot != kv::HostTier::kNoSlot; }
+    };
+    std::vector<Block> blocks;  // ascending in each group
   };
   Reusable reusable(Sequence& sequence) const;
   std::int32_t reusable_end(Sequence& sequence) const;
-  kv::BlockId reusable_block(const Sequence& sequence, int group, std::int32_t index) const;
-  void give_blocks(Sequence& sequence, const Reusable& reused);
+  Reusable::Block reusable_block(const Sequence& sequence, int group, std::int32_t index) const;
+  void give_blocks(Sequence& sequence, Reusable& reused);
+  void restore(Sequence& sequence, Reusable& reused);
   std::int32_t affordable(const Sequence& sequence) const;
   std::int32_t affordable_drafts(Sequence& sequence);
   void name_full_blocks(Sequence& sequence);
-  void name_block(Sequence& sequence, std::int32_t index);
+  void name_block(const Sequence& sequence, int group, std::int32_t index, kv::BlockId block);
   bool make_room(Sequence& sequence, std::int32_t tokens, StepPlan& plan);
   void preempt(Sequence& victim, StepPlan& plan);
   void schedule(Sequence& sequence, std::int32_t count, std::int32_t drafts, StepPlan& plan);

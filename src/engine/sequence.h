@@ -54,6 +54,7 @@ struct Sequence {
   bool drafts_forced = false;          // they are what a grammar leaves, not guesses of a drafter
   std::int32_t followed = 0;           // tokens whose computation the drafter saw, without a gap
   std::int32_t cached_tokens = -1;     // found in the cache at first admission; -1 before it
+  std::int32_t restored_tokens = 0;    // of these, copied back from the host tier
   // Of its first tokens another engine has keys and values, to be read instead of computed; and of these,
   // those that its drafter has followed.
   std::int32_t remote_tokens = 0;

@@ -19,6 +19,7 @@ struct CacheSettings {
   std::optional<int> num_blocks_override;
   bool enable_prefix_caching = true;
   bool disable_hybrid = false;
+  std::optional<double> kv_offloading_size;
   std::string prefix_caching_hash_algo = "sha256";
   std::string prefix_caching_hash_seed = "0";
 
@@ -50,6 +51,12 @@ struct CacheSettings {
             self.disable_hybrid,
             {.help = "Keep keys and values of layers that see only a window or a chunk for whole sequences; "
                      "without, what they see no longer is given back"});
+    v.field("kv-offloading-size",
+            self.kv_offloading_size,
+            {.help = "Memory of the host, of each rank, for blocks that the prefix cache has no room for: they are copied "
+                     "back instead of computed; unset: none",
+             .unit = "GiB",
+             .min = 0.001});
     v.field("prefix-caching-hash-algo",
             self.prefix_caching_hash_algo,
             {.help = "How blocks are identified. sha256 means sha256_cbor; xxhash is faster, but "

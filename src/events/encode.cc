@@ -9,7 +9,7 @@ namespace {
 using Json = nlohmann::json;
 using Fields = std::vector<std::pair<const char*, Json>>;
 
-constexpr const char* kMedium = "GPU";
+const char* name_of(kv::Medium medium) { return medium == kv::Medium::kDevice ? "GPU" : "CPU"; }
 
 class Encoder {
  public:
@@ -32,7 +32,7 @@ class Encoder {
                   {"token_ids", e.tokens},
                   {"block_size", form_.block_size},
                   {"lora_id", nullptr},
-                  {"medium", kMedium},
+                  {"medium", name_of(e.medium)},
                   {"lora_name", nullptr}};
     if (!e.salt.empty()) {
       Json keys = Json::array();
@@ -43,7 +43,7 @@ class Encoder {
   }
 
   Json operator()(const kv::BlocksRemoved& e) const {
-    return shape({{"type", "BlockRemoved"}, {"block_hashes", hashes(e.blocks)}, {"medium", kMedium}});
+    return shape({{"type", "BlockRemoved"}, {"block_hashes", hashes(e.blocks)}, {"medium", name_of(e.medium)}});
   }
 
   Json operator()(const kv::AllBlocksCleared&) const { return shape({{"type", "AllBlocksCleared"}}); }

@@ -8,7 +8,8 @@
 //   AllBlocksCleared  ["AllBlocksCleared"]
 //
 // or, as maps, the same under these names, an event's first under "type". The memory that the kernels
-// read is "GPU" on every device, as in vLLM; extra_keys has an entry a block, nil or [salt].
+// read is "GPU" on every device, and the host's where blocks are kept beside it (kv/host_tier.h) "CPU", as in vLLM;
+// what is stored there has no parent and no tokens. extra_keys has an entry a block, nil or [salt].
 #pragma once
 
 #include <cstdint>

@@ -5,8 +5,8 @@
 
 namespace braid::kv {
 
-BlockPool::BlockPool(std::int32_t num_blocks, EventLog* log)
-    : blocks_(static_cast<std::size_t>(num_blocks)), log_(log) {
+BlockPool::BlockPool(std::int32_t num_blocks, EventLog* log, HostTier* tier)
+    : blocks_(static_cast<std::size_t>(num_blocks)), log_(log), tier_(tier) {
   for (BlockId block = 0; block < num_blocks; ++block) append_free(block);
 }
 
@@ -54,6 +54,7 @@ BlockId BlockPool::find(const prefix::BlockHash& hash, int group) const {
 
 void BlockPool::forget_hashes() {
   if (log_ != nullptr) log_->cleared();
+  if (tier_ != nullptr) tier_->clear();
   ++forgotten_;
   by_hash_.clear();
   cached_ = 0;
@@ -94,13 +95,23 @@ void BlockPool::forget_hash(BlockId block) {
   const auto entry = hashes.find(b.hash);
   if (b.older_twin == kNoBlock && b.newer_twin == kNoBlock) {
     hashes.erase(entry);
-    if (log_ != nullptr && b.group == 0) log_->removed(b.hash);
+    last_gone(block);
   } else {
     (b.older_twin == kNoBlock ? entry->second.oldest : at(b.older_twin).newer_twin) = b.newer_twin;
     (b.newer_twin == kNoBlock ? entry->second.newest : at(b.newer_twin).older_twin) = b.older_twin;
   }
   b.named = false;
   b.older_twin = b.newer_twin = kNoBlock;
+}
+
+void BlockPool::last_gone(BlockId block) {
+  const Block& b = at(block);
+  const HostTier::Kept kept = tier_ ? tier_->keep(block, b.hash, b.group) : HostTier::Kept();
+  if (log_ == nullptr) return;
+  if (kept.dropped) log_->removed(*kept.dropped, Medium::kHost);
+  if (b.group != 0) return;
+  if (kept.copied) log_->stored_in_host(b.hash);
+  log_->removed(b.hash);
 }
 
 }  // namespace braid::kv

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kv/event_log.h"
+#include "kv/host_tier.h"
 #include "prefix/block_hash.h"
 
 namespace braid::kv {
@@ -24,8 +25,9 @@ inline constexpr BlockId kNoBlock = -1;
 
 class BlockPool {
  public:
-  // `log` outlives the pool, and is told what can no longer be found; null: nobody listens.
-  explicit BlockPool(std::int32_t num_blocks, EventLog* log = nullptr);
+  // `log` and `tier` outlive the pool. The log is told what can no longer be found, null: nobody listens; the tier
+  // gets what is about to be overwritten, null: there is none.
+  explicit BlockPool(std::int32_t num_blocks, EventLog* log = nullptr, HostTier* tier = nullptr);
 
   std::int32_t total() const { return static_cast<std::int32_t>(blocks_.size()); }
   std::int32_t free() const { return free_; }
@@ -45,8 +47,9 @@ class BlockPool {
   bool name(BlockId block, const prefix::BlockHash& hash, int group = 0);
   bool named(BlockId block) const { return at(block).named; }
   BlockId find(const prefix::BlockHash& hash, int group = 0) const;
+  HostTier* tier() const { return tier_; }
 
-  // Forgets the hash of every free block, and of used ones as well, so that nothing stored so far
+  // Forgets the hash of every free block, and of used ones and those in the tier as well, so that nothing stored so far
   // is found again.
   void forget_hashes();
   // How often that happened.
@@ -72,9 +75,11 @@ class BlockPool {
   void append_free(BlockId block);
   void remove_free(BlockId block);
   void forget_hash(BlockId block);
+  void last_gone(BlockId block);
 
   std::vector<Block> blocks_;
   EventLog* const log_;
+  HostTier* const tier_;
   BlockId first_free_ = kNoBlock;
   BlockId last_free_ = kNoBlock;
   std::int32_t free_ = 0;

@@ -49,6 +49,8 @@ class Cache {
   std::size_t bytes() const;
   // Rows of one layer, [num_blocks * block_size, row_elements]; in blocks of its group.
   Activations layer(int index) const;
+  // The memory of a place: block after block.
+  std::byte* array(int place) const { return arrays_[static_cast<std::size_t>(place)].data(); }
   int group_of(int layer) const { return layout_.groups.place_of(layer).group; }
 
  private:

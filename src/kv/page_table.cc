@@ -41,11 +41,6 @@ void PageTable::begin(std::int32_t position) {
   }
 }
 
-void PageTable::share(BlockPool& pool, int group, BlockId block) {
-  pool.acquire(block);
-  append(group, block);
-}
-
 void PageTable::reserve(BlockPool& pool, std::int32_t tokens) {
   for (int g = 0; g < groups(); ++g) {
     const std::int32_t goal = std::min(paging_.blocks_to(tokens), of(g).first + paging_.most_blocks(g, tokens));

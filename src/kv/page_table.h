@@ -43,8 +43,8 @@ class PageTable {
   // An empty table of whose tokens the one at `position` will be the first to be computed: blocks that it
   // does not see are left out.
   void begin(std::int32_t position);
-  // Appends a block that exists already.
-  void share(BlockPool& pool, int group, BlockId block);
+  // Appends a block, and takes over one reference to it.
+  void adopt(int group, BlockId block) { append(group, block); }
   // Appends Paging::most_blocks() in all, counted from where groups begin, of a sequence of `tokens` tokens.
   // REQUIRES: they are free.
   void reserve(BlockPool& pool, std::int32_t tokens);

@@ -30,6 +30,7 @@ class Follower:
         self.next = 0
         self.known = {}
         self.children_of = {}
+        self.in_host = set()
         self.all = []
 
     def close(self):
@@ -62,16 +63,23 @@ class Follower:
             if kind == "BlockStored":
                 self.store(*rest[:6])
             elif kind == "BlockRemoved":
-                hashes = event["block_hashes"] if isinstance(event, dict) else rest[0]
+                hashes, medium = (event["block_hashes"], event["medium"]) if isinstance(event, dict) else rest
+                if medium == "CPU":
+                    self.in_host -= set(hashes)
+                    continue
                 for h in hashes:
                     assert h in self.known, "removed but never stored"
                     parent, _ = self.known.pop(h)
-                    assert not self.children_of.get(h), "children go before parents"
+                    assert h in self.in_host or not self.children_of.get(h), "children go before parents"
                     self.children_of.get(parent, set()).discard(h)
 
     def store(self, hashes, parent, tokens, size, lora, medium):
+        if medium == "CPU":
+            assert tokens == [] and parent is None and all(h in self.known for h in hashes), "only what the device still holds goes there"
+            self.in_host |= set(hashes)
+            return
         assert len(tokens) == size * len(hashes) and lora is None and medium == "GPU"
-        assert parent is None or parent in self.known, "parents come before children"
+        assert parent is None or parent in self.known or parent in self.in_host, "parents come before children"
         for i, h in enumerate(hashes):
             self.known[h] = (parent, tokens[i * size:(i + 1) * size])
             self.children_of.setdefault(parent, set()).add(h)
@@ -98,6 +106,7 @@ class KvEvents(unittest.TestCase):
         status, answer = self.server.post("/v1/completions", {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0,
                                                               "ignore_eos": True, **more})
         self.assertEqual(status, 200, answer)
+        return answer
 
     def test_a_prompt_becomes_blocks_with_its_tokens(self):
         self.start()
@@ -135,6 +144,32 @@ class KvEvents(unittest.TestCase):
         kinds = [e[0] for e in self.follower.all]
         self.assertIn("BlockRemoved", kinds)
         self.assertLessEqual(len(self.follower.known), 24)
+
+    def test_what_the_cache_has_no_room_for_comes_back_from_the_host(self):
+        prompts = [list(range(i * 50, i * 50 + 100)) for i in range(6)]
+
+        def answers():
+            return [self.complete(p, max_tokens=20) for p in prompts * 2]
+        small = ("--num-gpu-blocks-override", "16", "--max-model-len", "256")
+        self.start(*small)
+        computed = answers()
+        self.assertEqual(self.server.metric("vllm:kv_offload_total_bytes"), 0)
+        self.server.end()
+        self.start(*small, "--kv-offloading-size", "0.05", "--enable-prompt-tokens-details")
+        restored = answers()
+        self.assertEqual([a["choices"][0]["text"] for a in restored], [a["choices"][0]["text"] for a in computed])
+        self.assertEqual([a["usage"]["prompt_tokens_details"]["cached_tokens"] for a in restored[6:]], [96] * 6)
+        self.assertGreaterEqual(self.server.metric("vllm:external_prefix_cache_hits"), 5 * 96 - 16 * 16)
+        self.assertGreater(self.server.metric("vllm:kv_offload_total_bytes"), 0)
+        self.follower.catch_up()
+        self.assertEqual(len(self.follower.in_host), self.server.metric("braid:kv_offload_blocks"))
+        self.assertLessEqual(len(self.follower.known), 16)
+
+    def test_a_host_tier_that_cannot_be_is_refused_at_start(self):
+        for size, extra, remedy in (("1000000", (), "set a size between"), ("1", ("--no-enable-prefix-caching",), "leave out --no-enable-prefix-caching")):
+            server = Server("--kv-offloading-size", size, *extra, wait=False)
+            self.assertNotEqual(server.wait(), 0)
+            self.assertIn(remedy, "".join(server.log))
 
     def test_maps_and_whole_hashes(self):
         self.start(format="map", int_block_hashes=False)

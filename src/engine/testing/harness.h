@@ -75,6 +75,7 @@ struct HarnessOptions {
   std::size_t largest_draft_batch = 1000;
   events::Publisher* events = nullptr;
   transfer::Node* node = nullptr;  // shared already
+  std::int32_t host_blocks = 0;    // of the host tier; 0: none
 };
 
 inline kv::Paging paging_of(const HarnessOptions& o) {
@@ -87,6 +88,7 @@ class Harness {
       : model(o.model),
         hasher(prefix::Algorithm::kXxhashCbor, "0"),
         cache(model.cache_layout().grouped(), o.blocks, o.block_size, place_of(o.node)),
+        tier(&cache, Buffer(static_cast<std::size_t>(o.host_blocks) * kv::HostTier::block_bytes(cache.layout(), o.block_size))),
         admission({.max_model_len = static_cast<std::int32_t>(std::min<std::int64_t>(o.max_model_len, paging_of(o).longest(o.blocks))),
                    .max_batched_tokens = o.limits.max_batched_tokens,
                    .chunked_prefill = o.limits.chunked_prefill,
@@ -114,7 +116,9 @@ class Harness {
               nullptr,
               {},
               o.events,
-              o.node}),
+              o.node,
+              nullptr,
+              o.host_blocks > 0 ? &tier : nullptr}),
         node(o.node) {
     if (node) node->start([] {});
   }
@@ -162,6 +166,7 @@ class Harness {
   ManualClock clock;
   prefix::BlockHasher hasher;
   kv::Cache cache;
+  kv::HostTier tier;
   Admission admission;
   Speculation speculation;
   Loop loop;
