@@ -28,6 +28,7 @@ void EndpointPool::replace(const std::string& source, const std::vector<Endpoint
 
 void EndpointPool::remove(const std::string& name) {
   const auto called = [&](const Endpoint& e) { return e.id.name == name; };
+  if (const Endpoint* endpoint = find(name)) returned(endpoint->id.host_port());
   std::erase_if(usable_, called);
   std::erase_if(dead_, called);
   source_of_.erase(name);
@@ -56,7 +57,18 @@ bool EndpointPool::has(const router::EndpointId& id) {
   return endpoint != nullptr && endpoint->id == id;
 }
 
+void EndpointPool::set_leaving(std::string_view host_port) {
+  set_alive(host_port, false);
+  leaving_.emplace(host_port);
+}
+
+void EndpointPool::returned(std::string_view host_port) {
+  if (const auto found = leaving_.find(host_port); found != leaving_.end()) leaving_.erase(found);
+}
+
 void EndpointPool::set_alive(std::string_view host_port, bool alive) {
+  if (!alive) returned(host_port);
+  else if (leaving_.contains(host_port)) return;
   auto& from = alive ? dead_ : usable_;
   auto& to = alive ? usable_ : dead_;
   for (std::size_t i = 0; i < from.size();) {

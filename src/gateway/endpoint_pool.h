@@ -4,12 +4,14 @@
 //
 // An endpoint is usable once it has answered a scrape, whatever the answer, until it is found dead: by
 // scrapes that fail, or by a request that could not reach it. It becomes usable again with the next scrape
-// that it answers.
+// that it answers. One that leaves (it said that it shuts down) stays unusable, whatever it answers, until nobody
+// answers there or another process does.
 // Thread rules: the event loop's thread only.
 #pragma once
 
 #include <functional>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,6 +44,9 @@ class EndpointPool {
 
   // Of all endpoints at this address.
   void set_alive(std::string_view host_port, bool alive);
+  void set_leaving(std::string_view host_port);
+  // Another process listens there.
+  void returned(std::string_view host_port);
 
   // Addresses, each once.
   std::vector<router::EndpointId> addresses() const;
@@ -52,6 +57,7 @@ class EndpointPool {
   Removed on_removed_;
   std::vector<router::Endpoint> usable_;
   std::vector<router::Endpoint> dead_;
+  std::set<std::string, std::less<>> leaving_;  // addresses
   std::map<std::string, std::string, std::less<>> source_of_;
 };
 

@@ -14,6 +14,9 @@ constexpr std::size_t kLongestPrefillAnswer = 64u << 20;
 
 bool cannot_serve_now(int status) { return status == 429 || status == 502 || status == 503; }
 
+// A server that shuts down says so.
+bool leaves(const std::vector<net::Header>& headers) { return net::find_header(headers, router::dropped::kHeader) == router::dropped::kShuttingDown; }
+
 }  // namespace
 
 Exchange::Exchange(Core& core, net::Request&& request, std::shared_ptr<net::ResponseWriter> client)
@@ -75,7 +78,8 @@ void Exchange::prefilled(const router::EndpointId& endpoint, Result<Collected> a
   if (failed) {
     core_.metrics.prefills.with({"failed"}).add();
     if (!answer.ok() && answer.error().code == ErrorCode::kUnavailable) core_.endpoints->set_alive(endpoint.host_port(), false);
-    if (try_other(endpoint, "prefill")) return attempt();
+    if (answer.ok() && leaves(answer->headers)) core_.endpoints->set_leaving(endpoint.host_port());
+    if (goes_on(endpoint, "prefill")) return;
     const std::string why = answer.ok() ? endpoint.host_port() + " answered " + std::to_string(answer->status) : answer.error().message;
     return refused({503, {ErrorCode::kUnavailable, "prefill failed: " + why, {}}, router::dropped::kNoEndpoints, 1});
   }
@@ -93,7 +97,7 @@ void Exchange::prefilled(const router::EndpointId& endpoint, Result<Collected> a
 void Exchange::decode() {
   const router::EndpointId& endpoint = decision_->primary().id;
   if (!core_.endpoints->has(endpoint)) {
-    if (try_other(endpoint, "left the pool")) return attempt();
+    if (goes_on(endpoint, "left the pool")) return;
     return refused({503, {ErrorCode::kUnavailable, "endpoint " + endpoint.name + " has left the pool; try again", {}}, router::dropped::kNoEndpoints, 1});
   }
   journey_.begin_leg("decode", endpoint.name, core_.clock.now());
@@ -112,9 +116,12 @@ void Exchange::decode() {
 }
 
 bool Exchange::on_head(int status, const std::vector<net::Header>& headers) {
-  if (cannot_serve_now(status) && try_other(decision_->primary().id, "status " + std::to_string(status))) {
-    another_ = true;
-    return false;
+  if (cannot_serve_now(status)) {
+    const router::EndpointId& endpoint = decision_->primary().id;
+    if (leaves(headers)) core_.endpoints->set_leaving(endpoint.host_port());
+    another_ = try_other(endpoint, "status " + std::to_string(status));
+    will_wait_ = !another_ && may_wait();
+    if (another_ || will_wait_) return false;
   }
   for (auto& [name, value] : answer_headers(!net::find_header(headers, "x-request-id").empty())) relay_->add_header(name, value);
   return true;
@@ -124,6 +131,7 @@ void Exchange::on_end(const RelayEnd& ended) {
   const auto relay = std::exchange(relay_, nullptr);
   journey_.end_leg(ended.answered, ended.status.ok() ? std::string() : ended.status.error().message, core_.clock.now());
   if (another_) return attempt();
+  if (std::exchange(will_wait_, false) && !gone_ && !evicted_) return wait_for_another();
   if (gone_) {
     core_.metrics.client_disconnects.add();
     return end(kClientLeft, ended);
@@ -144,12 +152,23 @@ void Exchange::on_failure(const RelayEnd& ended) {
   const Error& error = ended.status.error();
   const bool late = error.code == ErrorCode::kDeadlineExceeded;
   if (!late && ended.answered == 0) core_.endpoints->set_alive(endpoint.host_port(), false);
-  if (!late && try_other(endpoint, ended.answered == 0 ? "unreachable" : "broken")) return attempt();
+  if (!late && goes_on(endpoint, ended.answered == 0 ? "unreachable" : "broken")) return;
   const int status = late ? 504 : ended.answered == 0 ? 503 : 502;
   Refused refused{status, error, {}, {}};
   if (status == 503) refused = {status, error, router::dropped::kNoEndpoints, 1};
   client_->send({.status = status, .headers = headers_of(refused), .body = protocol::error_body(error, status)});
   end(status, ended);
+}
+
+bool Exchange::goes_on(const router::EndpointId& failed, const std::string& why) {
+  if (try_other(failed, why)) {
+    attempt();
+    return true;
+  }
+  if (!may_wait()) return false;
+  failed_.clear();
+  wait_for_another();
+  return true;
 }
 
 bool Exchange::try_other(const router::EndpointId& failed, const std::string& why) {

@@ -4,7 +4,8 @@
 //   read -> admitted -> [token ids] -> decision -> [prefill elsewhere] -> sent -> streamed -> accounted
 //
 // While the client has nothing of an answer, a server that cannot be reached, breaks off or says that it
-// cannot serve now (429, 502, 503) costs only another decision among the others.
+// cannot serve now (429, 502, 503) costs only another decision among the others. When the last one leaves, a
+// request that flow control may keep waits for the next.
 // Thread rules: the event loop's thread only.
 #pragma once
 
@@ -43,6 +44,8 @@ class Exchange final : public Passage {
   // Decides again without the endpoints that failed so far. False: there is no other, or it has been
   // tried often enough; then nothing has changed.
   bool try_other(const router::EndpointId& failed, const std::string& why);
+  // Goes on with another endpoint, or waits for one where requests may wait. False: this is the end.
+  bool goes_on(const router::EndpointId& failed, const std::string& why);
   net::PoolRequest wire_to(const router::EndpointId& endpoint, std::string_view body) const;
   void end(int status, const RelayEnd& end);
   void client_left();
@@ -51,6 +54,7 @@ class Exchange final : public Passage {
   net::Request incoming_;  // its body has moved to request_
   std::set<std::string> failed_;
   bool another_ = false;  // the running answer was given up for that of another endpoint
+  bool will_wait_ = false;  // or for an endpoint that is to come
   bool evicted_ = false;
   bool gone_ = false;  // the client
   std::string divided_body_;  // of the leg that runs

@@ -115,6 +115,61 @@ TEST_F(GatewayTest, WhenNoneCanServeTheClientGetsWhatTheLastOneSaid) {
   EXPECT_EQ(a.requests().size() + b.requests().size(), 2u);
 }
 
+constexpr const char* kQueues = R"(
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+featureGates: [flowControl]
+plugins: [{type: queue-scorer}]
+)";
+
+bool shuts_down(net::Request&, const FakeEngine::Writer& writer) {
+  writer->send({.status = 503, .headers = {{"x-llm-d-request-dropped-reason", "rejected-shutting-down"}}, .body = "{\"error\":\"leaving\"}"});
+  return true;
+}
+
+TEST_F(GatewayTest, ARequestForTheLastEngineThatLeavesWaitsForTheNext) {
+  int asked = 0;
+  FakeEngine engine("a", [&](net::Request& request, const FakeEngine::Writer& writer) { return asked++ == 0 && shuts_down(request, writer); });
+  engine.set_metrics("process_start_time_seconds 1\nvllm:num_requests_waiting 0\nvllm:kv_cache_usage_perc 0\n");
+  start({engine.address()}, kQueues);
+  wait_usable(1);
+  auto answer = std::async(std::launch::async, [this] {
+    return net::HttpClient::create("127.0.0.1", gateway_->port())->fetch({.method = "POST", .target = "/v1/completions", .body = kAsk});
+  });
+  ASSERT_TRUE(eventually([this] { return metric("llm_d_epp_flow_control_queue_size") == 1; }));
+  EXPECT_EQ(metric("llm_d_epp_ready_endpoints"), 0);
+  engine.die();
+  engine.set_metrics("process_start_time_seconds 2\nvllm:num_requests_waiting 0\nvllm:kv_cache_usage_perc 0\n");
+  engine.come_back();
+  const auto got = answer.get();
+  ASSERT_TRUE(got.ok()) << got.error().message;
+  EXPECT_EQ(got->status, 200);
+  EXPECT_EQ(engine.requests().size(), 2u);
+  EXPECT_EQ(metric("braid_route_retries_total"), 1);
+}
+
+TEST_F(GatewayTest, ARequestThatTheLastEngineDropsWaitsUntilOneAnswersAgain) {
+  int asked = 0;
+  FakeEngine engine("a", [&](net::Request& request, const FakeEngine::Writer& writer) { return asked++ == 0 && drop(request, writer); });
+  start({engine.address()}, kQueues);
+  wait_usable(1);
+  EXPECT_EQ(post(kAsk).status, 200);
+  EXPECT_EQ(engine.requests().size(), 2u);
+}
+
+TEST_F(GatewayTest, AnEngineThatSaysThatItLeavesGetsNoMoreWhateverItsMetricsAnswer) {
+  FakeEngine leaving("leaving", shuts_down), other("other");
+  other.set_metrics("vllm:num_requests_waiting 50\nvllm:kv_cache_usage_perc 0.9\n");
+  leaving.set_metrics("process_start_time_seconds 1\nvllm:num_requests_waiting 0\nvllm:kv_cache_usage_perc 0\n");
+  start({leaving.address(), other.address()});
+  wait_usable(2);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(post(kAsk).status, 200);
+  EXPECT_EQ(leaving.requests().size(), 1u);
+  EXPECT_EQ(metric("llm_d_epp_ready_endpoints"), 1);
+  leaving.set_metrics("process_start_time_seconds 2\nvllm:num_requests_waiting 0\nvllm:kv_cache_usage_perc 0\n");
+  wait_usable(2);
+}
+
 TEST_F(GatewayTest, WithoutAnEndpointTheAnswerIs503AndSaysWhenToTryAgain) {
   FakeEngine engine("a");
   start({engine.address()});

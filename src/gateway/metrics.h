@@ -28,7 +28,7 @@ struct Metrics {
     v.metric("braid_route_dead_endpoints", self.dead_endpoints, "Endpoints that have not answered their first or last scrapes");
     v.metric("braid_route_upstream_connections", self.upstream_connections, "Connections to endpoints in use");
     v.metric("braid_route_client_connections", self.client_connections, "Open connections of clients");
-    v.metric("braid_route_retries", self.retries, "Requests sent to another endpoint, by what was wrong with the first: unreachable, broken, or its status");
+    v.metric("braid_route_retries", self.retries, "Requests sent to another endpoint, by what was wrong with the first: unreachable, broken, its status, or that none was left");
     v.metric("braid_route_broken_streams", self.broken_streams, "Answers that broke off after the client had part of them");
     v.metric("braid_route_client_disconnects", self.client_disconnects, "Requests whose client left before the answer's end");
     v.metric("braid_route_prefills", self.prefills, "Prefills on another endpoint than the decode's, by outcome: done, refused, failed, without_transfer");

@@ -53,7 +53,22 @@ void Passage::fetch_tokens(const router::TokenSource& source) {
 }
 
 void Passage::submit() {
-  auto submission = core_.router->submit(request_, core_.endpoints->usable());
+  take(core_.router->submit(request_, core_.endpoints->usable()));
+}
+
+bool Passage::may_wait() const {
+  return core_.endpoints->usable().empty() && core_.router->has_flow_control() && !core_.draining && attempts_ < core_.settings.http.max_attempts;
+}
+
+void Passage::wait_for_another() {
+  log_info("request waits for another endpoint", {{"id", id_}, {"failed", decision_->primary().id.name}});
+  core_.metrics.retries.with({"none left"}).add();
+  end_flight(503);
+  decision_->data.reset();
+  take(core_.router->submit_again(request_, core_.endpoints->usable()));
+}
+
+void Passage::take(router::Router::Submission submission) {
   if (submission.decision) return settle(std::move(*submission.decision));
   ticket_ = submission.ticket;
   core_.waiting[*ticket_] = shared_from_this();

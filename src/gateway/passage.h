@@ -65,6 +65,11 @@ class Passage : public std::enable_shared_from_this<Passage> {
   std::string_view body();
   bool renamed() const { return !decision_->model.empty() && decision_->model != request_->model; }
 
+  // Its endpoint has left and there is none beside it: with flow control it may wait for the next one.
+  bool may_wait() const;
+  // Does so; ends in decided() or refused(), at once or later.
+  void wait_for_another();
+
   void begin_flight();
   void on_piece(std::int64_t events);  // of the answer
   void end_flight(int status, const Usage& usage = {});
@@ -85,6 +90,7 @@ class Passage : public std::enable_shared_from_this<Passage> {
  private:
   void fetch_tokens(const router::TokenSource& source);
   void submit();
+  void take(router::Router::Submission submission);
 
   std::optional<router::Ticket> ticket_;
   std::optional<TimePoint> first_piece_;

@@ -79,15 +79,20 @@ void Scraper::failed(Target& target, const Error& error) {
 
 void Scraper::read(Target& target, const std::string& page) {
   const auto before = target.started;
+  bool restarted = false;
   endpoints_.for_each_at(target.host_port, [&](router::Endpoint& endpoint) {
     PageOptions options{.engine = engine_of(endpoint), .custom = options_.custom};
     if (!endpoint.label(kSharedPortLabel).empty()) options.rank = endpoint.id.rank;
     const PageFacts facts = read_page(page, options, endpoint.state);
     if (facts.told) endpoint.state.seen = std::chrono::steady_clock::now();
     else metrics_.extract_errors.with({endpoint.id.name}).add();
-    if (facts.started && before && *facts.started != *before) hooks_.on_restart(endpoint.id.name);
+    if (facts.started && before && *facts.started != *before) {
+      restarted = true;
+      hooks_.on_restart(endpoint.id.name);
+    }
     if (facts.started) target.started = facts.started;
   });
+  if (restarted) endpoints_.returned(target.host_port);
 }
 
 }  // namespace braid::gateway

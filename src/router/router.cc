@@ -276,6 +276,13 @@ Router::Submission Router::submit(std::shared_ptr<RoutedRequest> request, std::s
   }
   if (impl_->shutting_down) return {refused({503, dropped::kShuttingDown, "the router is shutting down", 1}), 0};
   if (!impl_->admission.queues()) return {impl_->decide(*request, endpoints), 0};
+  return submit_again(std::move(request), endpoints);
+}
+
+bool Router::has_flow_control() const { return impl_->admission.queues(); }
+
+Router::Submission Router::submit_again(std::shared_ptr<RoutedRequest> request, std::span<const Endpoint> endpoints) {
+  CHECK(has_flow_control(), "nothing waits without flow control");
   const Ticket ticket = ++impl_->last_ticket;
   std::vector<FlowControl::Dropped> dropped;
   const TimePoint now = impl_->parts.clock->now();

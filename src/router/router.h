@@ -79,6 +79,9 @@ class Router {
     Ticket ticket = 0;                 // else
   };
   Submission submit(std::shared_ptr<RoutedRequest> request, std::span<const Endpoint> endpoints);
+  // One that was decided, but whose endpoint left before it answered: once more, with flow control only.
+  Submission submit_again(std::shared_ptr<RoutedRequest> request, std::span<const Endpoint> endpoints);
+  bool has_flow_control() const;
   // What flow control decides by now. Call it when states changed, when a request ended and at
   // next_wake().
   std::vector<Settled> poll(std::span<const Endpoint> endpoints);

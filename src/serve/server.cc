@@ -133,6 +133,12 @@ void handle_body(Context& c, const Route& route, net::Request&& request, Writer 
   if (!c.text->run(work)) send_text_queue_full(writer);
 }
 
+// Routers send nothing more, and the request elsewhere.
+void send_leaving(const Writer& writer) {
+  const Error error{ErrorCode::kUnavailable, "the server is shutting down", {}};
+  writer->send({.status = 503, .headers = {{"Retry-After", "1"}, {"x-llm-d-request-dropped-reason", "rejected-shutting-down"}}, .body = writer->error_body(error, 503)});
+}
+
 void handle(Context& c, const Route& route, net::Request&& request, Writer writer) {
   if (route.protected_ && !dashboard::has_key(request, c.settings.api_key)) {
     return send_error(writer, {ErrorCode::kUnauthorized, "Unauthorized: send one of the server's API keys as a bearer token", {}});
@@ -142,7 +148,7 @@ void handle(Context& c, const Route& route, net::Request&& request, Writer write
   if (!type.empty() && type.find("json") == std::string_view::npos) {
     return send_error(writer, invalid_argument("Content-Type: expected application/json, found " + std::string(type)), 415);
   }
-  if (c.draining) return send_error(writer, {ErrorCode::kUnavailable, "the server is shutting down", {}});
+  if (c.draining) return send_leaving(writer);
   handle_body(c, route, std::move(request), std::move(writer));
 }
 
