@@ -27,7 +27,8 @@ namespace {
 struct AutoscaleSettings {
   std::vector<std::string> metrics, prefill_metrics, decode_metrics;
   std::string target, prefill_target, decode_target;
-  std::string api = "http://127.0.0.1:8001";
+  int engines = 1, prefill_engines = 1, decode_engines = 1;
+  std::string api, kubeconfig;
   double first_token = 2000, token_time = 50;
   int least = 1, most = 16;
   double interval = 15;
@@ -38,12 +39,16 @@ struct AutoscaleSettings {
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
     v.field("metrics", self.metrics, {.help = "Engines that prefill and decode, as name:port; every address of a name is one"});
-    v.field("target", self.target, {.help = "What to scale for them: kubernetes:deployments/NAMESPACE/NAME, kubernetes:leaderworkersets/NAMESPACE/NAME, server:http://host:port"});
+    v.field("target", self.target, {.help = "What to scale for them: kubernetes:deployments/NAMESPACE/NAME, kubernetes:leaderworkersets/NAMESPACE/NAME, server:http://host:port; without NAMESPACE/ in the account's own"});
+    v.field("engines-per-replica", self.engines, {.help = "Engines of one replica: a group of pods with a server for each rank has as many as ranks", .min = 1, .max = 4096});
     v.field("prefill-metrics", self.prefill_metrics, {.help = "Engines that only prefill"});
     v.field("prefill-target", self.prefill_target, {.help = "What to scale for them"});
+    v.field("prefill-engines-per-replica", self.prefill_engines, {.help = "Of one of their replicas", .min = 1, .max = 4096});
     v.field("decode-metrics", self.decode_metrics, {.help = "Engines that only decode"});
     v.field("decode-target", self.decode_target, {.help = "What to scale for them"});
-    v.field("api", self.api, {.help = "Where kubectl proxy listens"});
+    v.field("decode-engines-per-replica", self.decode_engines, {.help = "Of one of their replicas", .min = 1, .max = 4096});
+    v.field("api", self.api, {.help = "An API server of Kubernetes that asks for no credentials, as kubectl proxy is: http://127.0.0.1:8001"});
+    v.field("kubeconfig", self.kubeconfig, {.help = "Where the API server is and who we are; unset: --api, or as Kubernetes tells a pod"});
     v.field("ttft", self.first_token, {.help = "Objective: time to first token of nine in ten requests", .unit = "ms", .min = 1});
     v.field("itl", self.token_time, {.help = "Objective: mean time between tokens", .unit = "ms", .min = 0.1});
     v.field("least", self.least, {.help = "Least replicas of a role", .min = 1, .max = 10000});
@@ -95,7 +100,7 @@ struct Role {
   std::string name;
   Scraper scraper;
   std::unique_ptr<ScaleTarget> target;
-  bool ranks = false;  // the target counts ranks, not engines
+  Replicas replicas;   // as the target counts them
   autoscale::RoleController controller;
   RoleMetrics metrics;
   int seen = 0;        // engines that answered last
@@ -106,9 +111,9 @@ class Autoscaler {
   explicit Autoscaler(const AutoscaleSettings& settings) : settings_(settings) {}
 
   Status open() {
-    RETURN_IF_ERROR(add("both", settings_.metrics, settings_.target, true));
-    RETURN_IF_ERROR(add("prefill", settings_.prefill_metrics, settings_.prefill_target, false));
-    RETURN_IF_ERROR(add("decode", settings_.decode_metrics, settings_.decode_target, true));
+    RETURN_IF_ERROR(add("both", settings_.metrics, settings_.target, settings_.engines));
+    RETURN_IF_ERROR(add("prefill", settings_.prefill_metrics, settings_.prefill_target, settings_.prefill_engines));
+    RETURN_IF_ERROR(add("decode", settings_.decode_metrics, settings_.decode_target, settings_.decode_engines));
     if (!roles_.empty()) return {};
     return invalid_argument("there is nothing to scale: give --metrics and --target, or the two of --prefill and --decode", "metrics");
   }
@@ -122,15 +127,16 @@ class Autoscaler {
   }
 
  private:
-  Status add(const std::string& name, const std::vector<std::string>& metrics, const std::string& target, bool decodes) {
+  Status add(const std::string& name, const std::vector<std::string>& metrics, const std::string& target, int engines) {
     if (metrics.empty() && target.empty()) return {};
     const std::string prefix = name == "both" ? "--" : "--" + name + "-";
     if (metrics.empty() || target.empty()) return invalid_argument(prefix + "metrics and " + prefix + "target belong together", "metrics");
-    auto opened = scale_target(target, settings_.api);
+    auto opened = scale_target(target, {settings_.api, settings_.kubeconfig});
     if (!opened.ok()) return opened.error().within(prefix + "target");
     const autoscale::Objectives aims{settings_.first_token / 1e3, settings_.token_time / 1e3};
     const autoscale::ControllerSettings limits{.least = settings_.least, .most = settings_.most, .down_window = settings_.down_window};
-    roles_.push_back({name, Scraper(metrics), *std::move(opened), target.starts_with("server:"), autoscale::RoleController(decodes, aims, limits), {}, 0});
+    roles_.push_back({name, Scraper(metrics), *std::move(opened), {target.starts_with("server:"), engines},
+                      autoscale::RoleController(name != "prefill", aims, limits), {}, 0});
     return {};
   }
 
@@ -138,8 +144,8 @@ class Autoscaler {
     ASSIGN_OR_RETURN(const int replicas, role.target->replicas());
     const auto pages = role.scraper.pages();
     // Fewer answers than before are fewer engines only when fewer are wanted.
-    const int expected = role.ranks ? role.seen : std::min(role.seen, replicas);
-    auto seen = role.metrics.look(now, pages, expected, role.ranks);
+    const int expected = role.replicas.ranks ? role.seen : std::min(role.seen, replicas * role.replicas.pages);
+    auto seen = role.metrics.look(now, pages, expected, role.replicas);
     role.seen = static_cast<int>(pages.size());
     if (seen) seen->starting = std::max(0, replicas - seen->ready);
     const auto decision = role.controller.decide(now, replicas, seen);

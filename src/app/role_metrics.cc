@@ -39,7 +39,7 @@ std::optional<double> quantile(const std::map<double, double>& before, const std
 
 }  // namespace
 
-std::optional<autoscale::RoleObservation> RoleMetrics::look(double now, const std::map<std::string, std::string>& pages, int expected, bool ranks) {
+std::optional<autoscale::RoleObservation> RoleMetrics::look(double now, const std::map<std::string, std::string>& pages, int expected, Replicas replicas) {
   if (pages.empty() || static_cast<int>(pages.size()) < expected) return std::nullopt;
   Totals totals{.at = now};
   autoscale::RoleObservation seen;
@@ -63,7 +63,8 @@ std::optional<autoscale::RoleObservation> RoleMetrics::look(double now, const st
       if (bound != bucket->labels.end()) totals.first_tokens[std::strtod(bound->second.c_str(), nullptr)] += bucket->value;
     }
   }
-  seen.ready = ranks ? samples : static_cast<int>(pages.size());
+  seen.ready = replicas.ranks ? samples : static_cast<int>(pages.size()) / replicas.pages;
+  if (seen.ready == 0) return std::nullopt;
   seen.cache_use /= samples;
   const auto before = std::exchange(before_, totals);
   const double seconds = before ? now - before->at : 0;

@@ -12,12 +12,18 @@
 
 namespace braid::app {
 
+// What counts as a replica.
+struct Replicas {
+  bool ranks = false;  // each sample of vllm:num_requests_running; else so many pages:
+  int pages = 1;       // a group of pods with a server for each rank has many
+};
+
 class RoleMetrics {
  public:
   // `pages` are /metrics of all engines by name, as they were `now` seconds from any fixed time; one that did not answer
-  // is absent. Each sample of vllm:num_requests_running counts as a replica when `ranks` is set, else each page.
-  // Nothing when an engine is missing that was there before, at the first look, and when a counter went back.
-  std::optional<autoscale::RoleObservation> look(double now, const std::map<std::string, std::string>& pages, int expected, bool ranks);
+  // is absent. Nothing when fewer than `expected` answer, while no replica is whole, at the first look, and when a counter
+  // went back.
+  std::optional<autoscale::RoleObservation> look(double now, const std::map<std::string, std::string>& pages, int expected, Replicas replicas);
 
  private:
   struct Totals {

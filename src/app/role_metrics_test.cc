@@ -18,8 +18,8 @@ std::string page(double prompts, double outputs, double requests, double gap_sum
 
 TEST(RoleMetrics, TellsWhatHappenedBetweenTwoLooks) {
   RoleMetrics metrics;
-  EXPECT_FALSE(metrics.look(0, {{"a", page(1000, 100, 10, 1, 5, 10)}, {"b", page(0, 0, 0, 0, 0, 0)}}, 2, false));
-  const auto seen = metrics.look(10, {{"a", page(3000, 300, 20, 3, 10, 20)}, {"b", page(2000, 200, 10, 2, 5, 10)}}, 2, false);
+  EXPECT_FALSE(metrics.look(0, {{"a", page(1000, 100, 10, 1, 5, 10)}, {"b", page(0, 0, 0, 0, 0, 0)}}, 2, {}));
+  const auto seen = metrics.look(10, {{"a", page(3000, 300, 20, 3, 10, 20)}, {"b", page(2000, 200, 10, 2, 5, 10)}}, 2, {});
   ASSERT_TRUE(seen);
   EXPECT_EQ(seen->ready, 2);
   EXPECT_EQ(seen->waiting, 4);
@@ -32,15 +32,31 @@ TEST(RoleMetrics, TellsWhatHappenedBetweenTwoLooks) {
   EXPECT_NEAR(*seen->first_token, 0.42, 1e-9);
 }
 
+TEST(RoleMetrics, AReplicaMayHaveManyPages) {
+  RoleMetrics metrics;
+  std::map<std::string, std::string> first, then;
+  for (const char* name : {"a-0", "a-1", "a-2", "a-3", "b-0", "b-1", "b-2", "b-3", "c-0"}) {
+    first[name] = page(1000, 100, 10, 1, 5, 10);
+    then[name] = page(2000, 200, 20, 2, 10, 20);
+  }
+  metrics.look(0, first, 9, {.pages = 4});
+  const auto seen = metrics.look(10, then, 9, {.pages = 4});
+  ASSERT_TRUE(seen);
+  EXPECT_EQ(seen->ready, 2);
+  EXPECT_DOUBLE_EQ(seen->prompt_rate, 900);
+  EXPECT_DOUBLE_EQ(seen->cache_use, 0.5);
+  EXPECT_FALSE(metrics.look(20, {{"a-0", page(3000, 300, 30, 3, 15, 30)}}, 1, {.pages = 4}));
+}
+
 TEST(RoleMetrics, KnowsNothingWhenAnEngineIsSilentOrBeganAnew) {
   RoleMetrics metrics;
   const std::string old = page(1000, 100, 10, 1, 5, 10), now = page(2000, 200, 20, 2, 10, 20);
-  metrics.look(0, {{"a", old}, {"b", old}}, 2, false);
-  EXPECT_FALSE(metrics.look(10, {{"a", now}}, 2, false));
-  EXPECT_FALSE(metrics.look(20, {}, 0, false));
-  EXPECT_FALSE(metrics.look(30, {{"a", "no metrics"}}, 1, false));
-  metrics.look(40, {{"a", now}}, 1, false);
-  EXPECT_FALSE(metrics.look(50, {{"a", old}}, 1, false));
+  metrics.look(0, {{"a", old}, {"b", old}}, 2, {});
+  EXPECT_FALSE(metrics.look(10, {{"a", now}}, 2, {}));
+  EXPECT_FALSE(metrics.look(20, {}, 0, {}));
+  EXPECT_FALSE(metrics.look(30, {{"a", "no metrics"}}, 1, {}));
+  metrics.look(40, {{"a", now}}, 1, {});
+  EXPECT_FALSE(metrics.look(50, {{"a", old}}, 1, {}));
 }
 
 }  // namespace

@@ -17,10 +17,15 @@ class ScaleTarget {
   virtual Status set_replicas(int count) = 0;
 };
 
+struct ApiPlace {
+  std::string url;         // of an API server that asks for no credentials, as `kubectl proxy` is
+  std::string kubeconfig;  // else this file; both empty: as Kubernetes tells a pod
+};
+
 // "kubernetes:deployments/NAMESPACE/NAME" and "kubernetes:leaderworkersets/NAMESPACE/NAME": replicas of the object's scale
-// subresource, by way of `api`, where `kubectl proxy` listens (it brings credentials and TLS).
+// subresource; NAMESPACE may be left out ("kubernetes:deployments/NAME") where the account or context has one.
 // "server:http://host:port": ranks of `braid serve`, by POST /scale_elastic_ep.
-// Errors: any other text.
-Result<std::unique_ptr<ScaleTarget>> scale_target(const std::string& target, const std::string& api);
+// Errors: any other text, or nobody says where the API server is.
+Result<std::unique_ptr<ScaleTarget>> scale_target(const std::string& target, const ApiPlace& api);
 
 }  // namespace braid::app

@@ -9,12 +9,13 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/buffer_body.hpp>
-#include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
+#include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
 #include <boost/beast/ssl/ssl_stream.hpp>
+#include <future>
 #include <optional>
 
 namespace braid::kubernetes {
@@ -49,8 +50,13 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   Conversation(asio::io_context& io, const ApiServer& server, Duration silence, ApiCall::Handlers handlers)
       : server_(server), silence_(silence), handlers_(std::move(handlers)), resolver_(io), stream_(io, context_) {}
 
-  void start(const std::string& target) {
-    request_ = {http::verb::get, server_.base + target, 11};
+  void start(const ApiRequest& request) {
+    request_ = {request.patch.empty() ? http::verb::get : http::verb::patch, server_.base + request.target, 11};
+    if (!request.patch.empty()) {
+      request_.set(http::field::content_type, "application/merge-patch+json");
+      request_.body() = request.patch;
+      request_.prepare_payload();
+    }
     request_.set(http::field::host, server_.host + ":" + std::to_string(server_.port));
     request_.set(http::field::accept, "application/json");
     request_.set(http::field::user_agent, "braid");
@@ -133,7 +139,7 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   asio::ssl::context context_{asio::ssl::context::tls_client};
   tcp::resolver resolver_;
   beast::ssl_stream<beast::tcp_stream> stream_;
-  http::request<http::empty_body> request_;
+  http::request<http::string_body> request_;
   http::response_parser<http::buffer_body> parser_;
   beast::flat_buffer buffer_;
   std::array<char, kPiece> piece_{};
@@ -150,10 +156,34 @@ class OneCall final : public ApiCall {
 
 }  // namespace
 
-std::unique_ptr<ApiCall> ApiCall::get(net::EventLoop& loop, const ApiServer& server, const std::string& target, Duration silence, Handlers handlers) {
+std::unique_ptr<ApiCall> ApiCall::start(net::EventLoop& loop, const ApiServer& server, const ApiRequest& request, Duration silence, Handlers handlers) {
   auto conversation = std::make_shared<Conversation>(loop.io(), server, silence, std::move(handlers));
-  conversation->start(target);
+  conversation->start(request);
   return std::make_unique<OneCall>(std::move(conversation));
+}
+
+Result<std::string> ask(net::EventLoop& loop, const ApiServer& server, const ApiRequest& request, Duration patience) {
+  struct Answer {
+    int status = 0;
+    std::string body;
+    std::promise<Status> done;
+    std::unique_ptr<ApiCall> call;
+  };
+  const auto answer = std::make_shared<Answer>();
+  auto done = answer->done.get_future();
+  loop.run_and_wait([&] {
+    answer->call = ApiCall::start(loop, server, request, patience,
+                                  {.on_head = [answer](int status) { answer->status = status; },
+                                   .on_data = [answer](std::string_view data) { answer->body += data; },
+                                   .on_done = [answer](Status status) { answer->done.set_value(std::move(status)); }});
+  });
+  const bool came = done.wait_for(patience) == std::future_status::ready;
+  loop.run_and_wait([&] { answer->call.reset(); });
+  const std::string what = (request.patch.empty() ? "GET " : "PATCH ") + request.target;
+  if (!came) return Error{ErrorCode::kDeadlineExceeded, what + ": the API server " + server.host + " has not answered in time", {}};
+  RETURN_IF_ERROR(done.get());
+  if (answer->status / 100 == 2) return std::move(answer->body);
+  return Error{ErrorCode::kUnavailable, what + " was answered with " + std::to_string(answer->status) + ": " + answer->body.substr(0, 200), {}};
 }
 
 }  // namespace braid::kubernetes

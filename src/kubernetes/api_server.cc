@@ -138,6 +138,13 @@ Result<ApiServer> in_cluster(const std::string& folder) {
   return server;
 }
 
+Result<ApiServer> from_url(const std::string& url) {
+  ApiServer server;
+  RETURN_IF_ERROR(read_url(url, server));
+  server.name = server.host;
+  return server;
+}
+
 Result<ApiServer> from_kubeconfig(const std::string& file) {
   ASSIGN_OR_RETURN(const std::string yaml, text::read_file(file));
   const auto json = text::yaml_to_json(yaml);

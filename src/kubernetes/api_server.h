@@ -27,6 +27,9 @@ struct ApiServer {
 // account's folder. Errors: not in a pod.
 Result<ApiServer> in_cluster(const std::string& folder = "/var/run/secrets/kubernetes.io/serviceaccount");
 
+// Where `kubectl proxy` listens, say: "http://127.0.0.1:8001". It brings credentials of its own.
+Result<ApiServer> from_url(const std::string& url);
+
 // The current context of a kubeconfig file. Errors: what it says is missing, or a program should be run
 // for credentials, which is not done.
 Result<ApiServer> from_kubeconfig(const std::string& file);

@@ -64,7 +64,7 @@ void Collection::list(const std::string& from_page) {
   if (from_page.empty()) listing_.clear();
   body_.clear();
   const std::string target = options_.path + query() + "limit=" + kPage + (from_page.empty() ? "" : "&continue=" + escaped(from_page));
-  call_ = ApiCall::get(loop_, server_, target, kListTime,
+  call_ = ApiCall::start(loop_, server_, {.target = target}, kListTime,
                        {.on_head = [this](int status) { status_ = status; },
                         .on_data = [this](std::string_view data) {
                           if (body_.size() + data.size() <= kLongestBody) body_ += data;
@@ -105,7 +105,7 @@ void Collection::watch() {
   const auto seconds = std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::seconds>(options_.watch_time).count());
   const std::string target = options_.path + query() + "watch=1&allowWatchBookmarks=true&resourceVersion=" + escaped(version_) +
                              "&timeoutSeconds=" + std::to_string(seconds);
-  call_ = ApiCall::get(loop_, server_, target, options_.watch_time + kGrace,
+  call_ = ApiCall::start(loop_, server_, {.target = target}, options_.watch_time + kGrace,
                        {.on_head = [this](int status) { status_ = status; },
                         .on_data = [this](std::string_view data) { on_watch_data(data); },
                         .on_done = [this](Status status) { on_watch_end(status); }});

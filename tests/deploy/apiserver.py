@@ -89,13 +89,13 @@ class ApiServer:
     def ready(self):
         return self.run("kubectl", "get", "--raw=/readyz").returncode == 0
 
-    def write_kubeconfig(self, name, token):
+    def write_kubeconfig(self, name, token, namespace="default"):
         file = self.folder / name
         file.write_text(yaml.safe_dump({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{"name": "test", "cluster": {"server": f"https://127.0.0.1:{self.port}", "certificate-authority": str(self.folder / "ca.crt")}}],
             "users": [{"name": "user", "user": {"token": token}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user", "namespace": "default"}}]}))
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user", "namespace": namespace}}]}))
         return file
 
     def run(self, *command, text=None):

@@ -11,7 +11,7 @@ import unittest
 import yaml
 
 from apiserver import ROOT, ApiServer, answer_of, free_ports
-from manifests_test import render
+from manifests_test import SLO, pod_of, render
 from paths_test import CHARTED, PATHS
 
 BRAID, MODEL = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2]
@@ -38,6 +38,11 @@ class Kubernetes(unittest.TestCase):
     def namespace(self, name):
         self.server.kubectl("create", "namespace", name)
         return name
+
+    def begin(self, *command, **more):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, **more)
+        self.addCleanup(self.server.end, process)
+        return process
 
 
 class Manifests(Kubernetes):
@@ -101,13 +106,8 @@ class Discovery(Kubernetes):
 
     def engine(self, address):
         port = self.pool_port
-        process = self.begin([BRAID, "serve", MODEL, "--served-model-name=lexicon", "--backend=simulated", f"--host={address}", f"--port={port}"])
+        process = self.begin(BRAID, "serve", MODEL, "--served-model-name=lexicon", "--backend=simulated", f"--host={address}", f"--port={port}")
         self.server.wait_until(lambda: answer_of(f"http://{address}:{port}/ready")[0] == 200, "an engine is ready")
-        return process
-
-    def begin(self, command, **more):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, **more)
-        self.addCleanup(self.server.end, process)
         return process
 
     def pod(self, name, address, ready="True"):
@@ -127,7 +127,7 @@ class Discovery(Kubernetes):
         self.url = f"http://127.0.0.1:{router}"
         self.engine("127.0.0.2")
         self.engine("127.0.0.3")
-        self.begin([*more.pop("before", []), str(BRAID), "route", "--host=127.0.0.1", f"--port={router}", "--pool-name=pool", *where], **more)
+        self.begin(*more.pop("before", []), str(BRAID), "route", "--host=127.0.0.1", f"--port={router}", "--pool-name=pool", *where, **more)
         self.pod("one", "127.0.0.2")
         self.await_endpoints("one-rank-0")
         self.pod("two", "127.0.0.3")
@@ -163,9 +163,29 @@ class Discovery(Kubernetes):
         self.server.kubectl("delete", "rolebinding", "router", "-n", self.space)
         router = free_ports(1)[0]
         config = self.server.write_kubeconfig("forbidden.yaml", self.token)
-        self.begin([BRAID, "route", "--host=127.0.0.1", f"--port={router}", "--pool-name=pool", f"--kubeconfig={config}", f"--pool-namespace={self.space}"])
+        self.begin(BRAID, "route", "--host=127.0.0.1", f"--port={router}", "--pool-name=pool", f"--kubeconfig={config}", f"--pool-namespace={self.space}")
         self.server.wait_until(lambda: answer_of(f"http://127.0.0.1:{router}/readyz")[0] == 503, "the router listens")
         self.server.wait_until(lambda: "403" in answer_of(f"http://127.0.0.1:{router}/readyz")[1], "it says why")
+
+
+class Autoscaling(Kubernetes):
+    def test_braid_autoscale_scales_groups_with_the_rights_of_its_account(self):
+        space, port = self.namespace("slo"), free_ports(1)[0]
+        documents = render("wide-ep-lws", *SLO, "--set-json", "autoscaling.slo.min=3")
+        self.server.apply(yaml.safe_dump_all(documents), space)
+        pod = pod_of(next(d for d in documents if (d["kind"], d["metadata"]["name"]) == ("Deployment", "wide-ep-lws-autoscale")))
+        account = pod["serviceAccountName"]
+        for verb, what, allowed in (("patch", "leaderworkersets/wide-ep-lws-decode", "yes"), ("delete", "leaderworkersets/wide-ep-lws-decode", "no"), ("get", "secrets", "no")):
+            done = self.server.run("kubectl", "auth", "can-i", verb, what, *(["--subresource=scale"] if verb == "patch" else []), "-n", space, f"--as=system:serviceaccount:{space}:{account}")
+            self.assertEqual(done.stdout.strip(), allowed, (verb, what))
+        config = self.server.write_kubeconfig("slo.yaml", self.server.kubectl("create", "token", account, "-n", space).strip(), space)
+        self.begin(BRAID, "serve", MODEL, "--backend=simulated", "--host=127.0.0.1", f"--port={port}")
+        self.server.wait_until(lambda: answer_of(f"http://127.0.0.1:{port}/ready")[0] == 200, "an engine is ready")
+        # The pod's own words; its groups are one engine here, so that every engine is a replica.
+        args = [arg for arg in pod["containers"][0]["args"] if "-metrics=" not in arg and "-per-replica=" not in arg]
+        self.begin(BRAID, "autoscale", *args, f"--prefill-metrics=127.0.0.1:{port}", f"--decode-metrics=127.0.0.1:{port}", "--interval=1", f"--kubeconfig={config}")
+        for group in "prefill", "decode":
+            self.server.wait_until(lambda: self.server.get("leaderworkerset", f"wide-ep-lws-{group}", "-n", space)["spec"]["replicas"] == 3, f"there are three groups of {group}")
 
 
 if __name__ == "__main__":

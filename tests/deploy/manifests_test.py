@@ -9,6 +9,7 @@ import yaml
 from paths_test import CHART, CHARTED, PATHS
 
 HELM = os.environ["HELM"]
+SLO = ("--set-json", 'autoscaling.slo.groups=["prefill","decode"]')
 
 
 def render(path, *flags):
@@ -60,6 +61,24 @@ class Manifests(unittest.TestCase):
     def test_no_pod_may_ask_the_api_server(self):
         for path in CHARTED:
             self.assertFalse([d for d in render(path) if "Role" in d["kind"]])
+
+    def test_the_autoscaler_may_scale_its_groups_and_nothing_else(self):
+        documents = render("wide-ep-lws", *SLO)
+        rules = next(d for d in documents if d["kind"] == "Role")["rules"]
+        self.assertEqual([(rule["resources"], rule["resourceNames"], rule["verbs"]) for rule in rules],
+                         [(["leaderworkersets/scale"], [f"wide-ep-lws-{group}"], ["get", "patch"]) for group in ("prefill", "decode")])
+        with_token = [d["metadata"]["name"] for d in documents if d["kind"] in ("Deployment", "LeaderWorkerSet") and pod_of(d)["automountServiceAccountToken"]]
+        self.assertEqual(with_token, ["wide-ep-lws-autoscale"])
+        self.assertFalse([d for d in documents if d["kind"] == "LeaderWorkerSet" and "replicas" in d["spec"]])
+        args = pod_of(next(d for d in documents if d["metadata"]["name"] == with_token[0] and d["kind"] == "Deployment"))["containers"][0]["args"]
+        self.assertIn("--decode-engines-per-replica=16", args)
+        self.assertEqual(sum(arg.startswith("--decode-metrics=") for arg in args), 8)
+
+    def test_a_group_is_scaled_by_one_thing(self):
+        with self.assertRaisesRegex(AssertionError, "keep one"):
+            render("autoscaling", "--set-json", 'autoscaling.slo.groups=["serve"]')
+        with self.assertRaisesRegex(AssertionError, "no group of engines"):
+            render("wide-ep-lws", "--set-json", 'autoscaling.slo.groups=["serve"]')
 
 
 if __name__ == "__main__":

@@ -29,6 +29,18 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: router
 {{- end -}}
 
+{{- /* Selects the pod of braid autoscale. */ -}}
+{{- define "braid.autoscalerLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: autoscale
+{{- end -}}
+
+{{- /* Whether something else says how many replicas a group has: dict "root" $ "name" NAME. */ -}}
+{{- define "braid.scaledByOthers" -}}
+{{- $a := .root.Values.autoscaling -}}
+{{- if or (hasKey $a.hpa .name) (hasKey $a.keda .name) (has .name $a.slo.groups) }}true{{ end -}}
+{{- end -}}
+
 {{- /* Selects the pods of all engines. */ -}}
 {{- define "braid.poolLabels" -}}
 llm-d.ai/guide: {{ include "braid.guide" . }}
