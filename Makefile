@@ -10,7 +10,8 @@
 # make test-kubernetes   builds, then a real kube-apiserver takes those of every path, and a router finds its endpoints there
 # make test-walk   builds, then copies the commands of each path's page, with both (as root)
 # make package   builds, then packs build/packages/*.deb (deploy/packages/README.md)
-# make test-package   builds those, then installs and tries them in a fresh Debian 12 (as root, with debootstrap)
+# make test-package   builds those, then installs and tries them in a fresh Debian 12 (as root)
+# make test-image   builds, then plays the steps of the CPU image in a fresh Debian 12 (as root)
 # make cuda    installs the CUDA compiler, builds build/cuda/braid with the CUDA backend
 # make test-gpu    builds that, then runs its tests on this machine's GPU
 # make bundle  builds it, packs programs of it (PROGRAMS="...") and their libraries as build/bundle.tar.xz
@@ -34,7 +35,7 @@ BRAID := build/release/braid
 CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_attention_bench cuda_gemm_bench cuda_exchange_bench
 PROGRAMS ?= braid
 
-.PHONY: help build serve test test-many test-pd test-exactness test-deploy test-cluster test-kubernetes test-walk package test-package cuda test-gpu bundle test-observability screenshots reference clean
+.PHONY: help build serve test test-many test-pd test-exactness test-deploy test-cluster test-kubernetes test-walk package test-package test-image cuda test-gpu bundle test-observability screenshots reference clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -70,8 +71,11 @@ test-walk: build $(STAMPS)/venv $(STAMPS)/helm $(STAMPS)/kubernetes
 package: build
 	@tools/package.sh $(BRAID) build/packages
 
-test-package: package
+test-package: package $(STAMPS)/debootstrap
 	@tests/deploy/package_test.sh build/packages/*.deb
+
+test-image: build $(STAMPS)/debootstrap
+	@tests/deploy/image_test.sh deploy/images/cpu.Dockerfile $(BRAID)
 
 test-exactness: build
 	@build/release/tests/ranks/exactness_test --gtest_filter='Every/*' --gtest_brief=1
@@ -104,6 +108,10 @@ $(STAMPS)/packages: tools/install.sh
 
 $(STAMPS)/observers: tools/install.sh
 	@tools/install.sh observers
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/debootstrap: tools/install.sh
+	@tools/install.sh debootstrap
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/venv: tools/install.sh tools/requirements.txt

