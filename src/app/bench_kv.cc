@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // braid bench kv: how fast one process reads the blocks that another one holds.
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +30,7 @@ namespace {
 
 constexpr Duration kPatience = std::chrono::seconds(60);
 constexpr double kGiga = 1e9;
+constexpr std::size_t kTcpChunk = std::size_t{256} << 10;
 constexpr double kMilli = 1e-3;
 
 struct KvBench {
@@ -198,6 +202,59 @@ double copy_speed(std::byte* to, std::size_t bytes, double seconds) {
   return best;
 }
 
+Result<int> listener() {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (fd >= 0 && bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 && listen(fd, 1) == 0) return fd;
+  return internal_error("cannot listen on 127.0.0.1");
+}
+
+// Sends without end to whoever listens there.
+int pour(int listening, std::size_t bytes) {
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  getsockname(listening, reinterpret_cast<sockaddr*>(&address), &size);
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0) return 1;
+  const Buffer from(bytes);
+  std::memset(from.data(), 1, bytes);
+  for (std::size_t at = 0;;) {
+    const ssize_t sent = send(fd, from.data() + at, std::min(bytes - at, kTcpChunk), MSG_NOSIGNAL);
+    if (sent <= 0) return 0;
+    at = (at + static_cast<std::size_t>(sent)) % bytes;
+  }
+}
+
+// Bytes a second from another process over a TCP connection within this host.
+Result<double> tcp_speed(std::byte* to, std::size_t bytes, double seconds) {
+  ASSIGN_OR_RETURN(const int listening, listener());
+  const pid_t child = fork();
+  if (child == 0) _exit(pour(listening, bytes));
+  const int fd = accept(listening, nullptr, nullptr);
+  close(listening);
+  const auto take = [&]() -> Status {
+    for (std::size_t at = 0; at < bytes;) {
+      const ssize_t got = recv(fd, to + at, std::min(bytes - at, kTcpChunk), 0);
+      if (got <= 0) return internal_error("a connection within this host broke");
+      at += static_cast<std::size_t>(got);
+    }
+    return {};
+  };
+  RETURN_IF_ERROR(take());  // every page is there
+  double best = 0;
+  const TimePoint end = now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+  do {
+    const TimePoint start = now();
+    RETURN_IF_ERROR(take());
+    best = std::max(best, static_cast<double>(bytes) / to_seconds(now() - start));
+  } while (now() < end);
+  close(fd);
+  waitpid(child, nullptr, 0);
+  return best;
+}
+
 Status run(const KvBench& bench) {
   ASSIGN_OR_RETURN(const auto lengths, number_list("tokens", bench.tokens));
   ASSIGN_OR_RETURN(OutputFile json, OutputFile::create(bench.json));
@@ -207,7 +264,9 @@ Status run(const KvBench& bench) {
   ReadingNode reader;
   RETURN_IF_ERROR(reader.start(bench, most));
   std::printf("%d layers, rows of %d bytes, blocks of %d tokens, over %s\n", bench.layers, bench.row_bytes, bench.block_size, bench.over.c_str());
-  std::printf("%8s %10s %10s %10s %10s %12s %8s\n", "tokens", "MB", "take ms", "read ms", "GB/s", "copy GB/s", "share");
+  const bool over_tcp = bench.over == "ucx";
+  const char* const beside = over_tcp ? "TCP" : "copy";
+  std::printf("%8s %10s %10s %10s %10s %7s GB/s %8s\n", "tokens", "MB", "take ms", "read ms", "GB/s", beside, "share");
   std::string lines;
   for (const int tokens : lengths) {
     const auto blocks = scattered(tokens, bench.block_size);
@@ -219,12 +278,17 @@ Status run(const KvBench& bench) {
       best = {std::min(best.take, times.take), std::min(best.read, times.read), times.bytes};
     } while (now() < end);
     const double speed = static_cast<double>(best.bytes) / best.read;
-    const double copy = copy_speed(reader.memory(), best.bytes, bench.seconds / 4);
+    double bound = 0;
+    if (over_tcp) {
+      ASSIGN_OR_RETURN(bound, tcp_speed(reader.memory(), best.bytes, bench.seconds / 4));
+    } else {
+      bound = copy_speed(reader.memory(), best.bytes, bench.seconds / 4);
+    }
     std::printf("%8d %10.1f %10.3f %10.3f %10.2f %12.2f %7.0f%%\n", tokens, static_cast<double>(best.bytes) * 1e-6, best.take / kMilli,
-                best.read / kMilli, speed / kGiga, copy / kGiga, 100 * speed / copy);
+                best.read / kMilli, speed / kGiga, bound / kGiga, 100 * speed / bound);
     char line[256];
-    std::snprintf(line, sizeof line, "{\"tokens\":%d,\"bytes\":%zu,\"take_s\":%g,\"read_s\":%g,\"gb_per_s\":%g,\"copy_gb_per_s\":%g}\n", tokens,
-                  best.bytes, best.take, best.read, speed / kGiga, copy / kGiga);
+    std::snprintf(line, sizeof line, "{\"tokens\":%d,\"bytes\":%zu,\"take_s\":%g,\"read_s\":%g,\"gb_per_s\":%g,\"%s_gb_per_s\":%g}\n", tokens,
+                  best.bytes, best.take, best.read, speed / kGiga, over_tcp ? "tcp" : "copy", bound / kGiga);
     lines += line;
   }
   return json.write(lines);
@@ -240,7 +304,7 @@ int bench_kv(Words words) {
   if (!parsed.ok()) return fail(parsed.error());
   if (parsed->help) {
     std::puts(config::help<KvBench>({"braid bench kv [flags]",
-        "How fast one process reads the blocks that another one holds, beside copying as many bytes in memory.",
+        "How fast one process reads the blocks that another one holds, beside copying as many bytes in memory (shm) or receiving them from a TCP connection (ucx).",
         "  braid bench kv --tokens 256,4096\n"}).c_str());
     return 0;
   }

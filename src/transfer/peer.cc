@@ -15,7 +15,7 @@ namespace braid::transfer {
 namespace {
 
 constexpr std::size_t kPiece = std::size_t{1} << 20;
-constexpr std::size_t kBatch = std::size_t{8} << 20;  // bytes read between two looks at the clock
+constexpr std::size_t kBatch = std::size_t{16} << 20;  // bytes read between two looks at the clock
 constexpr int kRenewalsInLease = 3;
 constexpr Duration kBeat = std::chrono::seconds(30);  // of a connection that nobody uses
 constexpr int kMeasurements = 4;

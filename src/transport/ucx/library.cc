@@ -50,6 +50,7 @@ Result<Library> open() {
   find(l.ep_print_info, "ucp_ep_print_info");
   find(l.ep_rkey_unpack, "ucp_ep_rkey_unpack");
   find(l.am_send_nbx, "ucp_am_send_nbx");
+  find(l.am_recv_data_nbx, "ucp_am_recv_data_nbx");
   find(l.put_nbx, "ucp_put_nbx");
   find(l.get_nbx, "ucp_get_nbx");
   find(l.mem_map, "ucp_mem_map");

@@ -23,6 +23,8 @@ enum class Kind : std::uint8_t {
   kReleased,  // the region is no more
   kRecords,
   kBeat,      // the sender lives
+  kRead,      // asks for pieces of a region (transport/ucx/reads.h); stream: the reader's name of it
+  kParcel,    // the answer; token: the reader's name, number: which parcel
 };
 
 struct Head {

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "tensor/tensor.h"
 #include "transport/ucx/device.h"
+#include "transport/ucx/reads.h"
 #include "transport/ucx/region.h"
 #include "transport/ucx/worker.h"
 
@@ -55,6 +56,7 @@ class UcxRegion final : public fabric::Region {
   Buffer own;  // of the memory, if it is not another's
   ucp_mem_h handle = nullptr;
   std::string key;
+  int lent = 0;  // messages on their way that read the memory
 
  private:
   Ucx& owner_;
@@ -77,6 +79,7 @@ class UcxRemote final : public fabric::RemoteRegion {
   std::string records;  // not yet sent
   std::atomic<bool> released{false};
   bool attached = false;
+  bool asks = false;  // the network has no reads of its own: the owner is asked
   ucp_rkey_h key = nullptr;
 
  private:
@@ -84,13 +87,25 @@ class UcxRemote final : public fabric::RemoteRegion {
 };
 
 struct UcxTransfer final : fabric::Transfer {
-  UcxTransfer(Ucx& o, UcxRemote& r, fabric::Direction d, std::vector<fabric::Piece> p) : owner(o), remote(r), direction(d), pieces(std::move(p)) {}
+  UcxTransfer(Ucx& o, UcxRemote& r, fabric::Direction d, std::vector<fabric::Piece> p)
+      : owner(o), remote(r), direction(d), asks(d == fabric::Direction::kRead && r.asks), pieces(asks ? cut(p) : std::move(p)) {
+    if (asks) parcels = parcels_of(pieces);
+  }
+  std::span<const fabric::Piece> pieces_of(std::size_t parcel) const { return std::span(pieces).subspan(parcels[parcel].first, parcels[parcel].count); }
   ~UcxTransfer() override;
   Ucx& owner;
   UcxRemote& remote;
   const fabric::Direction direction;
+  const bool asks;
   const std::vector<fabric::Piece> pieces;
   std::vector<void*> requests;  // of the last post
+  // Of one that asks:
+  std::vector<Parcel> parcels;
+  std::uint64_t name = 0;
+  std::atomic<std::size_t> missing{0};  // parcels
+  std::atomic<int> arriving{0};         // of these, being written to `pieces` now
+  std::unordered_map<std::uint64_t, Copies::Memory> copies;  // of parcels that arrive, by number
+  std::atomic<bool> broken{false};
 };
 
 class Ucx final : public fabric::FarTransport {
@@ -106,6 +121,9 @@ class Ucx final : public fabric::FarTransport {
     Worker::Events events;
     events.message = [this](const Head& head, std::span<const std::byte> payload) { receive(head, payload); };
     events.tick = [this] { tick(); };
+    events.place = [this](const Head& head, std::size_t bytes) { return place(head, bytes); };
+    events.placed = [this](const Head& head, bool good) { placed(head, good); };
+    events.sent = [this] { worker_->defer([this] { answers_.move_on(*worker_); }); };
     ASSIGN_OR_RETURN(worker_, Worker::create(devices, options_.dead_after / kBeatsInLife, std::move(events)));
     return Status::success();
   }
@@ -152,10 +170,11 @@ class Ucx final : public fabric::FarTransport {
 
   Status post(fabric::Transfer& handle) override {
     auto& transfer = static_cast<UcxTransfer&>(handle);
-    CHECK(transfer.requests.empty(), "a transfer is posted again before it is complete");
+    CHECK(transfer.requests.empty() && transfer.missing == 0, "a transfer is posted again before it is complete");
     UcxRemote& r = transfer.remote;
     const auto lock = worker_->lock();
     if (!r.alive()) return gone(r);
+    if (transfer.asks) return ask(transfer);
     const ucp_request_param_t param{};
     const Library& l = worker_->library();
     const auto keep = [&transfer](void* request) {
@@ -178,6 +197,7 @@ class Ucx final : public fabric::FarTransport {
 
   Result<bool> poll(fabric::Transfer& handle) override {
     auto& transfer = static_cast<UcxTransfer&>(handle);
+    if (transfer.asks) return answered(transfer);
     const auto lock = worker_->lock();
     worker_->progress();
     while (!transfer.requests.empty()) {
@@ -231,8 +251,10 @@ class Ucx final : public fabric::FarTransport {
                           worker_->address(), region.key});
   }
   void leave(UcxRegion& region) {
-    const auto lock = worker_->lock();
+    auto lock = worker_->lock();
     regions_.erase(region.token);
+    answers_.forget(region.token);
+    take_back(region, lock);
     for (auto& [peer, endpoint] : endpoints_) worker_->send(endpoint, head(Kind::kReleased, region.token, 0), {});
     if (region.handle) worker_->library().mem_unmap(worker_->context(), region.handle);
   }
@@ -242,6 +264,17 @@ class Ucx final : public fabric::FarTransport {
     if (remote.key) worker_->library().rkey_destroy(remote.key);
     worker_->send(remote.endpoint, head(Kind::kDetach, remote.description.token, remote.stream), {});
     --remote.endpoint->users;
+  }
+  // Whoever does not go on sending what is being written to the transfer's memory is cut off.
+  void leave(UcxTransfer& transfer) {
+    auto lock = worker_->lock();
+    const auto quiet = [&transfer] { return transfer.arriving == 0; };
+    if (!worker_->wait(lock, quiet, now() + options_.dead_after)) {
+      transfer.remote.endpoint->failed = true;
+      close_failed();
+      if (!worker_->wait(lock, quiet, now() + options_.connect_time)) log_error("UCX does not give memory back", {{"messages", transfer.arriving.load()}});
+    }
+    reads_.erase(transfer.name);
   }
   bool alive(const Endpoint& endpoint) const { return !endpoint.failed && now() - endpoint.heard.load() < options_.dead_after; }
   fabric::Path path(const UcxRemote& remote);
@@ -293,6 +326,7 @@ class Ucx final : public fabric::FarTransport {
     const bool answered = worker_->wait(lock, [&r] { return r.attached || r.released || r.endpoint->failed; }, now() + options_.connect_time);
     const bool broken = endpoint->failed;
     auto unpacked = UCS_OK;
+    if (r.attached && !broken) r.asks = reads_are_emulated(*endpoint);
     if (r.attached && !broken) unpacked = worker_->library().ep_rkey_unpack(endpoint->ep, description.key.data(), &r.key);
     lock.unlock();
     if (!answered) return Error{ErrorCode::kDeadlineExceeded, description.label + " did not answer over UCX in time; is the network between the hosts open?", {}};
@@ -300,6 +334,112 @@ class Ucx final : public fabric::FarTransport {
     if (broken) return Error{ErrorCode::kCancelled, "the connection to " + description.label + " over UCX broke", {}};
     if (unpacked != UCS_OK) return worker_->failure("the memory of " + description.label + " cannot be reached", unpacked);
     return remote;
+  }
+
+  Status ask(UcxTransfer& transfer) {
+    if (transfer.broken) return gone(transfer.remote);
+    reads_.erase(transfer.name);
+    transfer.name = ++last_read_;
+    transfer.missing = transfer.parcels.size();
+    reads_[transfer.name] = &transfer;
+    worker_->send(transfer.remote.endpoint, head(Kind::kRead, transfer.remote.description.token, transfer.name), to_request(transfer.pieces));
+    return Status::success();
+  }
+
+  static Result<bool> answered(UcxTransfer& transfer) {
+    if (transfer.missing == 0) return true;
+    if (!transfer.broken && transfer.remote.alive()) return false;
+    return gone(transfer.remote);
+  }
+
+  void serve(const Head& h, std::span<const std::byte> payload) {
+    const auto region = regions_.find(h.token);
+    const auto to = endpoints_.find(h.from);
+    if (region == regions_.end() || to == endpoints_.end()) return;
+    Answers::Answer answer{to->second, h.token, h.stream, region->second->memory(), &region->second->lent};
+    if (!read_request(payload, answer.memory.size(), answer.pieces)) return log_error("another rank asks for memory that is not here", {{"bytes", payload.size()}});
+    answer.parcels = parcels_of(answer.pieces);
+    answers_.add(std::move(answer));
+    worker_->defer([this] { answers_.move_on(*worker_); });
+  }
+
+  // The transfer that waits for a parcel, if there still is one.
+  UcxTransfer* awaited(const Head& h) {
+    if (const auto from = endpoints_.find(h.from); from != endpoints_.end()) from->second->heard = now();
+    const auto read = reads_.find(h.token);
+    return read == reads_.end() || h.number >= read->second->parcels.size() || read->second->missing == 0 ? nullptr : read->second;
+  }
+
+  std::byte* place(const Head& h, std::size_t bytes) {
+    UcxTransfer* const transfer = awaited(h);
+    if (transfer == nullptr || transfer->copies.contains(h.number)) return nullptr;
+    const Parcel& parcel = transfer->parcels[h.number];
+    if (parcel.bytes != bytes || !parcel.by_rendezvous()) return nullptr;
+    std::byte* const to = parcel.copied() ? (transfer->copies[h.number] = copies_.take()).get() : transfer->pieces[parcel.first].local;
+    ++transfer->arriving;
+    return to;
+  }
+
+  void placed(const Head& h, bool good) {
+    const auto read = reads_.find(h.token);
+    if (read == reads_.end()) return;
+    UcxTransfer& transfer = *read->second;
+    if (const auto copy = transfer.copies.find(h.number); copy != transfer.copies.end()) {
+      if (good) scatter(transfer.pieces_of(h.number), copy->second.get());
+      copies_.give(std::move(copy->second));
+      transfer.copies.erase(copy);
+    }
+    if (!good) transfer.broken = true;
+    else if (transfer.missing > 0) --transfer.missing;
+    --transfer.arriving;
+  }
+
+  void unpack(const Head& h, std::span<const std::byte> payload) {
+    UcxTransfer* const transfer = awaited(h);
+    if (transfer == nullptr || transfer->parcels[h.number].bytes != payload.size()) return;
+    scatter(transfer->pieces_of(h.number), payload.data());
+    --transfer->missing;
+  }
+
+  // Waits for messages that read the region's memory; whoever does not take them is cut off.
+  void take_back(UcxRegion& region, Worker::Lock& lock) {
+    const auto back = [&region] { return region.lent == 0; };
+    if (worker_->wait(lock, back, now() + options_.dead_after)) return;
+    for (auto& [peer, endpoint] : endpoints_) {
+      if (endpoint->in_flight > 0) endpoint->failed = true;
+    }
+    close_failed();
+    if (!worker_->wait(lock, back, now() + options_.connect_time)) log_error("UCX does not give memory back", {{"messages", region.lent}});
+  }
+
+  // The devices of a connection's lanes, as UCX prints them: "#   lane[0]:  2:tcp/eth0.0 md[1] ...".
+  std::set<std::string> lanes_of(const Endpoint& endpoint) const {
+    std::set<std::string> lanes;
+    if (endpoint.failed) return lanes;
+    char* text = nullptr;
+    std::size_t bytes = 0;
+    FILE* const stream = open_memstream(&text, &bytes);
+    worker_->library().ep_print_info(endpoint.ep, stream);
+    std::fclose(stream);
+    const std::string info(text, bytes);
+    std::free(text);
+    for (std::size_t at = info.find("lane["); at != std::string::npos; at = info.find("lane[", at + 1)) {
+      const std::size_t slash = info.find('/', at), colon = info.rfind(':', slash), end = info.find(' ', slash);
+      if (end == std::string::npos) break;
+      const std::string lane = info.substr(colon + 1, end - colon - 1);
+      lanes.insert(lane.substr(0, lane.rfind('.')));
+    }
+    return lanes;
+  }
+  bool reads_are_emulated(const Endpoint& endpoint) const {
+    return std::ranges::all_of(lanes_of(endpoint), [](const std::string& lane) { return lane.starts_with("tcp/"); });
+  }
+
+  void close_failed() {
+    std::erase_if(endpoints_, [this](auto& entry) {
+      if (entry.second->failed) worker_->close(entry.second);
+      return entry.second->failed.load();
+    });
   }
 
   // Sends what has gathered; waits for room first.
@@ -333,6 +473,8 @@ class Ucx final : public fabric::FarTransport {
           if (r->description.token == h.token && r->description.transport == h.from) r->released = true;
         }
         return;
+      case Kind::kRead: return serve(h, payload);
+      case Kind::kParcel: return unpack(h, payload);
       case Kind::kBeat: return;
     }
   }
@@ -389,31 +531,18 @@ class Ucx final : public fabric::FarTransport {
   std::unordered_map<std::uint64_t, std::shared_ptr<Endpoint>> endpoints_;  // by transport
   std::unordered_map<std::uint64_t, UcxRegion*> regions_;                   // by token
   std::unordered_map<std::uint64_t, UcxRemote*> remotes_;                   // by stream
+  std::unordered_map<std::uint64_t, UcxTransfer*> reads_;                   // that ask, by name
+  std::uint64_t last_read_ = random_number();
+  Copies copies_;
+  Answers answers_{id_};
   TimePoint last_tick_;
   std::unique_ptr<Worker> worker_;  // last: its thread uses the above
 };
 
-// The devices of a connection's lanes, as UCX prints them: "#   lane[0]:  2:tcp/eth0.0 md[1] ...".
 fabric::Path Ucx::path(const UcxRemote& remote) {
-  char* text = nullptr;
-  std::size_t bytes = 0;
-  FILE* const stream = open_memstream(&text, &bytes);
-  {
-    const auto lock = worker_->lock();
-    if (!remote.endpoint->failed) worker_->library().ep_print_info(remote.endpoint->ep, stream);
-  }
-  std::fclose(stream);
-  const std::string info(text, bytes);
-  std::free(text);
-  std::set<std::string> lanes;
-  for (std::size_t at = info.find("lane["); at != std::string::npos; at = info.find("lane[", at + 1)) {
-    const std::size_t slash = info.find('/', at), colon = info.rfind(':', slash), end = info.find(' ', slash);
-    if (end == std::string::npos) break;
-    const std::string lane = info.substr(colon + 1, end - colon - 1);
-    lanes.insert(lane.substr(0, lane.rfind('.')));
-  }
+  const auto lock = worker_->lock();
   fabric::Path path{"ucx", 0};
-  for (const std::string& lane : lanes) {
+  for (const std::string& lane : lanes_of(*remote.endpoint)) {
     path.name += (path.name == "ucx" ? " " : ", ") + lane;
     path.rated = std::max(path.rated, rated(lane));
   }
@@ -428,6 +557,7 @@ fabric::Path UcxRemote::path() const { return owner_.path(*this); }
 
 UcxTransfer::~UcxTransfer() {
   const TimePoint deadline = now() + std::chrono::seconds(5);
+  if (asks) owner.leave(*this);
   while (!requests.empty() && now() < deadline) {
     const auto done = owner.poll(*this);
     if (!done.ok()) continue;

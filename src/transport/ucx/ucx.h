@@ -3,7 +3,8 @@
 //
 // Writes and signals gather in a buffer of their handle and travel as one message with the next signal,
 // or when the buffer is full; a thread of the receiving process puts them in place and wakes whoever
-// waits. Transfers that are prepared are one-sided. The library is opened when the transport is made.
+// waits. Transfers that are prepared are one-sided, but for reads over TCP, which the owner answers
+// (transport/ucx/reads.h). The library is opened when the transport is made.
 //
 // UCX listens on the interface of Options::address only. What it receives is applied to a region if it
 // carries the region's token, which travels in descriptors, that is over authenticated connections. UCX

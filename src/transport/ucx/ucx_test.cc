@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <random>
 
 namespace braid::transport::ucx {
 namespace {
@@ -73,9 +74,14 @@ TEST(Ucx, AKilledProcessIsDeadAtOnceAndItsPlaceMayBeTakenByAnother) {
     auto remote = t->connect(address).value();
     ASSERT_TRUE(t->signal(*remote, 0, 1).ok());
     EXPECT_TRUE(remote->alive());
+    const auto read = t->prepare(*remote, fabric::Direction::kRead, {{mine->memory().data(), 0, 64}}).value();
+    kill(child, SIGSTOP);
+    ASSERT_TRUE(t->post(*read).ok());
+    EXPECT_FALSE(t->poll(*read).value());
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
     EXPECT_TRUE(comes_true(*t, *mine, [&] { return !remote->alive(); }));
+    EXPECT_THAT(t->poll(*read).error().message, HasSubstr("is gone"));
   }
 }
 
@@ -83,6 +89,47 @@ TEST(Ucx, AWaitThatNothingEndsIsOverInTime) {
   const auto t = make();
   const auto region = t->register_memory(64).value();
   EXPECT_FALSE(t->wait(*region, [] { return false; }, in(std::chrono::milliseconds(5))));
+}
+
+TEST(Ucx, ReadsPiecesOfEverySizeAgainAndAgain) {
+  const auto a = make(), b = make();
+  constexpr std::size_t kBytes = std::size_t{4} << 20;
+  const auto region = a->register_memory(kBytes).value();
+  const auto mine = b->register_memory(kBytes).value();
+  const auto remote = b->connect(region->descriptor()).value();
+  std::mt19937 random(3);
+  std::vector<fabric::Piece> pieces;
+  for (std::size_t at = 0; at < kBytes;) {
+    const std::size_t bytes = std::min<std::size_t>(kBytes - at, random() % 4 == 0 ? random() % 700000 : random() % 9000);
+    pieces.push_back({mine->memory().data() + at, at, bytes});
+    at += bytes;
+  }
+  std::shuffle(pieces.begin(), pieces.end(), random);
+  const auto transfer = b->prepare(*remote, fabric::Direction::kRead, pieces).value();
+  for (int round = 0; round < 5; ++round) {
+    for (std::byte& byte : region->memory()) byte = static_cast<std::byte>(random());
+    ASSERT_TRUE(b->post(*transfer).ok());
+    while (!b->poll(*transfer).value()) {
+    }
+    ASSERT_EQ(std::memcmp(mine->memory().data(), region->memory().data(), kBytes), 0);
+  }
+}
+
+TEST(Ucx, AReadOfMemoryThatIsReleasedMeanwhileEnds) {
+  const auto a = make(), b = make();
+  constexpr std::size_t kBytes = std::size_t{16} << 20;
+  const auto mine = b->register_memory(kBytes).value();
+  for (int round = 0; round < 10; ++round) {
+    auto region = a->register_memory(kBytes).value();
+    const auto remote = b->connect(region->descriptor()).value();
+    const auto transfer = b->prepare(*remote, fabric::Direction::kRead, {{mine->memory().data(), 0, kBytes}}).value();
+    ASSERT_TRUE(b->post(*transfer).ok());
+    region.reset();
+    EXPECT_TRUE(comes_true(*b, *mine, [&] {
+      const auto done = b->poll(*transfer);
+      return !done.ok() || *done;
+    }));
+  }
 }
 
 // The other process of a test: announces a region on a pipe and waits to be killed.

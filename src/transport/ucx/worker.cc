@@ -13,36 +13,64 @@ namespace braid::transport::ucx {
 namespace {
 
 constexpr unsigned kMessages = 1;  // the one kind of active message
+constexpr int kMostMoves = 64;  // before others may have the lock
 constexpr Duration kLastBytes = std::chrono::seconds(1);
 
 TimePoint now() { return std::chrono::steady_clock::now(); }
 
-// A message on its way; UCX reads it until `sent`.
-struct Sending {
+void broken(void* endpoint, ucp_ep_h, ucs_status_t) { static_cast<Endpoint*>(endpoint)->failed = true; }
+
+// A message that comes by rendezvous.
+struct Receiving {
+  Worker* worker;
+  Head head;
+};
+
+}  // namespace
+
+// A message on its way; UCX reads it until sent().
+struct Worker::Sending {
   std::shared_ptr<Endpoint> to;
   Worker* worker;
   Head head;
   std::string payload;
+  std::size_t bytes;
+  std::function<void()> done = {};
+
+  void over(ucs_status_t status) {
+    to->in_flight -= bytes;
+    if (done) done();
+    if (status != UCS_OK) to->failed = true;
+  }
 };
 
-void sent(void* request, ucs_status_t status, void* of) {
-  std::unique_ptr<Sending> sending(static_cast<Sending*>(of));
-  sending->to->in_flight -= sending->payload.size();
-  if (status != UCS_OK) sending->to->failed = true;
-  if (request) sending->worker->library().request_free(request);
+void Worker::sent(void* request, ucs_status_t status, void* of) {
+  const std::unique_ptr<Sending> sending(static_cast<Sending*>(of));
+  sending->over(status);
+  sending->worker->library_.request_free(request);
+  sending->worker->events_.sent();
 }
 
-void broken(void* endpoint, ucp_ep_h, ucs_status_t) { static_cast<Endpoint*>(endpoint)->failed = true; }
+void Worker::received(void* request, ucs_status_t status, std::size_t, void* of) {
+  const std::unique_ptr<Receiving> receiving(static_cast<Receiving*>(of));
+  receiving->worker->library_.request_free(request);
+  receiving->worker->events_.placed(receiving->head, status == UCS_OK);
+}
 
-ucs_status_t arrived(void* events, const void* header, std::size_t header_bytes, void* data, std::size_t bytes, const ucp_am_recv_param_t*) {
+ucs_status_t Worker::arrived(void* of, const void* header, std::size_t header_bytes, void* data, std::size_t bytes, const ucp_am_recv_param_t* param) {
+  auto& worker = *static_cast<Worker*>(of);
   Head head;
   if (header_bytes != sizeof head) return UCS_OK;
   std::memcpy(static_cast<void*>(&head), header, sizeof head);
-  static_cast<const Worker::Events*>(events)->message(head, {static_cast<const std::byte*>(data), bytes});
+  if (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) {
+    std::byte* const to = worker.events_.place(head, bytes);
+    if (to == nullptr) return UCS_OK;
+    worker.defer([&worker, head, data, to, bytes] { worker.receive(head, data, to, bytes); });
+    return UCS_INPROGRESS;
+  }
+  worker.events_.message(head, {static_cast<const std::byte*>(data), bytes});
   return UCS_OK;
 }
-
-}  // namespace
 
 Result<std::unique_ptr<Worker>> Worker::create(const std::string& devices, Duration every, Events events) {
   ASSIGN_OR_RETURN(const Library* library, ucx::library());
@@ -77,7 +105,7 @@ Status Worker::open(const std::string& devices) {
   handler.id = kMessages;
   handler.flags = UCP_AM_FLAG_WHOLE_MSG;
   handler.cb = arrived;
-  handler.arg = const_cast<Events*>(&events_);
+  handler.arg = this;
   status = library_.worker_set_am_recv_handler(worker_, &handler);
   if (status != UCS_OK) return failure("UCX cannot receive messages", status);
 
@@ -124,20 +152,44 @@ Result<std::shared_ptr<Endpoint>> Worker::connect(std::uint64_t peer, const std:
 
 void Worker::send(const std::shared_ptr<Endpoint>& to, const Head& head, std::string payload) {
   if (to->failed) return;
-  auto sending = std::make_unique<Sending>(Sending{to, this, head, std::move(payload)});
+  const std::size_t bytes = payload.size();
+  auto sending = std::make_unique<Sending>(Sending{to, this, head, std::move(payload), bytes});
+  const std::string& kept = sending->payload;
+  post(std::move(sending), std::as_bytes(std::span(kept)), UCP_AM_SEND_FLAG_EAGER);
+}
+
+void Worker::lend(const std::shared_ptr<Endpoint>& to, const Head& head, std::span<const std::byte> memory, std::function<void()> done) {
+  if (to->failed) return done();
+  post(std::make_unique<Sending>(Sending{to, this, head, {}, memory.size(), std::move(done)}), memory, UCP_AM_SEND_FLAG_RNDV);
+}
+
+void Worker::post(std::unique_ptr<Sending> sending, std::span<const std::byte> payload, unsigned flags) {
   ucp_request_param_t param{};
   param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS;
   param.cb.send = sent;
   param.user_data = sending.get();
-  param.flags = UCP_AM_SEND_FLAG_EAGER;
-  to->in_flight += sending->payload.size();
-  const auto request = library_.am_send_nbx(to->ep, kMessages, &sending->head, sizeof(Head), sending->payload.data(), sending->payload.size(), &param);
+  param.flags = flags;
+  sending->to->in_flight += sending->bytes;
+  const auto request = library_.am_send_nbx(sending->to->ep, kMessages, &sending->head, sizeof(Head), payload.data(), payload.size(), &param);
   if (UCS_PTR_IS_PTR(request)) {
     sending.release();  // sent() has it
     return nudge();
   }
-  to->in_flight -= sending->payload.size();
-  if (UCS_PTR_IS_ERR(request)) to->failed = true;
+  sending->over(UCS_PTR_STATUS(request));
+}
+
+void Worker::receive(const Head& head, void* offered, std::byte* to, std::size_t bytes) {
+  auto receiving = std::make_unique<Receiving>(Receiving{this, head});
+  ucp_request_param_t param{};
+  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
+  param.cb.recv_am = received;
+  param.user_data = receiving.get();
+  const auto request = library_.am_recv_data_nbx(worker_, offered, to, bytes, &param);
+  if (UCS_PTR_IS_PTR(request)) {
+    receiving.release();  // received() has it
+    return nudge();
+  }
+  events_.placed(head, UCS_PTR_STATUS(request) == UCS_OK);
 }
 
 void Worker::close(std::shared_ptr<Endpoint> endpoint) {
@@ -161,35 +213,43 @@ void Worker::finish_closing(TimePoint until) {
   } while (!closing_.empty() && now() < until);
 }
 
-void Worker::progress() {
-  const bool moved = library_.worker_progress(worker_) != 0;
+bool Worker::move() {
+  const bool moved = library_.worker_progress(worker_) != 0 || !tasks_.empty();
   for (auto& task : std::exchange(tasks_, {})) task();
-  if (moved) changed_.notify_all();
+  return moved;
+}
+
+void Worker::progress() {
+  if (move()) changed_.notify_all();
 }
 
 // False when there is nothing more to do until the event file says so.
 bool Worker::step() {
   const Lock held = lock();
-  while (library_.worker_progress(worker_)) {
-  }
-  for (auto& task : std::exchange(tasks_, {})) task();
+  int moves = 0;
+  while (moves < kMostMoves && move()) ++moves;
   if (!closing_.empty()) finish_closing(TimePoint::min());
   changed_.notify_all();
-  return stopping_ || library_.worker_arm(worker_) == UCS_ERR_BUSY;
+  return moves == kMostMoves || stopping_ || library_.worker_arm(worker_) == UCS_ERR_BUSY;
 }
 
 void Worker::run() {
   TimePoint next_tick = now() + every_;
   while (!stopping_) {
-    if (step()) continue;
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(next_tick - now()).count();
-    pollfd event{event_fd_, POLLIN, 0};
-    poll(&event, 1, static_cast<int>(std::max<long long>(left + 1, 0)));
+    const bool again = step();
+    if (!again) sleep(next_tick);
     if (now() < next_tick) continue;
     next_tick = now() + every_;
     const Lock held = lock();
     events_.tick();
   }
+}
+
+// Until the network has something to say.
+void Worker::sleep(TimePoint until) {
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - now()).count();
+  pollfd event{event_fd_, POLLIN, 0};
+  poll(&event, 1, static_cast<int>(std::max<long long>(left + 1, 0)));
 }
 
 }  // namespace braid::transport::ucx

@@ -37,11 +37,15 @@ class Worker {
  public:
   using Lock = std::unique_lock<std::mutex>;
   struct Events {
-    std::function<void(const Head&, std::span<const std::byte>)> message;  // must not send; may defer()
+    std::function<void(const Head&, std::span<const std::byte>)> message;
     std::function<void()> tick;
+    // A message comes by rendezvous: where its payload goes, null: nowhere. Then, when it is there or failed.
+    std::function<std::byte*(const Head&, std::size_t bytes)> place;
+    std::function<void(const Head&, bool good)> placed;
+    std::function<void()> sent;  // of a message that did not leave at once
   };
 
-  // `events` are called under the lock, tick about every `every`.
+  // `events` are called under the lock, tick about every `every`; none of them may send, all may defer().
   static Result<std::unique_ptr<Worker>> create(const std::string& devices, Duration every, Events events);
   ~Worker();
   Worker(const Worker&) = delete;
@@ -56,6 +60,8 @@ class Worker {
   Result<std::shared_ptr<Endpoint>> connect(std::uint64_t peer, const std::string& label, const std::string& address);
   // Sends in the background; a failure shows in the endpoint.
   void send(const std::shared_ptr<Endpoint>& to, const Head& head, std::string payload);
+  // The same by rendezvous, from memory that stays as it is until `done`, which is called whatever happens.
+  void lend(const std::shared_ptr<Endpoint>& to, const Head& head, std::span<const std::byte> memory, std::function<void()> done);
   void close(std::shared_ptr<Endpoint> endpoint);
   // Runs `task` under the lock when the present event is over.
   void defer(std::function<void()> task) { tasks_.push_back(std::move(task)); }
@@ -75,6 +81,14 @@ class Worker {
   Status open(const std::string& devices);
   void run();
   bool step();
+  bool move();
+  void sleep(TimePoint until);
+  struct Sending;
+  void post(std::unique_ptr<Sending> sending, std::span<const std::byte> payload, unsigned flags);
+  void receive(const Head& head, void* offered, std::byte* to, std::size_t bytes);
+  static void sent(void* request, ucs_status_t status, void* of);
+  static void received(void* request, ucs_status_t status, std::size_t bytes, void* of);
+  static ucs_status_t arrived(void* of, const void* header, std::size_t header_bytes, void* data, std::size_t bytes, const ucp_am_recv_param_t* param);
   void finish_closing(TimePoint until);
 
   const Library& library_;
