@@ -77,7 +77,7 @@ void print_memory(const InspectSettings& settings, const model::Model& model, in
   const auto token = static_cast<double>(layout.bytes_per_token());
   const auto blocks = static_cast<double>(engine::paging_of(defaults, layout).most_blocks(length));
   const double sequence = blocks * defaults.cache.block_size * static_cast<double>(layout.bytes_per_slot());
-  print("each rank", amount(weights, "B") + " of weights, " + amount(token, "B") + " of cache a token, " + amount(sequence, "B") + " a sequence of " +
+  print("each rank", amount(weights, "B") + " of weights, " + amount(token, "B") + " of cache a token (" + std::string(name_of(layout.dtype)) + "), " + amount(sequence, "B") + " a sequence of " +
         std::to_string(length));
   const double all = settings.ranks * weights;
   if (settings.ranks > 1) print("all ranks", amount(all, "B") + " of weights on " + std::to_string(settings.ranks) + (settings.spread ? ", which share the experts" : ", each with all experts"));

@@ -79,6 +79,7 @@ struct OpenModel {
 Result<OpenModel> open_model(const ModelSettings& settings, model::Options& options, int device_index) {
   options.compute = settings.dtype == "float32" ? DType::kF32 : DType::kBF16;
   options.int8_activations = settings.cpu_activations == "int8";
+  options.f8_cache = settings.kv_cache_dtype != "auto";
   OpenModel open;
   ASSIGN_OR_RETURN(open.loaded.checkpoint, open_checkpoint(settings));
   ASSIGN_OR_RETURN(const auto config, model_config(settings.model));
@@ -87,6 +88,10 @@ Result<OpenModel> open_model(const ModelSettings& settings, model::Options& opti
   options.f8_activations = settings.gpu_activations == "fp8" || (settings.gpu_activations == "auto" && meant_for_f8);
   ASSIGN_OR_RETURN(OpenDevice device, open_device(settings, device_index));
   RETURN_IF_ERROR(ops::check_forced(*device.kernels, settings.kernel));
+  if (options.f8_cache && !device.stream->unified()) {
+    return invalid_argument("--kv-cache-dtype " + settings.kv_cache_dtype + " is for models on CPUs, and " + settings.model + " runs on " +
+                            device.stream->capabilities().device + "; leave it out, or set --device cpu", "kv-cache-dtype");
+  }
   open.loaded.stream = std::move(device.stream);
   open.backend = {device.kernels, open.loaded.stream.get(), settings.kernel};
   return open;

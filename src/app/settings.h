@@ -45,6 +45,7 @@ struct ModelSettings {
   std::string generation_config = "auto";
   config::JsonObject override_generation_config;
   std::string device = "auto";
+  std::string kv_cache_dtype = "auto";
   std::string cpu_activations = "bf16";
   std::string gpu_activations = "auto";
   int cpu_threads = 0;
@@ -75,6 +76,10 @@ struct ModelSettings {
             {.help = "Sampling defaults on top of those, as a JSON object: {\"temperature\": 0.5}"});
     v.field("device", self.device,
             {.help = "Where the model runs; auto: on a GPU if there is one that works", .choices = {"auto", "cpu", "cuda"}});
+    v.field("kv-cache-dtype", self.kv_cache_dtype,
+            {.help = "fp8 (fp8_e4m3): keys and values are kept as e4m3 with a scale for each head, or each 128 elements of a latent row, "
+                     "in about half the memory; on CPUs. auto: as dtype says",
+             .choices = {"auto", "fp8", "fp8_e4m3"}});
     v.field("cpu-activations", self.cpu_activations,
             {.help = "int8: activations and weights requantised, faster prefill, other results", .choices = {"bf16", "int8"}});
     v.field("gpu-activations", self.gpu_activations,

@@ -73,17 +73,20 @@ GqaAttention::GqaAttention(Builder& b, const std::string& prefix, int layer)
   }
   if (shape_.sinks) sinks_ = b.vector(prefix + ".sinks", heads_);
   const std::string text = text_of(shape_);
-  prepare_ = b.choose(b.lists().gqa_prepare, {activations_, activations_}, text);
-  prefill_ = b.choose(b.lists().attention_prefill, {activations_, activations_, shape_}, text);
-  decode_ = b.choose(b.lists().attention_decode, {activations_, activations_, shape_}, text);
+  prepare_ = b.choose(b.lists().gqa_prepare, {activations_, b.cache()}, text);
+  prefill_ = b.choose(b.lists().attention_prefill, {activations_, b.cache(), shape_}, text);
+  decode_ = b.choose(b.lists().attention_decode, {activations_, b.cache(), shape_}, text);
 }
 
 ops::Rows GqaAttention::keys(const Activations& cached) const {
-  return {cached.data, cached.dtype, cached.stride, dim_};
+  return {cached.data, cached.dtype, cached.stride, dim_, ops::Fp8Row::keys_and_values(kv_heads_, dim_)};
 }
 
 ops::Rows GqaAttention::values(const Activations& cached) const {
-  return {cached.columns(kv_heads_ * dim_, kv_heads_ * dim_).data, cached.dtype, cached.stride, dim_};
+  const std::int64_t keys = kv_heads_ * dim_;
+  const bool fp8 = cached.dtype == DType::kF8E4M3;
+  return {fp8 ? cached.data : cached.columns(keys, keys).data, cached.dtype, cached.stride, dim_,
+          ops::Fp8Row::keys_and_values(kv_heads_, dim_), fp8 ? keys : 0};
 }
 
 void GqaAttention::forward(const Step& step, const Activations& x, Matrix<float> hidden, kv::Cache& cache,

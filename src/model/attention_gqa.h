@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Grouped-query attention, with biases, sinks and per-head RMSNorm of queries and keys as Config says. A token leaves
-// [kv_heads * dim of k | kv_heads * dim of v] in the cache; prefill and decode read the pages.
+// [kv_heads * dim of k | kv_heads * dim of v] in the cache, or the same as ops/fp8_row.h has it; prefill and decode read the pages.
 #pragma once
 
 #include <vector>
@@ -33,7 +33,8 @@ class GqaAttention {
   // Layer `layer` of the configuration.
   GqaAttention(Builder& builder, const std::string& prefix, int layer);
 
-  static std::int64_t cache_row(const Config& config) {
+  static std::int64_t cache_row(const Config& config, DType cache) {
+    if (cache == DType::kF8E4M3) return ops::Fp8Row::keys_and_values(config.kv_heads, config.head_dim).bytes();
     return std::int64_t{2} * config.kv_heads * config.head_dim;
   }
 

@@ -92,12 +92,12 @@ MlaAttention::MlaAttention(Builder& b, const std::string& prefix, int)
     absorb_ = b.batched(absorbed, false);
   }
   const std::string shape = std::to_string(heads_) + " heads, ";
-  store_ = b.choose(b.lists().mla_store, {activations_}, std::to_string(row()) + " columns");
-  gather_ = b.choose(b.lists().mla_gather, {activations_}, std::to_string(row()) + " columns");
+  store_ = b.choose(b.lists().mla_store, {b.cache()}, std::to_string(row()) + " columns");
+  gather_ = b.choose(b.lists().mla_gather, {b.cache()}, std::to_string(row()) + " columns");
   query_ = b.choose(b.lists().mla_query, {activations_}, shape + std::to_string(qk()) + " columns");
   prefill_ = b.choose(b.lists().attention_prefill, {activations_, activations_, {heads_, heads_, qk(), v_, scale_}},
                       shape + std::to_string(qk()) + "/" + std::to_string(v_));
-  decode_ = b.choose(b.lists().attention_decode, {activations_, activations_, {heads_, 1, row(), kv_lora_, scale_}},
+  decode_ = b.choose(b.lists().attention_decode, {activations_, b.cache(), {heads_, 1, row(), kv_lora_, scale_}},
                      shape + std::to_string(row()) + "/" + std::to_string(kv_lora_) + ", absorbed");
 }
 
@@ -163,7 +163,7 @@ void MlaAttention::decode(const Step& step, Matrix<const float> q, const kv::Cac
   ops::AttentionDecode::Args args;
   args.shape = {heads_, 1, row(), kv_lora_, scale_};
   args.q = absorbed;
-  args.k = {cached.data, cached.dtype, cached.stride, 0};
+  args.k = {cached.data, cached.dtype, cached.stride, 0, ops::Fp8Row::latent(kv_lora_, rope_)};
   args.v = args.k;
   args.block_size = step.block_size;
   args.rows = step.pages[static_cast<std::size_t>(cache.group_of(layer))].decode;

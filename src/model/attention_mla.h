@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Multi-head latent attention (DeepSeek-V2, 2405.04434). A token leaves one cache row,
-// [kv_lora | rope]. Prefill rows attend to keys and values expanded from those rows, a piece of the
+// [kv_lora | rope], or the same as ops/fp8_row.h has it. Prefill rows attend to keys and values expanded from those rows, a piece of the
 // context at a time; decode rows attend to the rows themselves, with the key projection absorbed
 // into the query and the value projection applied to the result.
 #pragma once
@@ -55,7 +55,9 @@ class MlaAttention {
 
   MlaAttention(Builder& builder, const std::string& prefix, int layer);
 
-  static std::int64_t cache_row(const Config& config) { return config.kv_lora + config.rope_dim; }
+  static std::int64_t cache_row(const Config& config, DType cache) {
+    return cache == DType::kF8E4M3 ? ops::Fp8Row::latent(config.kv_lora, config.rope_dim).bytes() : config.kv_lora + config.rope_dim;
+  }
 
   // hidden += attention(x).
   void forward(const Step& step, const Activations& x, Matrix<float> hidden, kv::Cache& cache, int layer,

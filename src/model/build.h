@@ -48,6 +48,7 @@ class Builder {
   const Options& options() const { return options_; }
   Stream& stream() const { return *backend_.stream; }
   DType activations() const { return options_.compute == DType::kF32 ? DType::kF32 : DType::kBF16; }
+  DType cache() const { return options_.f8_cache ? DType::kF8E4M3 : activations(); }
   const ops::KernelLists& lists() const { return *backend_.kernels; }
 
   // Matrices stacked along the outputs: one GEMM. `bias`: each has one, a vector called .bias.

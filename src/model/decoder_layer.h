@@ -2,7 +2,7 @@
 // One layer of a decoder: attention and a feed-forward half, each after a norm and added to the
 // residual stream. An Attention has
 //   Workspace(builder) with plan(batch, step maker), constructor(builder, prefix, layer),
-//   cache_row(config): elements that a token leaves in a layer's cache, and
+//   cache_row(config, dtype): elements that a token leaves in a layer's cache, and
 //   forward(step, x, hidden, cache, layer, rope, workspace, stream): hidden += attention(x).
 #pragma once
 

@@ -15,7 +15,7 @@ namespace braid::model {
 template <class Attention>
 class DecoderModel final : public Model {
  public:
-  DecoderModel(Builder& b, const Config& config, Rope rope) : config_(config), context_(b, std::move(rope)) {
+  DecoderModel(Builder& b, const Config& config, Rope rope) : config_(config), cache_(b.cache()), context_(b, std::move(rope)) {
     if (b.options().two_micro_batches) stages_ = overlapped_stages(config.layers);
     for (int i = 0; i < config.layers && !b.error(); ++i) layers_.emplace_back(b, context_.decoder, i);
     if (b.options().draft_module) mtp_ = std::make_unique<Mtp<Attention>>(b, context_);
@@ -26,7 +26,7 @@ class DecoderModel final : public Model {
 
   const Config& config() const override { return config_; }
   kv::Layout cache_layout() const override {
-    kv::Layout layout{config_.layers + (mtp_ ? 1 : 0), Attention::cache_row(config_), context_.decoder.activations(), &context_.decoder.stream()};
+    kv::Layout layout{config_.layers + (mtp_ ? 1 : 0), Attention::cache_row(config_, cache_), cache_, &context_.decoder.stream()};
     for (int layer = 0; layer < layout.layers; ++layer) layout.spans.push_back(config_.keys_of(layer));
     return layout;
   }
@@ -92,6 +92,7 @@ class DecoderModel final : public Model {
   }
 
   const Config config_;
+  const DType cache_;
   LayerContext<Attention> context_;
   std::vector<DecoderLayer<Attention>> layers_;
   std::unique_ptr<Mtp<Attention>> mtp_;

@@ -30,6 +30,7 @@ struct Options {
   DType compute = DType::kBF16;  // kF32: everything in float32, weights too
   bool int8_activations = false;
   bool f8_activations = false;  // kernels may round inputs of FP8 weights to e4m3
+  bool f8_cache = false;        // keys and values as ops/fp8_row.h has them
   std::int32_t max_model_len = 0;
   std::int32_t max_batched_tokens = 0;  // most rows of one forward()
   std::int32_t max_sequences = 0;       // most decode rows

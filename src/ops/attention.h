@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "ops/fp8_row.h"
 #include "ops/kernel.h"
 #include "tensor/staging.h"
 
@@ -27,6 +28,8 @@ struct Rows {
   DType dtype = DType::kBF16;
   std::int64_t row_stride = 0;   // elements
   std::int64_t head_stride = 0;  // elements from one kv head to the next inside a row
+  Fp8Row fp8;                    // kF8E4M3: what lies at `base`, whose elements from `first` on are meant
+  std::int64_t first = 0;
 };
 
 // The first key that the query at `position` sees; `window` and `chunk` as in AttentionShape.

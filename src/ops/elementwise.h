@@ -5,6 +5,7 @@
 
 #include <span>
 
+#include "ops/fp8_row.h"
 #include "ops/kernel.h"
 
 namespace braid::ops {
@@ -52,7 +53,7 @@ struct RopeTable {
 };
 
 // MLA keys: row t of `latent` is [kv_lora | rope]. Writes [rms_norm(kv_lora) | rope(k)] to cache
-// row slots[t]. A slot of -1 is skipped.
+// row slots[t], a kF8E4M3 one as Fp8Row::latent. A slot of -1 is skipped.
 struct MlaStore {
   static constexpr const char* kName = "mla_store";
   struct Problem {
@@ -65,7 +66,7 @@ struct MlaStore {
     RopeTable rope;
     const std::int32_t* positions = nullptr;
     const std::int32_t* slots = nullptr;
-    Activations cache;              // [cache rows, kv_lora + rope]
+    Activations cache;              // [cache rows, kv_lora + rope]; kF8E4M3: [cache rows, bytes]
   };
   using Prepare = std::nullptr_t;
 };
@@ -101,10 +102,10 @@ struct MlaGather {
     DType cache = DType::kBF16;
   };
   struct Args {
-    Activations cache;                   // [cache rows, kv_lora + rope]
+    Activations cache;                   // [cache rows, kv_lora + rope], or rows as Fp8Row::latent
     const std::int32_t* rows = nullptr;  // [keys]
-    Activations latent;                  // [keys, kv_lora + rope], dtype of the cache
-    Activations keys;                    // the first head's rope columns on, dtype of the cache
+    Activations latent;                  // [keys, kv_lora + rope]; dtype of the cache unless that is kF8E4M3
+    Activations keys;                    // the first head's rope columns on, dtype of `latent`
     int heads = 0;
     std::int64_t key_head_stride = 0;    // elements
     int rope_dim = 0;
@@ -114,7 +115,8 @@ struct MlaGather {
 
 // Grouped-query attention: row t of qkv is [heads * dim | kv_heads * dim | kv_heads * dim].
 // Optional per-head RMSNorm of q and k (before the rotation; with equal weights that is the same as
-// after it), rotation of the first rope.dim elements, q times q_scales[position], q to `q`, k and v to cache row slots[t] laid out [kv_heads * dim of k | same of v].
+// after it), rotation of the first rope.dim elements, q times q_scales[position], q to `q`, k and v to cache row slots[t] laid out [kv_heads * dim of k | same of v],
+// a kF8E4M3 one as Fp8Row::keys_and_values.
 struct GqaPrepare {
   static constexpr const char* kName = "gqa_prepare";
   struct Problem {
@@ -133,7 +135,7 @@ struct GqaPrepare {
     const std::int32_t* positions = nullptr;
     const std::int32_t* slots = nullptr;
     Activations q;      // [tokens, heads * dim]
-    Activations cache;  // [cache rows, 2 * kv_heads * dim]
+    Activations cache;  // [cache rows, 2 * kv_heads * dim]; kF8E4M3: [cache rows, bytes]
     const float* q_scales = nullptr;  // [positions]; null: all 1
   };
   using Prepare = std::nullptr_t;

@@ -28,7 +28,7 @@ std::string mismatch(const Shape& ours, const Shape& theirs) {
   if (ours.layers != theirs.layers) {
     return differs("the number of cached layers", std::to_string(theirs.layers), std::to_string(ours.layers)) + "; set the same --speculative-config";
   }
-  if (ours.dtype != theirs.dtype) return differs("the cache's data type", theirs.dtype, ours.dtype);
+  if (ours.dtype != theirs.dtype) return differs("the cache's data type", theirs.dtype, ours.dtype) + "; set the same --dtype and --kv-cache-dtype";
   if (ours.row_bytes != theirs.row_bytes) return differs("the size of a cached row", std::to_string(theirs.row_bytes), std::to_string(ours.row_bytes));
   return {};
 }

@@ -104,6 +104,20 @@ class PrefillAndDecode(unittest.TestCase):
         idle(p)
         idle(d)
 
+    def test_fp8_caches_hand_over_to_each_other_alone(self):
+        bodies = [completion(p) for p in prompts(4, 4)]
+        alone = Server("--kv-cache-dtype", "fp8")
+        self.addCleanup(alone.end)
+        expected = [self.text(*alone.post("/v1/completions", body)) for body in bodies]
+        p, d = self.start("kv_both", "--kv-cache-dtype", "fp8"), self.start("kv_both", "--kv-cache-dtype", "fp8")
+        for body, text in zip(bodies, expected):
+            self.assertEqual(self.text(*relay(p, d, "/v1/completions", body)), text)
+        self.assertGreater(d.metric("vllm:nixl_xfer_time_seconds_count"), 0)
+        plain = self.start("kv_both", kv_load_failure_policy="fail")
+        status, answer = relay(p, plain, "/v1/completions", bodies[0])
+        self.assertIn("set the same --dtype and --kv-cache-dtype", json.dumps(answer))
+        self.assertNotEqual(status, 200)
+
     def test_the_answer_has_vllms_fields(self):
         p = self.start("kv_both", lease=0.5)
         status, answer = prefill(p, "/v1/completions", completion(list(range(40))))

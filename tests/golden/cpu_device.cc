@@ -5,7 +5,7 @@
 namespace braid {
 
 TestDevice open_test_device() {
-  TestDevice device{cpu::make_stream({}), &cpu::kernels(), {"scalar"}, {"float32", "bfloat16", "int8"}};
+  TestDevice device{cpu::make_stream({}), &cpu::kernels(), {"scalar"}, {"float32", "bfloat16", "int8", "fp8_cache"}};
   const auto& caps = device.stream->capabilities();
   if (caps.has("avx2")) device.tiers.push_back("avx2");
   if (caps.has("avx512f")) device.tiers.push_back("avx512");

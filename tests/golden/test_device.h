@@ -14,7 +14,7 @@ struct TestDevice {
   std::unique_ptr<Stream> stream;
   const ops::KernelLists* kernels = nullptr;
   std::vector<const char*> tiers;  // of kernels to run the models with, as ops::ForcedKernels names them
-  std::vector<const char*> modes;  // of lexicon-30m: float32, bfloat16, int8, fp8
+  std::vector<const char*> modes;  // of lexicon-30m: float32, bfloat16, int8, fp8, fp8_cache
 };
 
 TestDevice open_test_device();

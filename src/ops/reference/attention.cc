@@ -47,7 +47,9 @@ struct Head {
   const Rows* rows;
   int kv_head;
   float at(std::int64_t row, std::int64_t i) const {
-    return load(rows->base, rows->dtype, row * rows->row_stride + kv_head * rows->head_stride + i);
+    const std::int64_t at = row * rows->row_stride, inside = kv_head * rows->head_stride + i;
+    if (rows->dtype != DType::kF8E4M3) return load(rows->base, rows->dtype, at + inside);
+    return rows->fp8.at(static_cast<const std::byte*>(rows->base) + at, rows->first + inside);
   }
 };
 

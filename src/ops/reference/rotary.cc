@@ -35,6 +35,10 @@ void write(const Activations& to, std::int64_t row, std::int64_t first, const fl
   for (int i = 0; i < count; ++i) store(to.row(row), to.dtype, first + i, x[i]);
 }
 
+void write_cached(const Activations& cache, std::int64_t row, const float* x, int count, const Fp8Row& fp8) {
+  cache.dtype == DType::kF8E4M3 ? fp8.put(cache.row(row), x) : write(cache, row, 0, x, count);
+}
+
 void mla_store(const MlaStore::Args& a, Stream&) {
   const int lora = static_cast<int>(a.latent.cols) - a.rope.dim;
   for (std::int64_t t = 0; t < a.latent.rows; ++t) {
@@ -42,7 +46,7 @@ void mla_store(const MlaStore::Args& a, Stream&) {
     Values x(a.latent.row(t), a.latent.row(t) + a.latent.cols);
     normalise(x.data(), lora, a.norm_weight, a.eps);
     rotate(x.data() + lora, a.rope, a.positions[t]);
-    write(a.cache, a.slots[t], 0, x.data(), lora + a.rope.dim);
+    write_cached(a.cache, a.slots[t], x.data(), lora + a.rope.dim, Fp8Row::latent(lora, a.rope.dim));
   }
 }
 
@@ -62,7 +66,9 @@ void mla_gather(const MlaGather::Args& a, Stream&) {
   for (std::int64_t r = 0; r < a.latent.rows; ++r) {
     const std::int64_t lora = a.latent.cols - a.rope_dim;
     for (std::int64_t c = 0; c < a.latent.cols; ++c) {
-      const float value = load(a.cache.row(a.rows[r]), a.cache.dtype, c);
+      const std::byte* row = a.cache.row(a.rows[r]);
+      const bool fp8 = a.cache.dtype == DType::kF8E4M3;
+      const float value = fp8 ? Fp8Row::latent(static_cast<int>(lora), a.rope_dim).at(row, c) : load(row, a.cache.dtype, c);
       store(a.latent.row(r), a.latent.dtype, c, value);
       for (int h = 0; c >= lora && h < a.heads; ++h) store(a.keys.row(r), a.keys.dtype, h * a.key_head_stride + c - lora, value);
     }
@@ -80,7 +86,7 @@ void gqa_prepare(const GqaPrepare::Args& a, Stream&) {
     for (int i = 0; a.q_scales && i < a.heads * a.dim; ++i) x[i] *= a.q_scales[a.positions[t]];
     write(a.q, t, 0, x.data(), a.heads * a.dim);
     if (a.slots[t] < 0) continue;
-    write(a.cache, a.slots[t], 0, x.data() + a.heads * a.dim, 2 * a.kv_heads * a.dim);
+    write_cached(a.cache, a.slots[t], x.data() + a.heads * a.dim, 2 * a.kv_heads * a.dim, Fp8Row::keys_and_values(a.kv_heads, a.dim));
   }
 }
 

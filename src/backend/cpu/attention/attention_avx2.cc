@@ -5,7 +5,7 @@
 
 namespace braid::cpu {
 
-extern const DecodeTier kAvx2Decode{decode_part<Avx2>, merge_parts<Avx2>};
+extern const DecodeTier kAvx2Decode{decode_part<Avx2>, merge_parts<Avx2>, decode_fp8};
 extern const PrefillTier kAvx2Prefill = prefill_tier<Avx2, 3>();
 
 }  // namespace braid::cpu

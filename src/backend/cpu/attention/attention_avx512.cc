@@ -5,7 +5,7 @@
 
 namespace braid::cpu {
 
-extern const DecodeTier kAvx512Decode{decode_part<Avx512>, merge_parts<Avx512>};
+extern const DecodeTier kAvx512Decode{decode_part<Avx512>, merge_parts<Avx512>, decode_fp8};
 extern const PrefillTier kAvx512Prefill = prefill_tier<Avx512, 8>();
 
 }  // namespace braid::cpu

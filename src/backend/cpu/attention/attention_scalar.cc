@@ -5,7 +5,7 @@
 
 namespace braid::cpu {
 
-extern const DecodeTier kScalarDecode{decode_part<Portable>, merge_parts<Portable>};
+extern const DecodeTier kScalarDecode{decode_part<Portable>, merge_parts<Portable>, decode_fp8};
 extern const PrefillTier kScalarPrefill = prefill_tier<Portable, 1>();
 
 }  // namespace braid::cpu

@@ -51,6 +51,12 @@ void expect_near(const char* name, const TestRows& got, const TestRows& expected
   }
 }
 
+// Element types of queries and cache.
+struct Types {
+  DType q, cache;
+};
+const Types kTypes[] = {{DType::kF32, DType::kF32}, {DType::kBF16, DType::kBF16}, {DType::kF32, DType::kF8E4M3}, {DType::kBF16, DType::kF8E4M3}};
+
 // A paged cache of sequences with the given lengths; rows [k of every kv head | v], or, with one kv
 // head and `absorbed`, values in front of keys' rows.
 struct Paged {
@@ -60,8 +66,16 @@ struct Paged {
   TestRows cache;
   std::vector<std::vector<std::int32_t>> tables;
 
-  static std::int64_t width(const AttentionShape& s, bool absorbed) {
+  static int width(const AttentionShape& s, bool absorbed) {
     return absorbed ? s.qk_dim : s.kv_heads * (s.qk_dim + s.v_dim);
+  }
+  // Heads that are not of one size have scales across their borders.
+  static ops::Fp8Row fp8(const AttentionShape& s, bool absorbed) {
+    if (absorbed) return ops::Fp8Row::latent(s.v_dim, s.qk_dim - s.v_dim);
+    return s.qk_dim == s.v_dim ? ops::Fp8Row::keys_and_values(s.kv_heads, s.qk_dim) : ops::Fp8Row{width(s, false), 10, 0};
+  }
+  static std::int64_t columns(const AttentionShape& s, DType dtype, bool absorbed) {
+    return dtype == DType::kF8E4M3 ? fp8(s, absorbed).bytes() : width(s, absorbed);
   }
   Paged(const AttentionShape& s,
         DType dtype,
@@ -71,8 +85,14 @@ struct Paged {
       : shape(s),
         block(block_size),
         absorbed(shared),
-        cache(dtype, blocks(contexts, block_size) * block_size, width(s, shared)) {
-    cache.fill(1, 2);
+        cache(dtype, blocks(contexts, block_size) * block_size, columns(s, dtype, shared)) {
+    if (dtype == DType::kF8E4M3) {
+      TestRows plain(DType::kF32, cache.view.rows, width(s, shared));
+      plain.fill(1, 2);
+      for (std::int64_t r = 0; r < plain.view.rows; ++r) fp8(s, shared).put(cache.view.row(r), plain.f32().row(r));
+    } else {
+      cache.fill(1, 2);
+    }
     const auto count = static_cast<std::int32_t>(blocks(contexts, block));
     std::int32_t next = 0;
     for (int context : contexts) {
@@ -87,11 +107,12 @@ struct Paged {
     return n;
   }
   ops::Rows k() const {
-    return {cache.view.data, cache.view.dtype, cache.view.stride, shape.qk_dim};
+    return {cache.view.data, cache.view.dtype, cache.view.stride, shape.qk_dim, fp8(shape, absorbed)};
   }
   ops::Rows v() const {
-    const Activations values = cache.view.columns(absorbed ? 0 : shape.kv_heads * shape.qk_dim, 1);
-    return {values.data, cache.view.dtype, cache.view.stride, shape.v_dim};
+    const int first = absorbed ? 0 : shape.kv_heads * shape.qk_dim;
+    if (cache.view.dtype == DType::kF8E4M3) return {cache.view.data, cache.view.dtype, cache.view.stride, shape.v_dim, fp8(shape, absorbed), first};
+    return {cache.view.columns(first, 1).data, cache.view.dtype, cache.view.stride, shape.v_dim};
   }
 };
 
@@ -102,12 +123,12 @@ struct Decode {
   std::vector<float> sinks;
 
   Decode(const AttentionShape& s,
-         DType dtype,
+         const Types& types,
          int block,
          bool absorbed,
          const std::vector<int>& contexts)
-      : paged(s, dtype, block, absorbed, contexts),
-        q(dtype, static_cast<std::int64_t>(contexts.size()), s.heads * s.qk_dim),
+      : paged(s, types.cache, block, absorbed, contexts),
+        q(types.q, static_cast<std::int64_t>(contexts.size()), s.heads * s.qk_dim),
         sinks(sinks_of(s)) {
     q.fill(2, 2);
     for (std::size_t i = 0; i < contexts.size(); ++i) {
@@ -154,14 +175,14 @@ const DecodeCase kDecodeCases[] = {
 TEST(CpuAttentionDecode, AgreesWithTheReference) {
   const auto stream = make_stream({.threads = 2});
   const std::vector<int> contexts = {1, 2, 3, 5, 15, 16, 17, 63, 64, 100, 255, 256, 257, 513, 1000};
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const Types& types : kTypes) {
     for (const auto& [shape, absorbed] : kDecodeCases) {
       for (int block : {1, 16, 64}) {
-        Decode decode(shape, dtype, block, absorbed, contexts);
+        Decode decode(shape, types, block, absorbed, contexts);
         const TestRows expected = decode.all(ops::reference::kAttentionDecode, *stream);
         for (const auto* kernel :
-             runnable(kernels().attention_decode, {dtype, dtype, shape}, stream->capabilities())) {
-          expect_near(kernel->name, decode.all(*kernel, *stream), expected, tolerance(dtype));
+             runnable(kernels().attention_decode, {types.q, types.cache, shape}, stream->capabilities())) {
+          expect_near(kernel->name, decode.all(*kernel, *stream), expected, tolerance(types.q));
         }
         if (&shape == &kDecodeCases[0].shape) break;  // the reference is slow here
       }
@@ -173,11 +194,11 @@ TEST(CpuAttentionDecode, ARowDoesNotDependOnTheBatchOrTheWorkers) {
   const auto one = make_stream({.threads = 1});
   const auto three = make_stream({.threads = 3, .pin = false});
   const std::vector<int> contexts = {700, 1, 30, 256, 257};
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const Types& types : kTypes) {
     for (const auto& [shape, absorbed] : kDecodeCases) {
-      Decode decode(shape, dtype, 16, absorbed, contexts);
+      Decode decode(shape, types, 16, absorbed, contexts);
       for (const auto* kernel :
-           runnable(kernels().attention_decode, {dtype, dtype, shape}, one->capabilities())) {
+           runnable(kernels().attention_decode, {types.q, types.cache, shape}, one->capabilities())) {
         const TestRows together = decode.all(*kernel, *three);
         EXPECT_EQ(decode.all(*kernel, *one).values(), together.values()) << kernel->name;
         for (std::int64_t r = 0; r < 5; ++r) {
@@ -193,7 +214,7 @@ TEST(CpuAttentionDecode, ARowDoesNotDependOnTheBatchOrTheWorkers) {
 
 TEST(CpuAttentionDecode, NoRowsIsNoWork) {
   const auto stream = make_stream({.threads = 2});
-  Decode decode(kGqa, DType::kF32, 16, false, {});
+  Decode decode(kGqa, kTypes[0], 16, false, {});
   for (const auto& kernel : kernels().attention_decode) {
     if (kernel.supports({DType::kF32, DType::kF32, kGqa}, stream->capabilities()).empty()) {
       decode.all(kernel, *stream);
@@ -211,11 +232,11 @@ struct Prefill {
   Buffer state;
   std::vector<float> sinks;
 
-  Prefill(const AttentionShape& s, DType dtype, int block, const std::vector<int>& n)
-      : paged(s, dtype, block, false, n),
+  Prefill(const AttentionShape& s, const Types& types, int block, const std::vector<int>& n)
+      : paged(s, types.cache, block, false, n),
         lengths(n),
-        q(dtype, std::accumulate(n.begin(), n.end(), 0), s.heads * s.qk_dim),
-        out(dtype, q.view.rows, s.heads * s.v_dim),
+        q(types.q, std::accumulate(n.begin(), n.end(), 0), s.heads * s.qk_dim),
+        out(types.q, q.view.rows, s.heads * s.v_dim),
         state(AttentionPrefill::state_bytes(s, q.view.rows)),
         sinks(sinks_of(s)) {
     q.fill(3, 2);
@@ -254,16 +275,17 @@ const AttentionShape kPrefillShapes[] = {kExpanded, kExpandedOdd, kGqa, kOdd, kW
 
 TEST(CpuAttentionPrefill, AgreesWithTheReference) {
   const auto stream = make_stream({.threads = 2});
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const Types& types : kTypes) {
     for (const auto& shape : kPrefillShapes) {
       for (int block : {1, 16, 64}) {
-        Prefill prefill(shape, dtype, block, {1, 7, 64, 65, 0, 150});
+        if (types.cache == DType::kF8E4M3 && block != 16) continue;  // the reference is slow here
+        Prefill prefill(shape, types, block, {1, 7, 64, 65, 0, 150});
         const auto expected = prefill.whole(ops::reference::kAttentionPrefill, *stream);
         for (const auto* kernel :
-             runnable(kernels().attention_prefill, {dtype, dtype, shape}, stream->capabilities())) {
+             runnable(kernels().attention_prefill, {types.q, types.cache, shape}, stream->capabilities())) {
           const auto got = prefill.whole(*kernel, *stream);
           for (std::size_t i = 0; i < got.size(); ++i) {
-            ASSERT_NEAR(got[i], expected[i], tolerance(dtype)) << kernel->name << " element " << i;
+            ASSERT_NEAR(got[i], expected[i], tolerance(types.q)) << kernel->name << " element " << i;
           }
         }
       }
@@ -275,11 +297,11 @@ TEST(CpuAttentionPrefill, AgreesWithTheReference) {
 TEST(CpuAttentionPrefill, ChunksEqualTheWholePromptBitForBit) {
   const auto stream = make_stream({.threads = 3, .pin = false});
   const auto one = make_stream({.threads = 1});
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const Types& types : kTypes) {
     for (const auto& shape : kPrefillShapes) {
-      Prefill prefill(shape, dtype, 16, {300, 90});
+      Prefill prefill(shape, types, 16, {300, 90});
       for (const auto* kernel :
-           runnable(kernels().attention_prefill, {dtype, dtype, shape}, stream->capabilities())) {
+           runnable(kernels().attention_prefill, {types.q, types.cache, shape}, stream->capabilities())) {
         const auto expected = prefill.whole(*kernel, *stream);
         EXPECT_EQ(prefill.whole(*kernel, *one), expected) << kernel->name;
         prefill.out.fill(9);
@@ -300,14 +322,14 @@ TEST(CpuAttentionPrefill, ChunksEqualTheWholePromptBitForBit) {
 TEST(CpuAttentionPrefill, SegmentsOfContiguousKeysEqualTheWholeBitForBit) {
   const auto stream = make_stream({.threads = 2});
   const int length = 260;
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const Types& types : kTypes) {
     for (const auto& shape : kPrefillShapes) {
-      Prefill prefill(shape, dtype, 1, {length});
+      Prefill prefill(shape, types, 1, {length});
       std::vector<std::int32_t> straight(length);
       std::iota(straight.begin(), straight.end(), 0);
       prefill.paged.tables[0] = straight;
       for (const auto* kernel :
-           runnable(kernels().attention_prefill, {dtype, dtype, shape}, stream->capabilities())) {
+           runnable(kernels().attention_prefill, {types.q, types.cache, shape}, stream->capabilities())) {
         const auto expected = prefill.whole(*kernel, *stream);
         prefill.out.fill(9);
         for (std::int64_t first = 0; first < length; first += 128) {
@@ -327,16 +349,16 @@ TEST(CpuAttentionPrefill, SegmentsOfContiguousKeysEqualTheWholeBitForBit) {
 
 void check_last_row(const AttentionShape& shape) {
   const auto stream = make_stream({.threads = 2});
-  for (DType dtype : {DType::kF32, DType::kBF16}) {
-    Prefill prefill(shape, dtype, 16, {300});
+  for (const Types& types : kTypes) {
+    Prefill prefill(shape, types, 16, {300});
     const auto capabilities = stream->capabilities();
     const auto best = ops::select<AttentionPrefill>(
-        kernels().attention_prefill, {dtype, dtype, shape}, capabilities);
+        kernels().attention_prefill, {types.q, types.cache, shape}, capabilities);
     const auto decode = ops::select<AttentionDecode>(
-        kernels().attention_decode, {dtype, dtype, shape}, capabilities);
+        kernels().attention_decode, {types.q, types.cache, shape}, capabilities);
     prefill.whole(*best->kernel, *stream);
     const AttentionDecode::Row rows[] = {{prefill.paged.tables[0].data(), 300}};
-    TestRows out(dtype, 1, shape.heads * shape.v_dim);
+    TestRows out(types.q, 1, shape.heads * shape.v_dim);
     Buffer scratch(AttentionDecode::scratch_bytes(shape, 1, 300));
     decode->kernel->run({shape,
                          prefill.q.view.slice_rows(299, 1),
@@ -349,7 +371,7 @@ void check_last_row(const AttentionShape& shape) {
                          given(prefill.sinks)},
                         *stream);
     for (std::int64_t c = 0; c < out.view.cols; ++c) {
-      EXPECT_NEAR(out.at(0, c), prefill.out.at(299, c), tolerance(dtype));
+      EXPECT_NEAR(out.at(0, c), prefill.out.at(299, c), tolerance(types.q));
     }
   }
 }

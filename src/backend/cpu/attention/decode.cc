@@ -4,6 +4,7 @@
 // the others are merged after a second fork.
 #include "backend/cpu/attention/attention.h"
 #include "backend/cpu/attention/decode_part.h"
+#include "backend/cpu/attention/fp8_rows.h"
 #include "backend/cpu/attention/key_rows.h"
 #include "backend/cpu/simd/tier.h"
 #include "backend/cpu/stream.h"
@@ -60,6 +61,11 @@ struct Plan {
   }
 };
 
+// Decoded keys and values of a part, behind what the kernel needs of scratch.
+std::size_t decoded_bytes(const Args& a) {
+  return a.k.dtype == DType::kF8E4M3 ? static_cast<std::size_t>(kPartKeys * (decoded_stride(a.shape.qk_dim) + decoded_stride(a.shape.v_dim))) * 2 : 0;
+}
+
 template <const DecodeTier& T>
 void run_heads(const Args& a,
                const Plan& plan,
@@ -79,12 +85,19 @@ void run_heads(const Args& a,
   const void* v[kPartKeys];
   KeyRows(a.k, kv_head, r.table, a.block_size).gather(first, keys, k);
   KeyRows(a.v, kv_head, r.table, a.block_size).gather(first, keys, v);
+  if (a.k.dtype == DType::kF8E4M3) {
+    auto* to = reinterpret_cast<std::uint16_t*>(scratch + part_scratch(s.qk_dim));
+    decode_rows(a.k, kv_head, s.qk_dim, keys, T.decode_fp8, k, to);
+    const bool shared = a.v.base == a.k.base && a.v.first == a.k.first;
+    if (shared) std::copy(k, k + keys, v);
+    else decode_rows(a.v, kv_head, s.v_dim, keys, T.decode_fp8, v, to + kPartKeys * decoded_stride(s.qk_dim));
+  }
   const std::size_t element = size_of(a.q.dtype);
   DecodePart d{};
   d.k = k;
   d.v = v;
   d.keys = keys;
-  d.cache_bf16 = a.k.dtype == DType::kBF16;
+  d.cache_bf16 = a.k.dtype != DType::kF32;
   d.q =
       a.q.row(row) + static_cast<std::size_t>(head) * static_cast<std::size_t>(s.qk_dim) * element;
   d.q_bf16 = a.q.dtype == DType::kBF16;
@@ -138,7 +151,7 @@ template <const DecodeTier& T>
 void decode(const Args& a, braid::Stream& s) {
   Stream& cpu = stream(s);
   const Plan plan(a, cpu.workers());
-  const std::size_t scratch = part_scratch(a.shape.qk_dim) * sizeof(float);
+  const std::size_t scratch = part_scratch(a.shape.qk_dim) * sizeof(float) + decoded_bytes(a);
   cpu.queue(plan.count(a), plan.ns_each, [&](std::int64_t task, int worker) {
     run_task<T>(a, plan, task, reinterpret_cast<float*>(cpu.scratch(worker, scratch)));
   });
@@ -154,8 +167,8 @@ void decode(const Args& a, braid::Stream& s) {
 
 template <const Tier& T>
 std::string supports(const ops::AttentionDecode::Problem& p, const Capabilities& caps) {
-  const bool narrow = p.q == DType::kBF16 && p.cache == DType::kBF16;
-  if (&T == &kAvx512Bf16 && !narrow) return "needs bfloat16 queries and cache";
+  const bool narrow = p.q == DType::kBF16 && p.cache != DType::kF32;
+  if (&T == &kAvx512Bf16 && !narrow) return "needs bfloat16 queries and a bfloat16 or FP8 cache";
   return missing(caps, T);
 }
 

@@ -183,6 +183,6 @@ void decode_part_bf16(const DecodePart& d) {
 
 namespace braid::cpu {
 
-extern const DecodeTier kAvx512Bf16Decode{decode_part_bf16, merge_parts<Avx512>};
+extern const DecodeTier kAvx512Bf16Decode{decode_part_bf16, merge_parts<Avx512>, decode_fp8};
 
 }  // namespace braid::cpu

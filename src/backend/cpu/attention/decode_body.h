@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backend/cpu/attention/decode_part.h"
+#include "backend/cpu/simd/fp8.h"
 #include "backend/cpu/simd/math.h"
 
 namespace {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace braid::cpu {
 
@@ -39,13 +40,14 @@ struct DecodeTier {
   void (*part)(const DecodePart&);
   // Merges the partial results of one head, `stride` floats apart, in order.
   void (*merge)(const float* partials, long stride, int count, int v_dim, void* out, bool bf16);
+  void (*decode_fp8)(const std::uint8_t* codes, float scale, int n, std::uint16_t* out);
 };
 
 extern const DecodeTier kScalarDecode;
 #if defined(__x86_64__)
 extern const DecodeTier kAvx2Decode;
 extern const DecodeTier kAvx512Decode;
-extern const DecodeTier kAvx512Bf16Decode;  // bfloat16 queries and cache only
+extern const DecodeTier kAvx512Bf16Decode;  // bfloat16 queries, cache not float32
 #endif
 
 }  // namespace braid::cpu

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the keys or values of one kv head lie, position by position.
+// Where the keys or values of one kv head lie, position by position; where whole rows do in an FP8 cache.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@ class KeyRows {
           std::int64_t first_row = 0)
       : stride_(rows.row_stride * static_cast<std::int64_t>(size_of(rows.dtype))),
         base_(static_cast<const std::byte*>(rows.base) +
-              kv_head * rows.head_stride * static_cast<std::int64_t>(size_of(rows.dtype))),
+              (rows.dtype == DType::kF8E4M3 ? 0 : kv_head * rows.head_stride * static_cast<std::int64_t>(size_of(rows.dtype)))),
         table_(table),
         block_size_(block_size),
         contiguous_(first_row - first) {}

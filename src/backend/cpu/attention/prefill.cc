@@ -7,6 +7,7 @@
 // row's result does not depend on which task or tile it falls into. The keys that a later row sees
 // begin and end no earlier: those who see something of a block follow each other.
 #include "backend/cpu/attention/attention.h"
+#include "backend/cpu/attention/fp8_rows.h"
 #include "backend/cpu/attention/key_rows.h"
 #include "backend/cpu/attention/prefill_tile.h"
 #include "backend/cpu/simd/tier.h"
@@ -33,6 +34,7 @@ struct Work {
   int units;   // depth of queries and keys
   int v_cols;  // columns of values, whole panels
   std::byte *q, *keys, *values, *weights;
+  std::uint16_t* decoded;  // keys or values of an FP8 cache
   float *scores, *out, *max, *sum, *keep;
   int* first;  // keys of the block at hand that a row sees: [first, end)
   int* end;
@@ -53,6 +55,7 @@ struct Work {
     w.keys = take(kBlockKeys * units * 4);
     w.values = take(kBlockKeys / pair * v_cols * 4);
     w.weights = take(kTaskRows * kBlockKeys / pair * 4);
+    w.decoded = reinterpret_cast<std::uint16_t*>(take(static_cast<std::size_t>(2 * kBlockKeys * decoded_stride(std::max(s.qk_dim, s.v_dim)))));
     w.scores = floats(kTaskRows * kBlockKeys);
     w.out = floats(kTaskRows * v_cols);
     w.max = floats(kTaskRows);
@@ -195,12 +198,14 @@ class TaskRun {
   void pack(std::int64_t first, int count) {
     const Sequence& q = *task_.sequence;
     const void* rows[kBlockKeys];
-    KeyRows(a_.k, task_.kv_head, q.table, a_.block_size, q.key_first, q.key_row)
-        .gather(first, count, rows);
-    T.pack_keys(rows, count, a_.k.dtype == DType::kBF16, s_.qk_dim, w_.units, w_.keys);
-    KeyRows(a_.v, task_.kv_head, q.table, a_.block_size, q.key_first, q.key_row)
-        .gather(first, count, rows);
-    T.pack_values(rows, count, a_.v.dtype == DType::kBF16, s_.v_dim, w_.values);
+    const auto gather = [&](const ops::Rows& from, int dim) {
+      KeyRows(from, task_.kv_head, q.table, a_.block_size, q.key_first, q.key_row).gather(first, count, rows);
+      if (from.dtype == DType::kF8E4M3) decode_rows(from, task_.kv_head, dim, count, T.decode_fp8, rows, w_.decoded);
+    };
+    gather(a_.k, s_.qk_dim);
+    T.pack_keys(rows, count, a_.k.dtype != DType::kF32, s_.qk_dim, w_.units, w_.keys);
+    gather(a_.v, s_.v_dim);
+    T.pack_values(rows, count, a_.v.dtype != DType::kF32, s_.v_dim, w_.values);
   }
 
   // Where the keys end that rows of the tile see.
@@ -297,8 +302,8 @@ void prefill(const Args& a, braid::Stream& s) {
 
 template <const Tier& T>
 std::string supports(const ops::AttentionPrefill::Problem& p, const Capabilities& caps) {
-  const bool narrow = p.q == DType::kBF16 && p.cache == DType::kBF16;
-  if (&T == &kAvx512Bf16 && !narrow) return "needs bfloat16 queries and cache";
+  const bool narrow = p.q == DType::kBF16 && p.cache != DType::kF32;
+  if (&T == &kAvx512Bf16 && !narrow) return "needs bfloat16 queries and a bfloat16 or FP8 cache";
   return missing(caps, T);
 }
 

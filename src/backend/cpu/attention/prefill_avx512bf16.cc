@@ -126,6 +126,7 @@ extern const PrefillTier kAvx512Bf16Prefill{2,
                                             pack_values_bf16,
                                             multiply<Bf16Units, 8>,
                                             softmax<Bf16, true>,
-                                            finish<Bf16>};
+                                            finish<Bf16>,
+                                            decode_fp8};
 
 }  // namespace braid::cpu

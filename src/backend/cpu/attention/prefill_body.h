@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backend/cpu/attention/prefill_tile.h"
+#include "backend/cpu/simd/fp8.h"
 #include "backend/cpu/simd/math.h"
 
 namespace {
@@ -192,7 +193,8 @@ constexpr braid::cpu::PrefillTier prefill_tier() {
           pack_values<V>,
           multiply<F32Units<V>, M>,
           softmax<V, false>,
-          finish<V>};
+          finish<V>,
+          decode_fp8};
 }
 
 }  // namespace

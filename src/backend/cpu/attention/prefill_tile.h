@@ -52,13 +52,14 @@ struct PrefillTier {
   void (*softmax)(const TileSoftmax&);
   // out[i] = x[i] / sum.
   void (*finish)(const float* x, float sum, int n, void* out, bool bf16);
+  void (*decode_fp8)(const std::uint8_t* codes, float scale, int n, std::uint16_t* out);
 };
 
 extern const PrefillTier kScalarPrefill;
 #if defined(__x86_64__)
 extern const PrefillTier kAvx2Prefill;
 extern const PrefillTier kAvx512Prefill;
-extern const PrefillTier kAvx512Bf16Prefill;  // bfloat16 queries and cache only
+extern const PrefillTier kAvx512Bf16Prefill;  // bfloat16 queries, cache not float32
 #endif
 
 }  // namespace braid::cpu

@@ -90,34 +90,47 @@ void decode(Stream& stream,
             const ops::AttentionShape& s,
             int batch,
             int context,
-            const Rates& rates) {
+            const Rates& rates,
+            DType cached = DType::kBF16) {
   const DType dtype = DType::kBF16;
-  const bool absorbed = s.kv_heads == 1;
-  const int width = absorbed ? s.qk_dim : s.kv_heads * (s.qk_dim + s.v_dim);
+  const bool absorbed = s.kv_heads == 1, fp8 = cached == DType::kF8E4M3;
+  const int elements = absorbed ? s.qk_dim : s.kv_heads * (s.qk_dim + s.v_dim);
+  const auto format = absorbed ? ops::Fp8Row::latent(s.v_dim, s.qk_dim - s.v_dim) : ops::Fp8Row::keys_and_values(s.kv_heads, s.qk_dim);
+  const std::int64_t width = fp8 ? format.bytes() : elements;
   const int blocks = (context + 15) / 16;
-  TestRows cache(dtype, static_cast<std::int64_t>(batch) * blocks * 16, width);
+  TestRows cache(cached, static_cast<std::int64_t>(batch) * blocks * 16, width);
   TestRows q(dtype, batch, s.heads * s.qk_dim), out(dtype, batch, s.heads * s.v_dim);
-  cache.fill(1);
+  if (fp8) {
+    TestRows plain(DType::kF32, 1, elements);
+    plain.fill(1);
+    for (std::int64_t r = 0; r < cache.view.rows; ++r) {
+      if (r == 0) format.put(cache.view.row(0), plain.f32().row(0));
+      else std::memcpy(cache.view.row(r), cache.view.row(0), static_cast<std::size_t>(width));
+    }
+  } else {
+    cache.fill(1);
+  }
   q.fill(2);
   std::vector<std::int32_t> table(static_cast<std::size_t>(batch * blocks));
   std::iota(table.begin(), table.end(), 0);
   std::vector<ops::AttentionDecode::Row> rows;
   for (int i = 0; i < batch; ++i) rows.push_back({table.data() + i * blocks, context});
   Buffer scratch(ops::AttentionDecode::scratch_bytes(s, batch, context));
-  const Activations values = cache.view.columns(absorbed ? 0 : s.kv_heads * s.qk_dim, 1);
+  const std::int64_t first = absorbed ? 0 : s.kv_heads * s.qk_dim;
+  const void* values = fp8 ? cache.view.data : cache.view.columns(first, 1).data;
   const ops::AttentionDecode::Args a{s,
                                      q.view,
-                                     {cache.view.data, dtype, width, s.qk_dim},
-                                     {values.data, dtype, width, s.v_dim},
+                                     {cache.view.data, cached, width, s.qk_dim, format},
+                                     {values, cached, width, s.v_dim, format, fp8 ? first : 0},
                                      16,
                                      rows,
                                      out.view,
                                      scratch.data()};
   const double flops = 2.0 * batch * context * s.heads * (s.qk_dim + s.v_dim);
   for (const auto* kernel :
-       runnable(kernels().attention_decode, {dtype, dtype, s}, stream.capabilities())) {
+       runnable(kernels().attention_decode, {dtype, cached, s}, stream.capabilities())) {
     if (kernel->rank < 20) continue;
-    report("decode", kernel->name, what, flops, best_time([&] { kernel->run(a, stream); }), rates);
+    report(fp8 ? "dec fp8" : "decode", kernel->name, what, flops, best_time([&] { kernel->run(a, stream); }), rates);
   }
 }
 
@@ -174,6 +187,12 @@ void run(int threads) {
   prefill(*stream, "4 heads 192/128, 4 x 512 tokens", {4, 4, 192, 128, 0.07f}, 512, 4, rates);
   prefill(*stream, "16 heads 192/128, 2048 tokens", {16, 16, 192, 128, 0.07f}, 2048, 1, rates);
   prefill(*stream, "32/4 heads 128/128, 1024 tokens", {32, 4, 128, 128, 0.09f}, 1024, 1, rates);
+  for (const DType cached : {DType::kBF16, DType::kF8E4M3}) {
+    decode(*stream, "MLA 16 heads, B=32, 4096 keys", {16, 1, 576, 512, 0.07f}, 32, 4096, rates, cached);
+    decode(*stream, "MLA 128 heads, B=8, 4096 keys", {128, 1, 576, 512, 0.07f}, 8, 4096, rates, cached);
+    decode(*stream, "GQA 32/4 heads 128, B=32, 4000 keys", {32, 4, 128, 128, 0.09f}, 32, 4000, rates, cached);
+    decode(*stream, "GQA 32/8 heads 128, B=32, 4000 keys", {32, 8, 128, 128, 0.09f}, 32, 4000, rates, cached);
+  }
   decode(*stream, "MLA 4 heads, B=1, 40 keys", {4, 1, 576, 512, 0.07f}, 1, 40, rates);
   decode(*stream, "MLA 4 heads, B=1, 200 keys", {4, 1, 576, 512, 0.07f}, 1, 200, rates);
   decode(*stream, "MLA 4 heads, B=8, 100 keys", {4, 1, 576, 512, 0.07f}, 8, 100, rates);

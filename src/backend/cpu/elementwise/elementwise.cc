@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "backend/cpu/attention/fp8_rows.h"
 #include "backend/cpu/elementwise/rows.h"
 #include "backend/cpu/simd/tier.h"
 #include "backend/cpu/stream.h"
@@ -57,23 +58,47 @@ std::byte* element(const Activations& to, std::int64_t row, std::int64_t column)
   return to.row(row) + static_cast<std::size_t>(column) * size_of(to.dtype);
 }
 
+bool is_fp8(const Activations& cache) {
+  return cache.dtype == DType::kF8E4M3;
+}
+
+// The codes and scales of a row.
+template <const RowKernels& K>
+void encode_row(const ops::Fp8Row& format, const float* x, std::byte* row) {
+  auto* codes = reinterpret_cast<std::uint8_t*>(row);
+  for (int first = 0; first < format.elements; first += format.group) {
+    const float scale = K.encode_fp8(x + first, std::min(format.group, format.elements - first), codes + first);
+    std::memcpy(row + format.scales_at() + 4 * (first / format.group), &scale, sizeof(scale));
+  }
+}
+
+// `space`: floats for the codes of an FP8 row.
+template <const RowKernels& K>
+void mla_row(const ops::MlaStore::Args& a, std::int64_t t, float* space) {
+  const std::int64_t lora = a.latent.cols - a.rope.dim;
+  const std::int32_t slot = a.slots[t];
+  if (slot < 0) return;
+  const float* x = a.latent.row(t);
+  const HeadRow rope = head_row(x + lora, a.rope.dim, a.rope, a.positions[t]);
+  if (is_fp8(a.cache)) {
+    const auto format = ops::Fp8Row::latent(static_cast<int>(lora), a.rope.dim);
+    K.rms_norm(x, a.norm_weight, a.eps, lora, space, false, nullptr);
+    encode_row<K>(format, space, a.cache.row(slot));
+    K.head(rope, a.cache.row(slot) + format.plain_at(), true);
+    return;
+  }
+  const bool bf16 = is_bf16(a.cache.dtype);
+  K.rms_norm(x, a.norm_weight, a.eps, lora, a.cache.row(slot), bf16, nullptr);
+  K.head(rope, element(a.cache, slot, lora), bf16);
+}
+
 template <const RowKernels& K>
 void mla_store(const ops::MlaStore::Args& a, braid::Stream& s) {
-  const std::int64_t lora = a.latent.cols - a.rope.dim;
-  const bool bf16 = is_bf16(a.cache.dtype);
-  stream(s).split(a.latent.rows,
-                  kNsPerElement * static_cast<double>(a.latent.cols),
-                  [&](std::int64_t begin, std::int64_t end, int) {
-                    for (std::int64_t t = begin; t < end; ++t) {
-                      const std::int32_t slot = a.slots[t];
-                      if (slot < 0) continue;
-                      const float* x = a.latent.row(t);
-                      K.rms_norm(x, a.norm_weight, a.eps, lora, a.cache.row(slot), bf16, nullptr);
-                      K.head(head_row(x + lora, a.rope.dim, a.rope, a.positions[t]),
-                             element(a.cache, slot, lora),
-                             bf16);
-                    }
-                  });
+  Stream& cpu = stream(s);
+  cpu.split(a.latent.rows, kNsPerElement * static_cast<double>(a.latent.cols), [&](std::int64_t begin, std::int64_t end, int worker) {
+    auto* space = is_fp8(a.cache) ? reinterpret_cast<float*>(cpu.scratch(worker, static_cast<std::size_t>(a.latent.cols) * sizeof(float))) : nullptr;
+    for (std::int64_t t = begin; t < end; ++t) mla_row<K>(a, t, space);
+  });
 }
 
 template <const RowKernels& K>
@@ -98,21 +123,41 @@ void mla_query(const ops::MlaQuery::Args& a, braid::Stream& s) {
                   });
 }
 
+// A cached row as `latent` has it.
+template <const RowKernels& K>
+void fetch_row(const ops::MlaGather::Args& a, std::int64_t r, std::uint16_t* space) {
+  const std::byte* from = a.cache.row(a.rows[r]);
+  std::byte* to = a.latent.row(r);
+  const auto cols = static_cast<int>(a.latent.cols);
+  if (!is_fp8(a.cache)) {
+    std::memcpy(to, from, static_cast<std::size_t>(cols) * size_of(a.cache.dtype));
+    return;
+  }
+  const auto format = ops::Fp8Row::latent(cols - a.rope_dim, a.rope_dim);
+  if (is_bf16(a.latent.dtype)) return decode_row(format, from, 0, cols, K.decode_fp8, reinterpret_cast<std::uint16_t*>(to));
+  decode_row(format, from, 0, cols, K.decode_fp8, space);
+  K.convert(space, true, cols, to, false);
+}
+
+template <const RowKernels& K>
 void mla_gather(const ops::MlaGather::Args& a, braid::Stream& s) {
-  const std::size_t unit = size_of(a.cache.dtype), row = static_cast<std::size_t>(a.latent.cols) * unit;
+  Stream& cpu = stream(s);
+  const std::size_t unit = size_of(a.latent.dtype), row = static_cast<std::size_t>(a.latent.cols) * unit;
   const std::size_t rope = static_cast<std::size_t>(a.rope_dim) * unit;
   const double cost = 10.0 + 5.0 * a.heads;
-  stream(s).split(a.latent.rows, cost, [&](std::int64_t begin, std::int64_t end, int) {
+  cpu.split(a.latent.rows, cost, [&](std::int64_t begin, std::int64_t end, int worker) {
+    auto* space = reinterpret_cast<std::uint16_t*>(cpu.scratch(worker, 2 * static_cast<std::size_t>(a.latent.cols)));
     for (std::int64_t r = begin; r < end; ++r) {
-      const std::byte* from = a.cache.row(a.rows[r]);
-      std::memcpy(a.latent.row(r), from, row);
+      fetch_row<K>(a, r, space);
+      const std::byte* from = a.latent.row(r);
       for (int h = 0; h < a.heads; ++h) std::memcpy(element(a.keys, r, h * a.key_head_stride), from + (row - rope), rope);
     }
   });
 }
 
+// `space`: floats for the keys of an FP8 row.
 template <const RowKernels& K>
-void gqa_row(const ops::GqaPrepare::Args& a, std::int64_t t) {
+void gqa_row(const ops::GqaPrepare::Args& a, std::int64_t t, float* space) {
   const float* x = a.qkv.row(t);
   for (int h = 0; h < a.heads; ++h, x += a.dim) {
     HeadRow head = head_row(x, a.dim, a.rope, a.positions[t]);
@@ -128,19 +173,23 @@ void gqa_row(const ops::GqaPrepare::Args& a, std::int64_t t) {
     HeadRow head = head_row(x, a.dim, a.rope, a.positions[t]);
     head.norm = a.k_norm;
     head.eps = a.eps;
-    K.head(head, element(a.cache, slot, static_cast<std::int64_t>(h) * a.dim), bf16);
+    const std::int64_t at = static_cast<std::int64_t>(h) * a.dim;
+    space ? K.head(head, space + at, false) : K.head(head, element(a.cache, slot, at), bf16);
   }
   const std::int64_t values = static_cast<std::int64_t>(a.kv_heads) * a.dim;
-  K.convert(x, false, values, element(a.cache, slot, values), bf16);
+  if (!space) return K.convert(x, false, values, element(a.cache, slot, values), bf16);
+  std::copy(x, x + values, space + values);
+  encode_row<K>(ops::Fp8Row::keys_and_values(a.kv_heads, a.dim), space, a.cache.row(slot));
 }
 
 template <const RowKernels& K>
 void gqa_prepare(const ops::GqaPrepare::Args& a, braid::Stream& s) {
-  stream(s).split(a.qkv.rows,
-                  2 * kNsPerElement * static_cast<double>(a.qkv.cols),
-                  [&](std::int64_t begin, std::int64_t end, int) {
-                    for (std::int64_t t = begin; t < end; ++t) gqa_row<K>(a, t);
-                  });
+  Stream& cpu = stream(s);
+  const auto bytes = static_cast<std::size_t>(2 * a.kv_heads * a.dim) * sizeof(float);
+  cpu.split(a.qkv.rows, 2 * kNsPerElement * static_cast<double>(a.qkv.cols), [&](std::int64_t begin, std::int64_t end, int worker) {
+    auto* space = is_fp8(a.cache) ? reinterpret_cast<float*>(cpu.scratch(worker, bytes)) : nullptr;
+    for (std::int64_t t = begin; t < end; ++t) gqa_row<K>(a, t, space);
+  });
 }
 
 template <const RowKernels& K>
@@ -207,6 +256,7 @@ void add(ElementwiseKernels& to) {
   to.rms_norm.push_back(entry<ops::RmsNorm, T>(rms_norm<K>));
   to.mla_store.push_back(entry<ops::MlaStore, T>(mla_store<K>));
   to.mla_query.push_back(entry<ops::MlaQuery, T>(mla_query<K>));
+  to.mla_gather.push_back(entry<ops::MlaGather, T>(mla_gather<K>));
   to.gqa_prepare.push_back(entry<ops::GqaPrepare, T>(gqa_prepare<K>));
   to.route.push_back(entry<ops::Route, T>(route<K>));
   to.combine.push_back(entry<ops::Combine, T>(combine<K>));
@@ -226,7 +276,6 @@ ElementwiseKernels elementwise_kernels() {
                          {reference::kArrange},
                          {reference::kCombine}};
   add<kScalar, kScalarRows>(all);
-  all.mla_gather.push_back(entry<ops::MlaGather, kScalar>(mla_gather));
 #if defined(__x86_64__)
   add<kAvx2, kAvx2Rows>(all);
   add<kAvx512, kAvx512Rows>(all);

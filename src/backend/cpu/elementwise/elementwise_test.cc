@@ -186,6 +186,82 @@ TEST_F(ElementwiseTest, GqaPrepare) {
   }
 }
 
+// Rows of an FP8 cache that the kernels of a list wrote: with the reference's elements, or the next code's
+// where what was rounded differed in its last bits. `exact`: byte for byte.
+template <class Op>
+void check_fp8(std::span<const ops::Kernel<Op>> list, const ops::Kernel<Op>& slow, const typename Op::Problem& problem,
+               typename Op::Args args, const ops::Fp8Row& format, bool exact, Stream& stream) {
+  const std::int64_t rows = 31, bytes = format.bytes();
+  const auto written = [&](const ops::Kernel<Op>& kernel) {
+    std::vector<std::uint8_t> memory(static_cast<std::size_t>(rows * bytes), 0x11);
+    args.cache = {memory.data(), DType::kF8E4M3, rows, bytes, bytes};
+    kernel.run(args, stream);
+    return memory;
+  };
+  const auto expected = written(slow);
+  for (const auto* kernel : runnable(list, problem, stream.capabilities())) {
+    const auto got = written(*kernel);
+    if (exact) {
+      EXPECT_EQ(got, expected) << kernel->name;
+      continue;
+    }
+    int different = 0;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (int i = 0; i < format.elements + format.plain; ++i) {
+        const float a = format.at(got.data() + r * bytes, i), b = format.at(expected.data() + r * bytes, i);
+        EXPECT_NEAR(a, b, std::fabs(b) / 8 + 1e-3f) << kernel->name << " row " << r << " element " << i;
+        different += a != b;
+      }
+    }
+    EXPECT_LT(different, 1 + rows * format.elements / 200) << kernel->name;
+  }
+}
+
+TEST_F(ElementwiseTest, Fp8RowsOfLatents) {
+  for (auto [lora, rope] : {std::pair{512, 64}, {40, 24}, {130, 2}}) {
+    const int tokens = 9;
+    Rotation rotation(rope, tokens);
+    TestRows latent(DType::kF32, tokens, lora + rope), norm(DType::kF32, 1, lora);
+    const auto format = ops::Fp8Row::latent(lora, rope);
+    check_fp8<ops::MlaStore>(kernels().mla_store, reference::kMlaStore, {DType::kF8E4M3},
+                             {latent.fill(6).cf32(), norm.fill(7).buffer.as<float>(), 1e-6f, rotation.table(true),
+                              rotation.positions.data(), rotation.slots.data(), {}},
+                             format, false, stream());
+    TestRows plain(DType::kF32, 20, lora + rope);
+    plain.fill(8, 3);
+    std::vector<std::uint8_t> cache(static_cast<std::size_t>(20 * format.bytes()));
+    for (int r = 0; r < 20; ++r) format.put(cache.data() + r * format.bytes(), plain.f32().row(r));
+    const std::vector<std::int32_t> rows = {19, 0, 7, 7, 3};
+    for (DType dtype : kTypes) {
+      TestRows to(dtype, 5, lora + rope), keys(dtype, 5, 3 * (rope + 4));
+      check<ops::MlaGather>(kernels().mla_gather, reference::kMlaGather, {DType::kF8E4M3},
+                            {{cache.data(), DType::kF8E4M3, 20, format.bytes(), format.bytes()}, rows.data(), to.view, keys.view, 3, rope + 4, rope},
+                            {&to, &keys}, 0);
+      for (int c = 0; c < lora; ++c) EXPECT_EQ(to.at(2, c), format.at(cache.data() + 7 * format.bytes(), c)) << "exactly";
+    }
+  }
+}
+
+TEST_F(ElementwiseTest, Fp8RowsOfKeysAndValues) {
+  for (auto [dim, rope] : {std::pair{128, 128}, {40, 20}, {33, 0}}) {
+    const int tokens = 10;
+    Rotation rotation(rope, tokens);
+    TestRows qkv(DType::kF32, tokens, 8 * dim), q(DType::kF32, tokens, 4 * dim), norm(DType::kF32, 1, dim);
+    qkv.fill(9);
+    for (int c = 4 * dim; rope == 0 && c < 8 * dim; ++c) {  // of every size, and beyond any
+      qkv.set(0, c, std::ldexp(qkv.at(0, c), c % 70 - 40));
+      qkv.set(1, c, c % 9 ? qkv.at(1, c) : c % 2 ? HUGE_VALF : std::nanf(""));
+      qkv.set(3, c, 0);
+      qkv.set(4, c, std::ldexp(qkv.at(4, c), -126));
+      qkv.set(5, c, std::ldexp(qkv.at(5, c), 126));
+    }
+    check_fp8<ops::GqaPrepare>(kernels().gqa_prepare, reference::kGqaPrepare, {DType::kF32, DType::kF8E4M3},
+                               {qkv.cf32(), 4, 2, dim, nullptr, rope ? norm.fill(3).buffer.as<float>() : nullptr, 1e-6f, rotation.table(false),
+                                rotation.positions.data(), rotation.slots.data(), q.view, {}},
+                               ops::Fp8Row::keys_and_values(2, dim), rope == 0, stream());
+  }
+}
+
 struct RouteCase {
   ops::Route::Problem problem;
   bool bias;

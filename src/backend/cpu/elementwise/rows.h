@@ -61,6 +61,9 @@ struct RowKernels {
                   bool out_bf16,
                   std::int64_t n,
                   bool accumulate);
+  // A group of ops/fp8_row.h: returns the scale; and back to bfloat16.
+  float (*encode_fp8)(const float* x, int n, std::uint8_t* codes);
+  void (*decode_fp8)(const std::uint8_t* codes, float scale, int n, std::uint16_t* out);
 };
 
 extern const RowKernels kScalarRows;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backend/cpu/elementwise/rows.h"
+#include "backend/cpu/simd/fp8.h"
 #include "backend/cpu/simd/math.h"
 
 namespace {
@@ -285,7 +286,7 @@ void combine(const void* rows,
 
 template <class V>
 constexpr braid::cpu::RowKernels row_kernels() {
-  return {convert<V>, rms_norm<V>, head<V>, route<V>, combine<V>};
+  return {convert<V>, rms_norm<V>, head<V>, route<V>, combine<V>, encode_fp8, decode_fp8};
 }
 
 }  // namespace

@@ -4,9 +4,12 @@
 namespace braid::cuda {
 namespace {
 
-std::string any_decode(const ops::AttentionDecode::Problem&, const Capabilities&) { return {}; }
+std::string any_decode(const ops::AttentionDecode::Problem& p, const Capabilities&) {
+  return p.cache == DType::kF8E4M3 ? "reads no FP8 cache" : "";
+}
 
 std::string any_prefill(const ops::AttentionPrefill::Problem& p, const Capabilities&) {
+  if (p.cache == DType::kF8E4M3) return "reads no FP8 cache";
   return p.shape.v_dim > kMostSimpleV ? "values wider than 512" : "";
 }
 
