@@ -177,7 +177,7 @@ std::string repeated(const Json& body) {
                  {"top_logprobs", given("top_logprobs", 0)},
                  {"truncation", given("truncation", "disabled")},
                  {"user", given("user", nullptr)},
-                 {"background", false}});
+                 {"background", truthy(get(body, "background"))}});
 }
 
 Result<Json> earlier_messages(const Json& body, const FindHistory& find) {
@@ -185,7 +185,7 @@ Result<Json> earlier_messages(const Json& body, const FindHistory& find) {
   if (id.is_null()) return Json::array();
   const auto found = find(id);
   if (found) return Json::parse(*found);
-  return Error{ErrorCode::kNotFound, "previous_response_id: there is no response " + id.get<std::string>() + "; it was not stored, or has been dropped since",
+  return Error{ErrorCode::kNotFound, "previous_response_id: there is no response " + id.get<std::string>() + "; it was not stored, is not complete, or has been dropped since",
                "previous_response_id"};
 }
 

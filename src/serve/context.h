@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "net/http_server.h"
@@ -25,6 +26,8 @@ namespace braid::serve {
 
 using Writer = std::shared_ptr<Reply>;
 
+class Generation;
+
 struct Context {
   Parts parts;
   Settings settings;
@@ -38,6 +41,7 @@ struct Context {
   InFlight in_flight;
   RequestLog requests;
   std::unique_ptr<ResponseStore> responses;
+  std::unordered_map<std::string, std::weak_ptr<Generation>> background;  // responses that nobody waits for, by id; on the I/O thread
   Cors cors;
   std::atomic<std::uint64_t> next_id{1};
   std::int64_t started = 0;         // Unix seconds

@@ -140,6 +140,11 @@ void Generation::open() {
     cancel_all();
     return send_error(writer_, status.error());
   }
+  if (std::string body = format_->accepted(*this); !body.empty()) {
+    accepted_ = true;
+    context_.background[id_] = weak_from_this();
+    return send_json(writer_, 200, std::move(body));
+  }
   writer_->on_close([weak = weak_from_this()] {
     if (auto self = weak.lock()) self->leave();
   });
@@ -181,6 +186,10 @@ void Generation::receive(engine::TokenMessage&& message) {
 void Generation::fail(const Error& error) {
   cancel_all();
   note_end("error", error.message);
+  if (accepted_) {
+    context_.background.erase(id_);
+    return format_->ended(*this, &error);
+  }
   if (!streaming_) return send_error(writer_, error);
   writer_->write(format_->stream_failure(*this, error));
   writer_->end();
@@ -225,6 +234,11 @@ Piece Generation::advance(Choice& choice, engine::TokenMessage& message) {
 void Generation::finish() {
   note_end(protocol::name_of(choices_.front().finish));
   for (const auto& [id, prompt] : submitted_) context_.mailbox->remove(id);
+  if (accepted_) {
+    context_.background.erase(id_);
+    format_->whole(*this);
+    return;
+  }
   if (request_.stream) {
     writer_->write(format_->stream_tail(*this));
     writer_->end();
@@ -238,6 +252,13 @@ void Generation::cancel_all() {
     context_.parts.engine->cancel(id);
     context_.mailbox->remove(id);
   }
+}
+
+void Generation::cancel() {
+  cancel_all();
+  note_end("abort", "it was cancelled");
+  context_.background.erase(id_);
+  format_->ended(*this, nullptr);
 }
 
 void Generation::leave() {

@@ -62,6 +62,10 @@ class Format {
   virtual std::string stream_tail(const Generation& g);
   virtual std::string stream_failure(const Generation& g, const Error& error);
   virtual bool needs_every_token(const Generation& g) const;
+  // Of a request in the background: what it is answered once it has been submitted. Empty: it is none.
+  virtual std::string accepted(const Generation& g) { return {}; }
+  // Of one that was accepted: it ended without an answer. Without an error it was cancelled.
+  virtual void ended(const Generation& g, const Error* error) {}
 
  protected:
   // What streamed objects are called, "chat.completion.chunk".
@@ -89,6 +93,8 @@ class Generation final : public std::enable_shared_from_this<Generation> {
 
   void start();
   void receive(engine::TokenMessage&& message);
+  // Of a request in the background, on the I/O thread: ends it.
+  void cancel();
 
   Context& context() const { return context_; }
   const protocol::CommonRequest& request() const { return request_; }
@@ -136,6 +142,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   std::optional<tracing::Span> span_;
   std::size_t done_ = 0;
   bool streaming_ = false;  // the head of the stream is written
+  bool accepted_ = false;   // in the background: nobody waits
 };
 
 // Starts a generation for what `http` asked, once its headers are understood; answers with an error if

@@ -8,9 +8,12 @@ namespace braid::serve {
 void ResponseStore::put(const std::string& id, StoredResponse response) {
   std::lock_guard lock(mutex_);
   const std::size_t size = size_of(response);
-  if (size > most_bytes_ || !responses_.emplace(id, std::move(response)).second) return;
+  if (size > most_bytes_) return;
+  const auto [place, fresh] = responses_.try_emplace(id);
+  if (!fresh) bytes_ -= size_of(place->second);
+  place->second = std::move(response);
   bytes_ += size;
-  order_.push_back(id);
+  if (fresh) order_.push_back(id);
   while (bytes_ > most_bytes_) {
     if (const auto oldest = responses_.find(order_.front()); oldest != responses_.end()) {
       bytes_ -= size_of(oldest->second);

@@ -14,13 +14,14 @@ namespace braid::serve {
 
 struct StoredResponse {
   std::string body;      // JSON, as it was answered
-  std::string messages;  // JSON, the conversation up to and with it
+  std::string messages;  // JSON, the conversation up to and with it; empty while it is not complete
 };
 
 class ResponseStore {
  public:
   explicit ResponseStore(std::size_t most_bytes) : most_bytes_(most_bytes) {}
 
+  // In place of what has this id, if anything has.
   void put(const std::string& id, StoredResponse response);
   std::optional<StoredResponse> find(const std::string& id) const;
   // False when there is none.

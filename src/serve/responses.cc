@@ -23,6 +23,7 @@ struct Asked {
   Json repeated;
   std::string history;
   bool store = true;
+  bool background = false;
   std::int64_t max_output_tokens = 0;
 };
 
@@ -64,6 +65,18 @@ class ResponsesFormat final : public Format, private BlockListener {
     blocks_.take(read_on(*parser_, c, c.text), this);
     blocks_.finish(this);
     return dumped(final_response(g));
+  }
+
+  std::string accepted(const Generation& g) override {
+    if (!asked_.background) return {};
+    context_.responses->put(g.id(), {dumped(response(g, "in_progress")), {}});
+    return dumped(response(g, "queued"));
+  }
+
+  void ended(const Generation& g, const Error* error) override {
+    Json body = response(g, error ? "failed" : "cancelled");
+    if (error) body["error"] = {{"code", "server_error"}, {"message", error->message}};
+    context_.responses->put(g.id(), {dumped(body), {}});
   }
 
  private:
@@ -208,19 +221,27 @@ Error no_response(const std::string& id) {
   return {ErrorCode::kNotFound, "there is no response " + id + "; it was not stored, or has been dropped since", "response_id"};
 }
 
+// Ends the generation of a response in the background, if there is one. On the I/O thread.
+bool end_background(Context& context, const std::string& id) {
+  const auto found = context.background.find(id);
+  const auto generation = found == context.background.end() ? nullptr : found->second.lock();
+  if (generation) generation->cancel();
+  return generation != nullptr;
+}
+
 }  // namespace
 
 void handle_responses(Context& context, net::Request&& request, Writer writer) {
   const auto find = [&](const std::string& id) {
     const auto stored = context.responses->find(id);
-    return stored ? std::optional(stored->messages) : std::nullopt;
+    return stored && !stored->messages.empty() ? std::optional(stored->messages) : std::nullopt;
   };
   auto parsed = protocol::parse_responses(request.body, context.parts.defaults, context.join_parts, find);
   if (!parsed.ok()) return send_error(writer, parsed.error());
-  if (parsed->background) {
-    return send_error(writer, invalid_argument("background is not supported; leave it out, and wait for the answer or stream it", "background"));
+  if (parsed->background && parsed->stream) {
+    return send_error(writer, invalid_argument("a response in the background is not streamed; leave out stream, and ask for GET /v1/responses/ID until it is complete", "stream"));
   }
-  Asked asked{Json::parse(parsed->repeated), std::move(parsed->history), parsed->store, 0};
+  Asked asked{Json::parse(parsed->repeated), std::move(parsed->history), parsed->store, parsed->background, 0};
   auto chat = prepare_chat(context, std::move(*parsed));
   if (!chat.ok()) return send_error(writer, chat.error());
   const auto room = context.parts.engine->max_model_len() - static_cast<std::int64_t>(chat->prompts.front().size());
@@ -237,16 +258,22 @@ void handle_response(Context& context, net::Request&& request, Writer writer) {
 }
 
 void handle_response_delete(Context& context, net::Request&& request, Writer writer) {
-  const std::string id = id_in(request);
-  if (!context.responses->remove(id)) return send_error(writer, no_response(id));
-  send_json(writer, 200, dumped({{"id", id}, {"object", "response.deleted"}, {"deleted", true}}));
+  context.http->post([&context, id = id_in(request), writer] {
+    end_background(context, id);
+    if (!context.responses->remove(id)) return send_error(writer, no_response(id));
+    send_json(writer, 200, dumped({{"id", id}, {"object", "response.deleted"}, {"deleted", true}}));
+  });
 }
 
-// Only responses in the background could be cancelled, and those are refused.
+// One that was cancelled before is answered as it is.
 void handle_response_cancel(Context& context, net::Request&& request, Writer writer) {
-  const std::string id = id_in(request);
-  if (!context.responses->find(id)) return send_error(writer, no_response(id));
-  send_error(writer, invalid_argument("response " + id + " is complete; there is nothing to cancel", "response_id"));
+  context.http->post([&context, id = id_in(request), writer] {
+    const bool ended = end_background(context, id);
+    const auto stored = context.responses->find(id);
+    if (!stored) return send_error(writer, no_response(id));
+    if (ended || Json::parse(stored->body)["status"] == "cancelled") return send_json(writer, 200, stored->body);
+    send_error(writer, invalid_argument("response " + id + " is complete; there is nothing to cancel", "response_id"));
+  });
 }
 
 }  // namespace braid::serve

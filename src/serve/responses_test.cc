@@ -2,6 +2,9 @@
 // /v1/responses over a model that babbles.
 #include <gtest/gtest.h>
 
+#include <condition_variable>
+#include <mutex>
+
 #include "serve/testing/babbling_fixture.h"
 
 namespace braid::serve {
@@ -22,6 +25,15 @@ class ResponsesTest : public testing::BabblingFixture {
     Json body = {{"input", "x"}, {"max_output_tokens", 12}, {"ignore_eos", true}, {"seed", 3}, {"stream", true}};
     body.update(fields);
     return events(post("/v1/responses", body).body);
+  }
+  // What GET gives as soon as it is as wanted.
+  template <class Wanted>
+  Json eventually(const std::string& path, const Wanted& wanted) {
+    const TimePoint deadline = std::chrono::steady_clock::now() + testing::kPatience;
+    for (;;) {
+      const Json body = Json::parse(fetch({.method = "GET", .target = path}).body);
+      if (wanted(body) || std::chrono::steady_clock::now() > deadline) return body;
+    }
   }
   // The kinds of events, each once where it repeats.
   static std::string order(const std::vector<Json>& events) {
@@ -113,9 +125,54 @@ TEST_F(ResponsesTest, a_conversation_goes_on_from_what_is_stored) {
   EXPECT_EQ(ask({{"previous_response_id", id}}, 404)["error"]["param"], "previous_response_id");
 }
 
+TEST_F(ResponsesTest, one_in_the_background_is_asked_for_until_it_is_complete) {
+  start();
+  const Json queued = ask({{"background", true}});
+  EXPECT_EQ(queued["status"], "queued");
+  EXPECT_EQ(queued["background"], true);
+  EXPECT_TRUE(queued["output"].empty());
+  const std::string path = "/v1/responses/" + queued["id"].get<std::string>();
+  const auto answer = eventually(path, [](const Json& body) { return body["status"] != "in_progress"; });
+  EXPECT_EQ(answer["status"], "incomplete");
+  EXPECT_EQ(answer["incomplete_details"]["reason"], "max_output_tokens");
+  EXPECT_EQ(answer["output"][0]["content"][0]["text"], ask(Json::object())["output"][0]["content"][0]["text"]);
+  EXPECT_EQ(ask({{"previous_response_id", queued["id"]}})["previous_response_id"], queued["id"]);
+  EXPECT_EQ(post(path + "/cancel", Json::object()).status, 400) << "it is complete";
+}
+
+TEST_F(ResponsesTest, one_in_the_background_can_be_cancelled_and_deleted) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool held = true;  // the model computes nothing yet
+  before_step_ = [&] {
+    std::unique_lock lock(mutex);
+    changed.wait_for(lock, testing::kPatience, [&] { return !held; });
+  };
+  start();
+  const Json fields = {{"background", true}};
+  const std::string id = ask(fields)["id"], path = "/v1/responses/" + id;
+  EXPECT_EQ(ask({{"previous_response_id", id}}, 404)["error"]["param"], "previous_response_id") << "it is not complete";
+  const Json cancelled = Json::parse(post(path + "/cancel", Json::object()).body);
+  EXPECT_EQ(cancelled["status"], "cancelled");
+  EXPECT_EQ(Json::parse(fetch({.method = "GET", .target = path}).body), cancelled);
+  EXPECT_EQ(Json::parse(post(path + "/cancel", Json::object()).body), cancelled) << "again";
+  const std::string other = "/v1/responses/" + ask(fields)["id"].get<std::string>();
+  EXPECT_EQ(fetch({.method = "DELETE", .target = other}).status, 200);
+  EXPECT_EQ(fetch({.method = "GET", .target = other}).status, 404);
+  EXPECT_EQ(post(other + "/cancel", Json::object()).status, 404);
+  {
+    std::lock_guard lock(mutex);
+    held = false;
+  }
+  changed.notify_all();
+  EXPECT_EQ(ask(Json::object())["status"], "incomplete") << "others go on";
+  EXPECT_EQ(Json::parse(fetch({.method = "GET", .target = path}).body)["status"], "cancelled");
+}
+
 TEST_F(ResponsesTest, what_it_cannot_do_is_refused) {
   start();
-  EXPECT_EQ(ask({{"background", true}}, 400)["error"]["param"], "background");
+  EXPECT_EQ(ask({{"background", true}, {"store", false}}, 400)["error"]["param"], "background");
+  EXPECT_EQ(ask({{"background", true}, {"stream", true}}, 400)["error"]["param"], "stream");
   EXPECT_EQ(ask({{"input", 5}}, 400)["error"]["type"], "Bad Request");
   EXPECT_EQ(fetch({.method = "PUT", .target = "/v1/responses/x"}).status, 405);
 }

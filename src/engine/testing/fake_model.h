@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "model/model.h"
@@ -20,6 +21,7 @@ struct FakeModelOptions {
   bool draft_module = false;
   int window = 0;       // > 0: a further layer of the cache, whose keys of the last so many tokens count too
   int fail_at = -1;     // the forward() call, counted from 0, that fails
+  std::function<void()> before_step = {};  // called by forward()
   bool chooses = false;  // follows the batch's draws, and spoils the logits that it chose from
 };
 
@@ -44,6 +46,7 @@ class FakeModel final : public model::Model, private model::DraftModule {
   Result<Matrix<const float>> forward(const model::Batch& batch,
                                       kv::Cache& cache,
                                       const model::Trace* = nullptr) override {
+    if (options_.before_step) options_.before_step();
     if (calls_++ == options_.fail_at) return internal_error("planted failure");
     store(batch, cache);
     states_.clear();

@@ -3,6 +3,7 @@
 // comes out right is the doing of constraints.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -31,6 +32,8 @@ class BabblingFixture : public ServerFixture {
     }
     return found;
   }
+
+  std::function<void()> before_step_;  // of the model, if set before start()
 
   static constexpr const char* kTemplate = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
 };
