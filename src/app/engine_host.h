@@ -3,6 +3,8 @@
 // deployment, each a process of its own.
 #pragma once
 
+#include <signal.h>
+
 #include <memory>
 #include <string>
 
@@ -34,8 +36,9 @@ Result<std::unique_ptr<EngineHost>> start_local_engine(const ServeSettings& sett
 // With --data-parallel-size: starts this host's ranks and waits for those of other hosts.
 Result<std::unique_ptr<EngineHost>> start_ranks(const ServeSettings& settings, Words words);
 
-// --headless: this host's ranks only; returns when they have ended.
-Status run_headless(const ServeSettings& settings, Words words);
+// --headless: runs the ranks that the leading host says, until that ends or one of `signals`, which are
+// blocked, comes.
+Status run_headless(const ServeSettings& settings, Words words, const sigset_t& signals);
 
 // Options of a model of `length` positions, as the settings want it.
 model::Options model_options(const ServeSettings& settings, int length);

@@ -35,6 +35,10 @@ Status check_ranges(const ParallelSettings& p) {
     return invalid_argument(of("--data-parallel-rank", *p.rank) + " does not exist with " + of("--data-parallel-size", p.size) +
                             "; ranks count from 0", "data-parallel-rank");
   }
+  if (p.local_size() == 0 && p.headless) return Status::success();
+  if (p.local_size() == 0 && p.size_local) {
+    return invalid_argument("--data-parallel-size-local 0 is for a --headless host that waits for ranks to be added", "data-parallel-size-local");
+  }
   if (p.start_rank + p.local_size() <= p.size && p.local_size() > 0) return Status::success();
   return invalid_argument(of("--data-parallel-size-local", p.local_size()) + " from " + of("--data-parallel-start-rank", p.start_rank) +
                           " on does not fit " + of("--data-parallel-size", p.size), "data-parallel-size-local");

@@ -72,6 +72,8 @@ TEST(HostRole, SettingsThatDoNotGoTogetherAreRefusedWithASentence) {
   EXPECT_THAT(refused([](auto& p) { p.rank = 1, p.enable_elastic_ep = true; }), HasSubstr("one server for all ranks"));
   EXPECT_THAT(refused([](auto& p) { p.start_rank = 2, p.size_local = 3; }), HasSubstr("--data-parallel-size-local 3 from --data-parallel-start-rank 2 on does not fit"));
   EXPECT_THAT(refused([](auto& p) { p.start_rank = 4; }), HasSubstr("does not fit --data-parallel-size 4"));
+  EXPECT_THAT(refused([](auto& p) { p.size_local = 0; }), HasSubstr("--data-parallel-size-local 0 is for a --headless host"));
+  EXPECT_EQ(refused([](auto& p) { p.size_local = 0, p.headless = true; }), "");
   EXPECT_THAT(refused([](auto& p) { p.address = "0.0.0.0"; }), HasSubstr("would let every network in"));
   EXPECT_THAT(refused([](auto& p) { p.secret = "", p.rank = 1; }), HasSubstr("BRAID_DATA_PARALLEL_SECRET"));
   EXPECT_THAT(refused([](auto& p) { p.secret = "", p.headless = true; }), HasSubstr("--headless needs the secret"));

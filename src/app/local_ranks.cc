@@ -31,6 +31,8 @@ Status LocalRanks::start(int rank) {
   local.restart.reset();
   std::vector<std::string> words = words_;
   words.insert(words.end(), size_words_.begin(), size_words_.end());
+  const auto before = std::distance(ranks_.begin(), ranks_.find(rank));  // the processes of a host count from its first rank
+  words.insert(words.end(), {"--data-parallel-start-rank", std::to_string(rank - before)});
   ASSIGN_OR_RETURN(local.pid, processes_.start(rank, address_, words));
   return Status::success();
 }
@@ -69,8 +71,19 @@ void LocalRanks::drop(int rank) {
   ranks_.erase(rank);
 }
 
-void LocalRanks::resize(int ranks) {
-  size_words_ = {"--data-parallel-size", std::to_string(ranks), "--data-parallel-size-local", std::to_string(ranks)};
+void LocalRanks::resize(int ranks, int here) {
+  size_words_ = {"--data-parallel-size", std::to_string(ranks), "--data-parallel-size-local", std::to_string(here)};
+}
+
+bool LocalRanks::runs(int rank) const {
+  const auto found = ranks_.find(rank);
+  return found != ranks_.end() && (found->second.pid > 0 || found->second.restart);
+}
+
+std::vector<int> LocalRanks::ranks() const {
+  std::vector<int> ranks;
+  for (const auto& [rank, local] : ranks_) ranks.push_back(rank);
+  return ranks;
 }
 
 std::int64_t LocalRanks::largest_bytes() const {

@@ -29,8 +29,12 @@ class LocalRanks {
   void kill(int rank);
   // The same for good: nobody hears of it any more.
   void drop(int rank);
-  // Processes that start from now on are told of so many ranks, all on this host.
-  void resize(int ranks);
+  // Processes that start from now on are told of so many ranks, `here` of them on this host.
+  void resize(int ranks, int here);
+  // A process runs for `rank`, or will after a pause.
+  bool runs(int rank) const;
+  // Ranks that were started and not dropped.
+  std::vector<int> ranks() const;
   // Private memory of the largest process.
   std::int64_t largest_bytes() const;
   // Waits for all to end; those that have not by `timeout` are killed.

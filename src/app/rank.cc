@@ -16,6 +16,7 @@
 #include <thread>
 #include <utility>
 
+#include "app/admission.h"
 #include "app/commands.h"
 #include "app/engine_host.h"
 #include "app/expert_balance.h"
@@ -177,26 +178,6 @@ struct Rank {
   }
 };
 
-// The serving process's answer to the hello.
-Status wait_for_welcome(fabric::Connection& connection) {
-  ASSIGN_OR_RETURN(const fabric::Frame frame, connection.receive(in(std::chrono::minutes(1))));
-  if (static_cast<engine::FrameType>(frame.type) == engine::FrameType::kWelcome) return Status::success();
-  return invalid_argument(frame.payload);
-}
-
-Error not_let_in(const std::string& host, int port) {
-  return invalid_argument(host + ":" + std::to_string(port) + " closed the connection without an answer, as it does to whoever has another "
-                          "secret, and when it ends; set the same " + kSecretVariable + " on every host, then look at the leading host's log");
-}
-
-Result<std::unique_ptr<fabric::Connection>> connect(const std::string& host, int port, const std::string& secret, const std::string& hello,
-                                                     TimePoint deadline) {
-  ASSIGN_OR_RETURN(auto connection, fabric::Connection::connect(host, port, secret, hello, deadline));
-  const Status welcome = wait_for_welcome(*connection);
-  if (welcome.ok()) return connection;
-  return welcome.error().code == ErrorCode::kUnavailable ? not_let_in(host, port) : welcome.error();
-}
-
 struct Arguments {
   int rank = 0;
   std::string leader;
@@ -208,9 +189,9 @@ struct Arguments {
 Result<Ends> meet(const Arguments& arguments, const std::string& hello, TimePoint deadline) {
   Ends ends;
   if (arguments.server_port > 0) {
-    ASSIGN_OR_RETURN(ends.server, connect(kLoopback, arguments.server_port, arguments.secret, hello, deadline));
+    ASSIGN_OR_RETURN(ends.server, enter(kLoopback, arguments.server_port, arguments.secret, hello, deadline));
   }
-  ASSIGN_OR_RETURN(ends.leader, connect(arguments.leader, arguments.leader_port, arguments.secret, hello, deadline));
+  ASSIGN_OR_RETURN(ends.leader, enter(arguments.leader, arguments.leader_port, arguments.secret, hello, deadline));
   return ends;
 }
 

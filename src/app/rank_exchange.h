@@ -23,10 +23,10 @@
 namespace braid::app {
 
 struct RankEvent {
-  enum class Kind { kConnected, kReady, kFormed, kLost } kind = Kind::kFormed;
+  enum class Kind { kConnected, kReady, kFormed, kLost, kHostState, kHostEnded, kHostLost } kind = Kind::kFormed;
   int rank = -1;
   std::uint64_t serial = 0;  // of the connection
-  std::string text;          // kConnected: the hello; kReady: its bytes; kLost: the reason
+  std::string text;          // kConnected: the hello; kReady, kHostState, kHostEnded: their bytes; kLost, kHostLost: the reason
   std::unique_ptr<fabric::Connection> connection;
 };
 

@@ -5,13 +5,11 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <sstream>
 #include <thread>
 
 #include "app/ranks.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "config/field.h"
 
 extern char** environ;
 
@@ -30,36 +28,6 @@ LogLevel level_of(const std::string& name) {
   return name == "error" ? LogLevel::kError : LogLevel::kInfo;
 }
 
-// name=value of every setting that all ranks must share.
-std::string shared_settings(const ServeSettings& settings) {
-  std::string text;
-  const auto add = [&](auto& group) {
-    for (const config::Field& field : config::table_of(group).fields) text += "--" + field.name + " " + config::print_value(field) + "\n";
-  };
-  ModelSettings model = settings.model;
-  model.model.clear();  // hosts may keep it in different folders
-  model.tokenizer.reset();
-  model.cpu_threads = 0;
-  add(model);
-  engine::Settings engine = settings.engine;
-  engine.events = {};
-  engine.transfer = {};
-  add(engine);
-  ParallelSettings parallel = settings.parallel;
-  parallel.size_local.reset();
-  parallel.start_rank = 0;
-  parallel.headless = false;
-  parallel.rank.reset();
-  parallel.external_lb = parallel.hybrid_lb = parallel.multi_port_external_lb = false;
-  parallel.supervisor_port = 0;
-  parallel.probe_interval_seconds = parallel.probe_timeout_seconds = parallel.probe_failure_threshold = 0;
-  parallel.host.clear();
-  parallel.address.clear();
-  parallel.secret.clear();
-  add(parallel);
-  return text;
-}
-
 }  // namespace
 
 std::string name_of_rank(int rank) { return "rank " + std::to_string(rank); }
@@ -68,25 +36,6 @@ void configure_serve_log(const ServeSettings& settings, bool quiet) {
   const LogLevel level = level_of(settings.log_level);
   configure_log(quiet && level == LogLevel::kInfo ? LogLevel::kWarning : level,
                 settings.log_format == "json" ? LogFormat::kJson : LogFormat::kHuman);
-}
-
-std::string hello_of(const ServeSettings& settings, int rank) { return std::to_string(rank) + "\n" + shared_settings(settings); }
-
-Result<int> rank_of(const std::string& hello, const ServeSettings& settings) {
-  std::istringstream theirs(hello), ours(shared_settings(settings));
-  std::string number, their_line, our_line;
-  std::getline(theirs, number);
-  const int rank = std::atoi(number.c_str());
-  while (std::getline(ours, our_line)) {
-    std::getline(theirs, their_line);
-    if (their_line == our_line) continue;
-    return invalid_argument("rank " + number + " was started with " + their_line + ", the serving process with " + our_line +
-                            "; all hosts need the same flags");
-  }
-  if (rank < 0 || rank >= settings.parallel.size) {
-    return invalid_argument("rank " + number + " does not exist with --data-parallel-size " + std::to_string(settings.parallel.size));
-  }
-  return rank;
 }
 
 RankProcesses::~RankProcesses() { wait(Duration::zero()); }

@@ -35,7 +35,7 @@ void RankScaling::begin(int from, int to, Duration drain, std::function<void(con
   parts_.resize(to);
   for (int r = from; r < to; ++r) {
     parts_.members.expect(r);
-    if (const Status started = parts_.processes.start(r); !started.ok()) failed(started.error().message);
+    if (const Status started = parts_.hosts.start(r); !started.ok()) failed(started.error().message);
   }
 }
 
@@ -89,8 +89,8 @@ void RankScaling::part(int first, int end) {
   for (int r = first; r < end; ++r) parts_.members.let_go(r);
   if (phase_ != Phase::kLoading) parts_.members.announce();
   for (int r = first; r < end; ++r) {
+    parts_.hosts.drop(r);
     parts_.members.disconnect(r);
-    parts_.processes.drop(r);
   }
   phase_ = Phase::kLeaving;
   deadline_ = now() + parts_.patience;

@@ -5,7 +5,7 @@
 //   to shrink:  leaving ranks get no new requests until they have none left or the drain is over -> a
 //               group without them -> what requests they still have go on elsewhere
 //
-// Ranks join and leave at the end of the numbers. When one that joins is lost, or all is not done by a
+// Ranks join and leave at the end of the numbers, on this host or on others (app/rank_hosts.h). When one that joins is lost, or all is not done by a
 // deadline, the new ranks are let go and the others go on as before.
 // Thread rules: one thread, the supervising one.
 #pragma once
@@ -13,7 +13,7 @@
 #include <functional>
 #include <string>
 
-#include "app/local_ranks.h"
+#include "app/rank_hosts.h"
 #include "app/rank_members.h"
 #include "engine/balanced_engine.h"
 
@@ -23,7 +23,7 @@ class RankScaling {
  public:
   struct Parts {
     RankMembers& members;
-    LocalRanks& processes;
+    RankHosts& hosts;
     engine::BalancedEngine& balanced;
     engine::GroupLeader& leader;
     std::function<void(int ranks)> resize;  // so many ranks belong to the deployment from now on

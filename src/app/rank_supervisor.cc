@@ -6,17 +6,19 @@
 #include <optional>
 #include <thread>
 
+#include "app/admission.h"
 #include "app/host_role.h"
 #include "app/load.h"
 #include "app/local_ranks.h"
 #include "app/rank_exchange.h"
+#include "app/rank_hosts.h"
 #include "app/rank_members.h"
 #include "app/rank_scaling.h"
+#include "app/rank_transport.h"
 #include "app/ranks.h"
 #include "app/scale_check.h"
 #include "base/log.h"
 #include "base/thread_name.h"
-#include "engine/cache_size.h"
 #include "fabric/connection.h"
 
 namespace braid::app {
@@ -46,6 +48,7 @@ class RankSupervisor::Work {
     acceptor_.reset();
     if (thread_.joinable()) thread_.join();
     if (wish_) wish_->done(Error{ErrorCode::kUnavailable, "the server is shutting down", {}});
+    if (started_ && started_->ok()) hosts_->end();
     const auto engines = exchange_->engines();
     for (const auto& [rank, engine] : engines) engine->exit();
     if (local_) local_->wait(kExitTime);
@@ -103,7 +106,8 @@ class RankSupervisor::Work {
   Status start_processes() {
     const ParallelSettings& p = settings_.parallel;
     const std::string secret = p.secret.empty() ? fabric::make_secret() : p.secret;
-    const bool alone = role_.started.count == p.size;
+    const bool alone = role_.started.count == p.size && (!p.enable_elastic_ep || p.secret.empty());
+    if (!alone) words_.insert(words_.end(), {"--data-parallel-host", host_identity(p)});
     ASSIGN_OR_RETURN(auto listener, role_.leads ? fabric::Listener::open(p.address, alone ? 0 : p.rpc_port, secret)
                                                 : fabric::Listener::open(kLoopback, 0, secret));
     const int port = listener->port();
@@ -111,9 +115,9 @@ class RankSupervisor::Work {
     log_info("starting ranks", {{"ranks", p.size}, {"local", role_.started.count}, {"first", role_.started.first},
                                 {"leader", p.address}, {"port", role_.leads ? port : p.rpc_port}});
     local_.emplace(words_, RankAddress{p.address, role_.leads ? port : p.rpc_port, role_.leads ? 0 : port, secret});
-    scaling_.emplace(RankScaling::Parts{members_, *local_, balanced_, exchange_->leader(), [this](int ranks) { resize(ranks); }, patience_});
-    for (int i = 0; i < role_.started.count; ++i) RETURN_IF_ERROR(local_->start(role_.started.first + i));
-    return Status::success();
+    hosts_.emplace(RankHosts::Parts{*local_, role_.started, p.size, exchange_, std::chrono::seconds(p.rank_timeout_seconds)});
+    scaling_.emplace(RankScaling::Parts{members_, *hosts_, balanced_, exchange_->leader(), [this](int ranks) { resize(ranks); }, patience_});
+    return hosts_->start();
   }
 
   void run() {
@@ -131,12 +135,30 @@ class RankSupervisor::Work {
 
   void handle(RankEvent& event) {
     if (event.kind == RankEvent::Kind::kConnected) return greet(event.text, std::move(event.connection));
+    if (event.rank < 0) return hear_host(event);
     if (!members_.has(event.rank, event.serial)) return;
     if (engine::Ready message; event.kind == RankEvent::Kind::kReady && engine::from_bytes(event.text, message)) ready(event.rank, message);
     if (event.kind == RankEvent::Kind::kLost) lose(event.rank, event.text);
   }
 
+  void hear_host(const RankEvent& event) {
+    const auto ended = hosts_->hear(event);
+    if (ended && scaling_->concerns(ended->rank)) scaling_->failed(ended->text);
+  }
+
+  void greet_host(const std::string& hello, std::unique_ptr<fabric::Connection> connection) {
+    ServeSettings first = settings_;
+    first.parallel.size = role_.connected.count;
+    const auto host = host_of(hello, first);
+    const Status fits = host.ok() ? hosts_->check(*host, starting()) : Status(host.error());
+    const Status answered = fits.ok() ? connection->send(static_cast<std::uint8_t>(FrameType::kWelcome), {})
+                                      : connection->send(static_cast<std::uint8_t>(FrameType::kRefused), fits.error().message);
+    if (!fits.ok()) return refuse(fits.error().message);
+    if (answered.ok()) hosts_->connect(*host, std::move(connection));
+  }
+
   void greet(const std::string& hello, std::unique_ptr<fabric::Connection> connection) {
+    if (is_host(hello)) return greet_host(hello, std::move(connection));
     auto rank = rank_of(hello, settings_);
     if (rank.ok() && !members_.knows(*rank)) rank = invalid_argument(name_of_rank(*rank) + " belongs to another server of the deployment");
     const Status answered = rank.ok() ? connection->send(static_cast<std::uint8_t>(FrameType::kWelcome), {})
@@ -158,7 +180,7 @@ class RankSupervisor::Work {
   void ready(int rank, const engine::Ready& message) {
     if (!message.error.empty()) {
       if (starting()) return finish_start(internal_error(message.error).within(name_of_rank(rank)));
-      if (scaling_->concerns(rank)) return scaling_->failed(name_of_rank(rank) + ": " + message.error);
+      if (scaling_->concerns(rank)) return scaling_->failed(hosts_->whereabouts(rank) + ": " + message.error);
       log_warning("a rank could not start", {{"rank", rank}, {"reason", message.error}});
       return members_.disconnect(rank);
     }
@@ -173,7 +195,7 @@ class RankSupervisor::Work {
 
   void lose(int rank, const std::string& reason) {
     if (starting() && !met_) return fail_start(name_of_rank(rank) + " is gone while starting: " + reason);
-    if (scaling_->concerns(rank)) scaling_->failed(name_of_rank(rank) + " is gone: " + reason);
+    if (scaling_->concerns(rank)) scaling_->failed(hosts_->whereabouts(rank) + " is gone: " + reason);
     else log_error("rank lost", {{"rank", rank}, {"reason", reason}});
     members_.lose(rank, reason);
     local_->kill(rank);
@@ -198,7 +220,7 @@ class RankSupervisor::Work {
       return;
     }
     if (now() - failed_since_ <= kFormGrace) return;
-    if (scaling_->forming()) return scaling_->failed(name_of_rank(rank) + ": " + reason);
+    if (scaling_->forming()) return scaling_->failed(hosts_->whereabouts(rank) + ": " + reason);
     if (!starting()) return members_.disconnect(rank);
     first_failure_ = first_failure_.value_or(failed_since_);
     if (now() - *first_failure_ > kFormTime) return finish_start(internal_error(reason).within(name_of_rank(rank)));
@@ -220,9 +242,10 @@ class RankSupervisor::Work {
     const Wish wish = *wish_;
     lock.unlock();
     const auto config = model_config(settings_.model.model);
-    const ScaleFacts facts{local_->largest_bytes(), engine::available_memory()};
+    const ScaleFacts facts = hosts_->facts();
     const Status possible = config.ok() ? check_scale(settings_, *config, wish.ranks, facts) : config.error();
     if (!possible.ok()) return grant(possible);
+    if (const auto places = place_ranks(wish.ranks - settings_.parallel.size, facts); places.ok()) hosts_->place(settings_.parallel.size, *places);
     scaling_->begin(settings_.parallel.size, wish.ranks, wish.drain, [this](const Status& status) { grant(status); });
   }
 
@@ -238,8 +261,7 @@ class RankSupervisor::Work {
 
   void resize(int ranks) {
     settings_.parallel.size = ranks;
-    settings_.parallel.size_local = ranks;
-    local_->resize(ranks);
+    hosts_->resize(ranks);
   }
 
   void publish() {
@@ -255,7 +277,10 @@ class RankSupervisor::Work {
   }
 
   void finish_start(Status status) {
-    if (status.ok()) members_.serve_all();
+    if (status.ok()) {
+      members_.serve_all();
+      hosts_->serve();
+    }
     {
       std::lock_guard lock(mutex_);
       if (!started_) started_ = std::move(status);
@@ -264,7 +289,7 @@ class RankSupervisor::Work {
   }
 
   ServeSettings settings_;  // of the supervising thread, once that runs
-  const std::vector<std::string> words_;
+  std::vector<std::string> words_;
   const HostRole role_;
   const Duration patience_;
   engine::BalancedEngine& balanced_;
@@ -275,6 +300,7 @@ class RankSupervisor::Work {
   // Of the supervising thread:
   std::optional<LocalRanks> local_;
   RankMembers members_;
+  std::optional<RankHosts> hosts_;
   std::optional<RankScaling> scaling_;
   bool met_ = false;  // a first group was announced
   std::uint64_t failed_generation_ = 0;

@@ -19,16 +19,6 @@ namespace {
 constexpr double kGiga = 1e9;
 constexpr double kBitsInByte = 8;
 
-// Processes with the same identity can open each other's memory.
-std::string host_identity(const ParallelSettings& settings) {
-  if (!settings.host.empty()) return settings.host;
-  std::string boot;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
-  std::error_code none;
-  for (const char* space : {"pid", "net"}) boot += " " + std::filesystem::read_symlink(std::string("/proc/self/ns/") + space, none).string();
-  return boot;
-}
-
 // What keys and values depend on, of a model.
 std::string cached_kind(const model::Config& c) {
   std::string text = c.architecture;
@@ -52,6 +42,15 @@ struct Alike {
 };
 
 }  // namespace
+
+std::string host_identity(const ParallelSettings& settings) {
+  if (!settings.host.empty()) return settings.host;
+  std::string boot;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  std::error_code none;
+  for (const char* space : {"pid", "net"}) boot += " " + std::filesystem::read_symlink(std::string("/proc/self/ns/") + space, none).string();
+  return boot;
+}
 
 Result<std::unique_ptr<fabric::Transport>> rank_transport(const ParallelSettings& settings, const std::string& address, Duration spin) {
   auto near = transport::shm::transport({.spin = spin});

@@ -13,6 +13,9 @@
 
 namespace braid::app {
 
+// Processes with the same one can open each other's memory.
+std::string host_identity(const ParallelSettings& settings);
+
 // Shared memory when all ranks are on this host; else that and UCX on the interface with `address`,
 // which is this host's towards the leader.
 Result<std::unique_ptr<fabric::Transport>> rank_transport(const ParallelSettings& settings, const std::string& address, Duration spin);

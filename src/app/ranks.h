@@ -24,11 +24,6 @@ std::string name_of_rank(int rank);
 // Level and format; `quiet` keeps back what the first rank of the host says too.
 void configure_serve_log(const ServeSettings& settings, bool quiet);
 
-// What a rank says when it connects: its number and the settings that all ranks must share.
-std::string hello_of(const ServeSettings& settings, int rank);
-// The rank of a hello; an error names the setting in which it differs from `settings`.
-Result<int> rank_of(const std::string& hello, const ServeSettings& settings);
-
 // Where a rank's process reports.
 struct RankAddress {
   std::string leader;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/scale_check.h"
 
+#include <algorithm>
 #include <string>
 
 #include "app/expert_balance.h"
@@ -15,9 +16,9 @@ constexpr int kMostRanks = 512;
 std::string mib(std::int64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
 Status check_mode(const ParallelSettings& p) {
-  if (role_of(p).started.count == p.size) return Status::success();
-  return invalid_argument("ranks that other hosts or servers start cannot be added or taken away from here; a deployment that is to change "
-                          "needs all its ranks under one server", kField);
+  if (role_of(p).serves_all) return Status::success();
+  return invalid_argument("the ranks of several servers cannot be added or taken away; a deployment that is to change needs all its ranks "
+                          "under one server, with --headless on the other hosts", kField);
 }
 
 Status check_experts(const ParallelSettings& p, const model::Config& config, int ranks) {
@@ -33,7 +34,35 @@ Status check_experts(const ParallelSettings& p, const model::Config& config, int
   return balanced.ok() ? balanced : invalid_argument(balanced.error().message, kField);
 }
 
+std::string free_memory(const ScaleFacts& facts) {
+  if (facts.hosts.size() == 1) return mib(facts.hosts.front().available_bytes) + " are free";
+  std::string text;
+  for (const auto& host : facts.hosts) {
+    text += (text.empty() ? "" : ", ") + (host.there ? mib(host.available_bytes) + " are free on " + host.name : host.name + " is gone");
+  }
+  return text;
+}
+
 }  // namespace
+
+Result<std::vector<std::size_t>> place_ranks(int more, ScaleFacts facts) {
+  const std::string free = free_memory(facts);
+  std::vector<std::size_t> places;
+  for (int i = 0; i < more; ++i) {
+    ScaleFacts::Host* best = nullptr;
+    for (auto& host : facts.hosts) {
+      if (host.there && host.available_bytes >= facts.rank_bytes && (!best || host.ranks < best->ranks)) best = &host;
+    }
+    if (!best) {
+      return Error{ErrorCode::kResourceExhausted, std::to_string(more) + " more ranks need about " + mib(more * facts.rank_bytes) +
+                   " of memory, and " + free + "; ask for fewer", kField};
+    }
+    best->ranks += 1;
+    best->available_bytes -= facts.rank_bytes;
+    places.push_back(static_cast<std::size_t>(best - facts.hosts.data()));
+  }
+  return places;
+}
 
 Status check_scale(const ServeSettings& settings, const model::Config& config, int ranks, const ScaleFacts& facts) {
   const ParallelSettings& p = settings.parallel;
@@ -42,10 +71,8 @@ Status check_scale(const ServeSettings& settings, const model::Config& config, i
   }
   RETURN_IF_ERROR(check_mode(p));
   RETURN_IF_ERROR(check_experts(p, config, ranks));
-  const std::int64_t needed = (ranks - p.size) * facts.rank_bytes;
-  if (needed <= facts.available_bytes) return Status::success();
-  return Error{ErrorCode::kResourceExhausted, std::to_string(ranks - p.size) + " more ranks need about " + mib(needed) + " of memory, and " +
-               mib(facts.available_bytes) + " are free; ask for fewer", kField};
+  const auto placed = place_ranks(ranks - p.size, facts);
+  return placed.ok() ? Status::success() : Status(placed.error());
 }
 
 }  // namespace braid::app

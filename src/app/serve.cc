@@ -61,7 +61,7 @@ Status run(ServeSettings settings, Words words, const std::string& configuration
   ASSIGN_OR_RETURN(const int length, model_length(settings.model, settings.engine.scheduler.max_model_len, config));
   settings.engine.scheduler.max_model_len = length;
   RETURN_IF_ERROR(check_eplb(settings.parallel, config));
-  if (settings.parallel.headless) return run_headless(settings, words);
+  if (settings.parallel.headless) return run_headless(settings, words, signals);
   if (settings.parallel.multi_port_external_lb) return run_port_supervisor(settings, words, signals);
   if (settings.engine.overlap.enable_dbo && (!settings.parallel.enable_expert_parallel || settings.parallel.size == 1)) {
     return invalid_argument("--enable-dbo hides what expert parallelism costs between ranks; it needs --enable-expert-parallel and a "

@@ -163,8 +163,9 @@ struct ParallelSettings {
     v.field("data-parallel-size", self.size,
             {.help = "Ranks: each is a process with its own requests and cache", .min = 1, .max = 512, .short_name = "dp"});
     v.field("data-parallel-size-local", self.size_local,
-            {.help = "Ranks on this host; unset: all from data-parallel-start-rank on, or the one of data-parallel-rank",
-             .min = 1, .max = 512, .short_name = "dpl"});
+            {.help = "Ranks on this host; unset: all from data-parallel-start-rank on, or the one of data-parallel-rank; 0: a headless host that "
+                     "waits for ranks to be added",
+             .min = 0, .max = 512, .short_name = "dpl"});
     v.field("data-parallel-start-rank", self.start_rank, {.help = "First rank on this host", .min = 0, .max = 511, .short_name = "dpr"});
     v.field("data-parallel-address", self.address,
             {.help = "Address of the leading host, where its serving process listens for ranks", .short_name = "dpa"});
@@ -219,7 +220,8 @@ struct ParallelSettings {
     v.field("step-timeout", self.step_timeout_seconds,
             {.help = "Longest wait for another rank inside a step", .unit = "seconds", .min = 1, .max = 86400});
     v.field("enable-elastic-ep", self.enable_elastic_ep,
-            {.help = "Run even a single rank as a process of its own, so that POST /scale_elastic_ep can add others"});
+            {.help = "Run even a single rank as a process of its own, so that POST /scale_elastic_ep can add others; with a data-parallel-secret "
+                     "hosts that had no part in the start may join"});
   }
 };
 

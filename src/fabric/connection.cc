@@ -114,26 +114,37 @@ Status Connection::send(std::uint8_t type, std::string_view payload) {
   return Status::success();
 }
 
-Status Connection::read_all(char* to, std::size_t bytes, TimePoint deadline) {
-  for (std::size_t at = 0; at < bytes;) {
-    if (!wait_for(fd_, POLLIN, deadline)) return failure(ErrorCode::kDeadlineExceeded, "nothing came over a control connection in time");
-    const ssize_t n = recv(fd_, to + at, bytes - at, MSG_DONTWAIT);
+// Until `begun_` has so many bytes.
+Status Connection::fill(std::size_t bytes, TimePoint deadline) {
+  std::size_t at = begun_.size();
+  begun_.resize(std::max(at, bytes));
+  Status status = Status::success();
+  while (at < bytes) {
+    if (!wait_for(fd_, POLLIN, deadline)) {
+      status = failure(ErrorCode::kDeadlineExceeded, "nothing came over a control connection in time");
+      break;
+    }
+    const ssize_t n = recv(fd_, begun_.data() + at, bytes - at, MSG_DONTWAIT);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (n == 0) return failure(ErrorCode::kUnavailable, "the other end closed a control connection");
-    if (n < 0) return system_failure("a control connection broke");
+    if (n <= 0) {
+      status = n == 0 ? Status(failure(ErrorCode::kUnavailable, "the other end closed a control connection")) : system_failure("a control connection broke");
+      break;
+    }
     at += static_cast<std::size_t>(n);
   }
-  return Status::success();
+  begun_.resize(at);
+  return status;
 }
 
 Result<Frame> Connection::receive(TimePoint deadline) {
-  char head[5];
-  RETURN_IF_ERROR(read_all(head, sizeof head, deadline));
+  constexpr std::size_t kHead = 5;
+  RETURN_IF_ERROR(fill(kHead, deadline));
   std::uint32_t length = 0;
-  std::memcpy(&length, head, 4);
+  std::memcpy(&length, begun_.data(), 4);
   if (length == 0 || length > kMostBytes) return failure(ErrorCode::kUnavailable, "a control connection sent a frame of " + std::to_string(length) + " bytes");
-  Frame frame{static_cast<std::uint8_t>(head[4]), std::string(length - 1, '\0')};
-  RETURN_IF_ERROR(read_all(frame.payload.data(), frame.payload.size(), deadline));
+  RETURN_IF_ERROR(fill(kHead + length - 1, deadline));
+  Frame frame{static_cast<std::uint8_t>(begun_[4]), begun_.substr(kHead)};
+  begun_.clear();
   return frame;
 }
 

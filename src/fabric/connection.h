@@ -33,7 +33,7 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
 
   Status send(std::uint8_t type, std::string_view payload);
-  // kDeadlineExceeded when nothing comes in time, kUnavailable when the peer has closed.
+  // kDeadlineExceeded when no whole frame comes in time (the next call goes on with it), kUnavailable when the peer has closed.
   Result<Frame> receive(TimePoint deadline);
   // This machine's address on it, in numbers.
   std::string local_address() const;
@@ -43,10 +43,11 @@ class Connection {
  private:
   friend class Listener;
   explicit Connection(int fd) : fd_(fd) {}
-  Status read_all(char* to, std::size_t bytes, TimePoint deadline);
+  Status fill(std::size_t bytes, TimePoint deadline);
 
   const int fd_;
   std::mutex sending_;
+  std::string begun_;  // bytes of a frame that has not come as a whole
 };
 
 class Listener {

@@ -4,9 +4,12 @@
 The hosts are two network namespaces of this machine, joined by a virtual cable. Where a process may not
 make namespaces they are two names on one loopback interface.
 """
+import concurrent.futures
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import unittest
@@ -36,6 +39,7 @@ class Hosts:
     def __init__(self):
         self.holder = None
         self.flags = [["--data-parallel-host", "first"], ["--data-parallel-host", "second"]]
+        self.names = ["first", "second"]
         self.on_second, self.address = [], "127.0.0.1"
         if os.environ[INSIDE] == "namespaces":
             self.make_namespaces()
@@ -44,6 +48,7 @@ class Hosts:
         self.holder = subprocess.Popen(["unshare", "-nm", "sh", "-c", OWN_DEVICES + " && echo there && exec sleep 600"], stdout=subprocess.PIPE)
         assert self.holder.stdout.readline() == b"there\n"
         self.flags = [[], []]
+        self.names = [socket.gethostname()] * 2
         self.on_second = ["nsenter", "-t", str(self.holder.pid), "-n", "-m", "--wd=" + os.getcwd()]
         self.address = LEADER
         commands = [f"link add name a0 type veth peer name b0 netns {self.holder.pid}", f"addr add {LEADER}/24 dev a0"]
@@ -77,16 +82,77 @@ class TwoHosts(unittest.TestCase):
         cls.expected = answers(alone)
         assert alone.stop() == 0
 
-    def start(self, *flags):
-        """Four ranks, two on each host; the second host comes first."""
-        flags = ["--data-parallel-size", "4", "--enable-expert-parallel", "--data-parallel-address", self.hosts.address,
-                 "--data-parallel-rpc-port", str(free_ports(1)), *flags]
-        other = Server(*flags, *self.hosts.flags[1], "--headless", "--data-parallel-start-rank", "2", env=SECRET, wait=False,
+    def join(self):
+        other = Server(*self.flags, *self.hosts.flags[1], "--headless", "--data-parallel-start-rank", "2", env=SECRET, wait=False,
                        prefix=self.hosts.on_second)
         self.addCleanup(other.process.kill)
-        leader = Server(*flags, *self.hosts.flags[0], "--data-parallel-size-local", "2", env=SECRET)
+        return other
+
+    def start(self, *flags):
+        """Four ranks, two on each host; the second host comes first."""
+        self.flags = ["--data-parallel-size", "4", "--enable-expert-parallel", "--data-parallel-address", self.hosts.address,
+                      "--data-parallel-rpc-port", str(free_ports(1)), *flags]
+        other = self.join()
+        leader = Server(*self.flags, *self.hosts.flags[0], "--data-parallel-size-local", "2", env=SECRET)
         self.addCleanup(leader.process.kill)
         return leader, other
+
+    def scale(self, leader, ranks, **more):
+        return leader.post("/scale_elastic_ep", {"new_data_parallel_size": ranks, **more})
+
+    def check_ranks(self, leader, here, other, there):
+        self.assertEqual(json.loads(leader.get("/ready")), {"ranks": here + there, "missing": [], "scaling": False})
+        for server, count in (leader, here), (other, there):
+            wait_until(lambda: len(children_of(server.process.pid)) == count, f"{count} ranks run")
+        self.assertEqual(answers(leader), self.expected)
+
+    def test_ranks_come_and_go_on_both_hosts_and_no_answer_changes(self):
+        leader, other = self.start()
+        for ranks, here, there in (6, 3, 3), (3, 2, 1), (1, 1, 0), (4, 2, 2):
+            texts = answers_while(leader, lambda: self.assertEqual(self.scale(leader, ranks, drain_timeout=0)[0], 200))
+            self.assertEqual(texts, self.expected)
+            self.check_ranks(leader, here, other, there)
+        self.stop(leader, other)
+
+    def test_a_new_rank_of_the_other_host_that_dies_undoes_the_change_and_is_named(self):
+        leader, other = self.start()
+        before = children_of(other.process.pid)
+        new = lambda: set(children_of(other.process.pid)) - set(before)  # noqa: E731
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(self.scale, leader, 6)
+            wait_until(new, "a new rank was started there")
+            os.kill(new().pop(), signal.SIGKILL)
+            status, body = answer.result()
+        self.assertEqual(status, 500)
+        self.assertRegex(body["error"]["message"], "the deployment goes on with 4 ranks: rank 5 .*on " + self.hosts.names[1])
+        self.check_ranks(leader, 2, other, 2)
+        self.stop(leader, other)
+
+    def test_a_host_that_is_lost_and_comes_back_gets_the_ranks_that_it_had(self):
+        leader, other = self.start("--rank-timeout", "20")
+        self.assertEqual(self.scale(leader, 6)[0], 200)
+        self.assertEqual(answers_while(leader, other.end), self.expected)
+        self.assertEqual(json.loads(leader.get("/ready"))["missing"], [2, 3, 5])
+        again = self.join()
+        wait_until(lambda: "".join(leader.log).count("a rank is back") == 3, "its ranks are back")
+        self.check_ranks(leader, 3, again, 3)
+        self.stop(leader, again)
+
+    def test_a_host_joins_a_deployment_that_serves_and_leaves_it(self):
+        flags = ["--data-parallel-address", self.hosts.address, "--enable-expert-parallel", "--enable-elastic-ep",
+                 "--data-parallel-rpc-port", str(free_ports(1))]
+        leader = Server(*flags, *self.hosts.flags[0], env=SECRET)
+        self.addCleanup(leader.process.kill)
+        spare = Server(*flags, *self.hosts.flags[1], "--headless", "--data-parallel-size-local", "0", env=SECRET, wait=False,
+                       prefix=self.hosts.on_second)
+        self.addCleanup(spare.process.kill)
+        leader.wait_for_log("a host has come")
+        self.assertEqual(self.scale(leader, 3)[0], 200)
+        self.check_ranks(leader, 2, spare, 1)
+        self.assertEqual(answers_while(leader, lambda: self.assertEqual(spare.stop(), 0)), self.expected)
+        self.assertEqual(json.loads(leader.get("/ready"))["missing"], [1])
+        self.assertEqual(self.scale(leader, 1)[0], 200)
+        self.assertEqual(leader.stop(), 0)
 
     def stop(self, leader, other):
         self.assertEqual(leader.stop(), 0)

@@ -14,8 +14,8 @@ from ranks_test import answers, answers_while
 from server import BRAID, DEADLINE_S, MODEL, Server, alive, children_of, free_ports, wait_until
 
 SECRET = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
-SCALE_REFUSED = ("ranks that other hosts or servers start cannot be added or taken away from here; a deployment that is to change needs all "
-                 "its ranks under one server")
+SCALE_REFUSED = ("the ranks of several servers cannot be added or taken away; a deployment that is to change needs all its ranks "
+                 "under one server, with --headless on the other hosts")
 
 
 class Servers(unittest.TestCase):
