@@ -5,8 +5,10 @@ The hosts are two network namespaces of this machine, joined by a virtual cable.
 make namespaces they are two names on one loopback interface.
 """
 import concurrent.futures
+import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -28,7 +30,7 @@ if INSIDE not in os.environ:
     os.environ[INSIDE] = "loopback"
 
 from ranks_test import QUESTIONS, answers, answers_while, ask  # noqa: E402
-from server import Server, children_of, free_ports, wait_until  # noqa: E402
+from server import DEADLINE_S, Server, alive, children_of, free_ports, wait_until  # noqa: E402
 
 SECRET = {"BRAID_DATA_PARALLEL_SECRET": "xyzzy"}
 
@@ -153,6 +155,28 @@ class TwoHosts(unittest.TestCase):
         self.assertEqual(json.loads(leader.get("/ready"))["missing"], [1])
         self.assertEqual(self.scale(leader, 1)[0], 200)
         self.assertEqual(leader.stop(), 0)
+
+    def kill_in_random_order(self, seed, leader, other):
+        """Both serving processes and all ranks; returns these and whichever were started meanwhile."""
+        tops = [leader.process.pid, other.process.pid]
+        ranks = lambda: [rank for top in tops for rank in children_of(top)]  # noqa: E731
+        seen = {*tops, *ranks()}
+        for pid in random.Random(seed).sample(sorted(seen), len(seen)):
+            seen.update(ranks())
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return seen
+
+    def test_processes_killed_in_any_order_while_they_answer_leave_none_behind(self):
+        for seed in range(4):
+            leader, other = self.start("--rank-timeout", "20")
+            with concurrent.futures.ThreadPoolExecutor(len(QUESTIONS)) as pool:
+                asked = [pool.submit(ask, leader.client(), question) for question in QUESTIONS]
+                seen = self.kill_in_random_order(seed, leader, other)
+                leader.wait()
+                other.wait()
+                wait_until(lambda: not any(alive(pid) for pid in seen), "all processes have ended")
+                concurrent.futures.wait(asked, DEADLINE_S)
 
     def stop(self, leader, other):
         self.assertEqual(leader.stop(), 0)
