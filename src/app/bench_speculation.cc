@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/loop.h"
+#include "engine/speculation/costs.h"
 #include "engine/speculation/make.h"
 
 namespace braid::app {
@@ -155,11 +156,24 @@ Status bench_batch(const LoadedModel& loaded, const LoadedText& text, const engi
   return {};
 }
 
+// What the parts of a step take: the pass that verifies, and one of the drafter's module.
+Status print_parts(const LoadedModel& loaded, int drafts, double seconds) {
+  kv::Cache cache(loaded.model->cache_layout(), kChatTokens / kBlock, kBlock);
+  const SteadyClock clock;
+  const auto time = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+  ASSIGN_OR_RETURN(const engine::Costs costs,
+                   engine::measure_costs(*loaded.model, cache, {.rows = drafts + 1, .context = kChatTokens / 2, .time = time}, clock));
+  std::printf("%6s %12s %12s\n", "rows", "verify us", "draft us");
+  for (int rows = 1; rows <= drafts + 1; ++rows) std::printf("%6d %12.0f %12.0f\n", rows, 1e6 * costs.forward.at(rows), 1e6 * costs.draft.at(rows));
+  return {};
+}
+
 }  // namespace
 
 Status bench_speculation(const LoadedModel& loaded, const ModelSettings& model,
                          const engine::SpeculativeSettings& speculation, const std::vector<int>& batches, double seconds) {
   ASSIGN_OR_RETURN(const LoadedText text, load_text(model, loaded.model->config()));
+  RETURN_IF_ERROR(print_parts(loaded, speculation.tokens(), seconds));
   std::printf("speculation by %s, answers to chats\n%6s %8s %12s %9s %12s\n", speculation.method->c_str(), "batch", "drafts",
               "tokens/s", "", "tokens/step");
   for (const int batch : batches) {

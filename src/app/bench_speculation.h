@@ -14,7 +14,8 @@ namespace braid::app {
 inline constexpr int kChatTokens = 256;
 
 // Decode rates without drafts, with each fixed number of them, and with the number that the engine
-// would choose by itself, in turns over the same chats. Prints a line a case. `seconds` per case.
+// would choose by itself, in turns over the same chats. Prints a line a case, and before them what the
+// parts of a step take by rows. `seconds` per case.
 Status bench_speculation(const LoadedModel& loaded,
                          const ModelSettings& model,
                          const engine::SpeculativeSettings& speculation,
