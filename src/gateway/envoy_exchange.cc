@@ -123,13 +123,15 @@ void EnvoyExchange::served_by(const std::string& host_port) {
   if (served == targets.begin() || served == targets.end()) return;
   log_info("request served elsewhere", {{"id", id_}, {"decided", targets.front().id.name}, {"served", served->id.name}});
   core_.metrics.retries.with({"fallback"}).add();
-  end_flight(503);
+  end_flight({.status = 503});
   std::rotate(targets.begin(), served, served + 1);
   begin_flight();
 }
 
 void EnvoyExchange::on_response_headers(extproc::Message message) {
   if (!flight_) return envoy_->reply({{.part = Part::kResponseHeaders}});
+  answer_began_ = core_.clock.now();
+  streams_ = router::find_header(message.headers, "content-type").starts_with("text/event-stream");
   const std::string_view status = router::find_header(message.headers, ":status");
   std::from_chars(status.data(), status.data() + status.size(), status_);
   if (const std::string served = values_of(message.metadata, kLoadBalancing, kServed); !served.empty()) served_by(served);
@@ -143,6 +145,14 @@ void EnvoyExchange::on_response_headers(extproc::Message message) {
 }
 
 void EnvoyExchange::on_response_body(extproc::Message message) {
+  const TimePoint before = core_.clock.now();
+  const bool end = message.end;
+  pass_on(std::move(message));
+  processing_ += core_.clock.now() - before;
+  if (end) end_answer();
+}
+
+void EnvoyExchange::pass_on(extproc::Message message) {
   bytes_ += static_cast<std::int64_t>(message.body.size());
   const std::int64_t events = usage_.feed(message.body);
   if (flight_ && !message.body.empty()) on_piece(events);
@@ -151,7 +161,6 @@ void EnvoyExchange::on_response_body(extproc::Message message) {
   std::vector<Reply> replies;
   send_body(Part::kResponseBody, bytes, message.end, replies);
   envoy_->reply(std::move(replies));
-  if (message.end) end_answer();
 }
 
 void EnvoyExchange::on_response_trailers() {
@@ -164,7 +173,7 @@ void EnvoyExchange::on_response_trailers() {
 
 void EnvoyExchange::end_answer() {
   over_ = true;
-  finish({status_, bytes_, usage_.usage(), {}});
+  finish({status_, bytes_, usage_.usage(), {}, streams_ ? processing_ : core_.clock.now() - answer_began_});
 }
 
 void EnvoyExchange::on_closed() {

@@ -30,6 +30,7 @@ class EnvoyExchange final : public Passage, public extproc::Processor {
   void on_request_complete();
   void on_response_headers(extproc::Message message);
   void on_response_body(extproc::Message message);
+  void pass_on(extproc::Message message);  // a piece of the answer
   void on_response_trailers();
   void decided() override;
   void refused(const Refused& refused) override;
@@ -49,6 +50,9 @@ class EnvoyExchange final : public Passage, public extproc::Processor {
   std::int64_t bytes_ = 0;
   std::unique_ptr<AnswerRewriter> rewriter_;  // none: bytes pass as they are
   UsageReader usage_;
+  bool streams_ = false;   // the answer is one of events
+  TimePoint answer_began_{};
+  Duration processing_{};  // of its pieces
 };
 
 }  // namespace braid::gateway

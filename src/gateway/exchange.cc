@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/exchange.h"
 
+#include <charconv>
 #include <utility>
 
 #include "base/log.h"
@@ -11,6 +12,8 @@ namespace braid::gateway {
 namespace {
 
 constexpr std::size_t kLongestPrefillAnswer = 64u << 20;
+constexpr std::size_t kShortBody = 256u << 10;
+constexpr std::size_t kMostUnsent = 256u << 10;  // of a body that streams
 
 bool cannot_serve_now(int status) { return status == 429 || status == 502 || status == 503; }
 
@@ -19,8 +22,16 @@ bool leaves(const std::vector<net::Header>& headers) { return net::find_header(h
 
 }  // namespace
 
+bool streams_body(const net::Request& head) {
+  if (router::api_of(head.path()) != router::Api::kNone) return false;
+  const std::string_view length = head.header("content-length");
+  std::size_t bytes = 0;
+  std::from_chars(length.data(), length.data() + length.size(), bytes);
+  return length.empty() || bytes > kShortBody;
+}
+
 Exchange::Exchange(Core& core, net::Request&& request, std::shared_ptr<net::ResponseWriter> client)
-    : Passage(core), client_(std::move(client)), incoming_(std::move(request)) {
+    : Passage(core), client_(std::move(client)), incoming_(std::move(request)), stream_(incoming_.stream) {
   peer_ = incoming_.peer;
   line_ = incoming_.method + " " + incoming_.target;
 }
@@ -52,6 +63,8 @@ net::PoolRequest Exchange::wire_to(const router::EndpointId& endpoint, std::stri
   wire.method = incoming_.method;
   wire.target = incoming_.target;
   wire.body = body;
+  wire.streams_body = stream_ != nullptr;
+  if (stream_) wire.body_length = stream_->length();
   router::HeaderList headers = request_->headers;
   for (const auto& [name, value] : headers_for(endpoint, core_.settings.disaggregation == "header")) set_header(headers, name, value);
   if (!leg_id_.empty()) set_header(headers, "x-request-id", leg_id_);
@@ -112,7 +125,20 @@ void Exchange::decode() {
   relay_ = Relay::start(*core_.upstream, client_, wire_to(endpoint, bytes), changes,
                         {.on_head = [self = self()](int status, const auto& headers) { return self->on_head(status, headers); },
                          .on_piece = [self = self()](std::int64_t events) { self->on_piece(events); },
+                         .on_writable = [self = self()] { self->take_body(); },
                          .on_end = [self = self()](const RelayEnd& end) { self->on_end(end); }});
+}
+
+void Exchange::take_body() {
+  if (std::exchange(body_begun_, true)) return stream_->resume();
+  const std::weak_ptr<Exchange> weak = self();
+  stream_->start([weak](std::string_view data) {
+    const auto exchange = weak.lock();
+    if (exchange && exchange->relay_ && exchange->relay_->send(data) > kMostUnsent) exchange->stream_->pause();
+  }, [weak] {
+    const auto exchange = weak.lock();
+    if (exchange && exchange->relay_) exchange->relay_->end_body();
+  });
 }
 
 bool Exchange::on_head(int status, const std::vector<net::Header>& headers) {
@@ -120,7 +146,7 @@ bool Exchange::on_head(int status, const std::vector<net::Header>& headers) {
     const router::EndpointId& endpoint = decision_->primary().id;
     if (leaves(headers)) core_.endpoints->set_leaving(endpoint.host_port());
     another_ = try_other(endpoint, "status " + std::to_string(status));
-    will_wait_ = !another_ && may_wait();
+    will_wait_ = !another_ && !body_begun_ && may_wait();
     if (another_ || will_wait_) return false;
   }
   for (auto& [name, value] : answer_headers(!net::find_header(headers, "x-request-id").empty())) relay_->add_header(name, value);
@@ -165,7 +191,7 @@ bool Exchange::goes_on(const router::EndpointId& failed, const std::string& why)
     attempt();
     return true;
   }
-  if (!may_wait()) return false;
+  if (body_begun_ || !may_wait()) return false;
   failed_.clear();
   wait_for_another();
   return true;
@@ -173,7 +199,7 @@ bool Exchange::goes_on(const router::EndpointId& failed, const std::string& why)
 
 bool Exchange::try_other(const router::EndpointId& failed, const std::string& why) {
   failed_.insert(failed.name);
-  if (attempts_ >= core_.settings.http.max_attempts) return false;
+  if (attempts_ >= core_.settings.http.max_attempts || body_begun_) return false;
   std::vector<router::Endpoint> others;
   for (const router::Endpoint& endpoint : core_.endpoints->usable()) {
     if (!failed_.contains(endpoint.id.name)) others.push_back(endpoint);
@@ -184,14 +210,14 @@ bool Exchange::try_other(const router::EndpointId& failed, const std::string& wh
   if (!decision->ok()) return false;
   log_info("request tried elsewhere", {{"id", id_}, {"failed", failed.name}, {"why", why}, {"next", decision->primary().id.name}});
   core_.metrics.retries.with({why}).add();
-  end_flight(503);
+  end_flight({.status = 503});
   decision_->data.reset();
   decision_ = std::move(decision);
   return true;
 }
 
 void Exchange::end(int status, const RelayEnd& end) {
-  finish({status, end.bytes, end.usage, end.status.ok() ? std::string() : end.status.error().message});
+  finish({status, end.bytes, end.usage, end.status.ok() ? std::string() : end.status.error().message, end.processing});
 }
 
 void Exchange::client_left() {

@@ -5,7 +5,9 @@
 //
 // While the client has nothing of an answer, a server that cannot be reached, breaks off or says that it
 // cannot serve now (429, 502, 503) costs only another decision among the others. When the last one leaves, a
-// request that flow control may keep waits for the next.
+// request that flow control may keep waits for the next. Long bodies that no decision looks at
+// (streams_body) go to the endpoint as they come, no faster than it reads; once some of one is sent there
+// is no other endpoint.
 // Thread rules: the event loop's thread only.
 #pragma once
 
@@ -22,6 +24,9 @@
 #include "net/http_server.h"
 
 namespace braid::gateway {
+
+// Whether the gateway leaves the body of a request with this head where it is until there is a decision.
+bool streams_body(const net::Request& head);
 
 class Exchange final : public Passage {
  public:
@@ -47,16 +52,19 @@ class Exchange final : public Passage {
   // Goes on with another endpoint, or waits for one where requests may wait. False: this is the end.
   bool goes_on(const router::EndpointId& failed, const std::string& why);
   net::PoolRequest wire_to(const router::EndpointId& endpoint, std::string_view body) const;
+  void take_body();
   void end(int status, const RelayEnd& end);
   void client_left();
 
   const std::shared_ptr<net::ResponseWriter> client_;
   net::Request incoming_;  // its body has moved to request_
+  const std::shared_ptr<net::BodyReader> stream_;  // null: the body is all here
   std::set<std::string> failed_;
   bool another_ = false;  // the running answer was given up for that of another endpoint
   bool will_wait_ = false;  // or for an endpoint that is to come
   bool evicted_ = false;
   bool gone_ = false;  // the client
+  bool body_begun_ = false;  // some of a body that streams may be sent
   std::string divided_body_;  // of the leg that runs
   std::string leg_id_;        // x-request-id of both legs
   std::optional<PrefillAnswer> transfer_;

@@ -103,6 +103,7 @@ net::HttpServerOptions server_options(const RouteSettings& settings) {
   options.port = settings.port;
   options.max_connections = settings.http.max_connections;
   options.max_body_bytes = static_cast<std::size_t>(settings.http.max_body_mib) << 20;
+  options.streams = [](const net::Request& head) { return is_forwarded(head.path()) && streams_body(head); };
   options.idle_timeout = std::chrono::seconds(settings.http.keep_alive_timeout_seconds);
   return options;
 }
@@ -133,7 +134,8 @@ class HttpGateway final : public Gateway {
   Status open(const router::PickerConfig& config, router::Resources resources) {
     const router::Resources configured = resources;
     ASSIGN_OR_RETURN(core_.router, router::Router::make(config, {.clock = &core_.clock, .metrics = &core_.router_metrics,
-                                                                 .resources = std::move(resources), .seed = std::random_device()()}));
+                                                                 .resources = std::move(resources), .seed = std::random_device()(),
+                                                                 .name_space = core_.settings.pool_namespace}));
     core_.token_source = core_.router->token_source();
     registry_.add(core_.router_metrics);
     registry_.add(core_.metrics);

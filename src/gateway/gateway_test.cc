@@ -98,6 +98,41 @@ TEST_F(GatewayTest, AnEndpointThatIsGoneIsLeftOutUntilItComesBack) {
   wait_usable(2);
 }
 
+TEST_F(GatewayTest, WhatAnEndpointHasNotBegunOutlivesIt) {
+  constexpr std::size_t kRequests = 24;
+  FakeEngine a("a", [](net::Request&, const FakeEngine::Writer& writer) {
+    writer->on_close([writer] {});  // kept until then
+    return true;
+  });
+  FakeEngine b("b");
+  b.set_metrics("vllm:num_requests_waiting 9\nvllm:num_requests_running 90\nvllm:kv_cache_usage_perc 0.9\n");
+  start({a.address(), b.address()});
+  wait_usable(2);
+  std::vector<std::future<net::ClientResponse>> answers;
+  for (std::size_t i = 0; i < kRequests; ++i) {
+    answers.push_back(std::async(std::launch::async, [this] {
+      auto got = net::HttpClient::create("127.0.0.1", gateway_->port())->fetch({.method = "POST", .target = "/v1/completions", .headers = {}, .body = kAsk});
+      return got.ok() ? *got : net::ClientResponse{};
+    }));
+  }
+  ASSERT_TRUE(eventually([&] { return a.requests().size() + b.requests().size() == kRequests && !a.requests().empty(); }));
+  a.die();
+  for (auto& answer : answers) EXPECT_EQ(answer.get().body, "{\"model\":\"m\",\"engine\":\"b\"}");
+}
+
+TEST_F(GatewayTest, LongBodiesThatNoDecisionLooksAtGoThroughWhole) {
+  FakeEngine a("a"), b("b");
+  start({a.address(), b.address()});
+  wait_usable(2);
+  a.die();
+  const std::string body(4u << 20, 'x');
+  const auto answer = fetch({.method = "POST", .target = "/v1/files", .headers = {}, .body = body});
+  EXPECT_EQ(answer.status, 200);
+  ASSERT_EQ(b.requests().size(), 1u);
+  EXPECT_EQ(b.requests().front().body, body);
+  EXPECT_EQ(b.requests().front().header("content-length"), std::to_string(body.size()));
+}
+
 TEST_F(GatewayTest, AnEndpointThatCannotServeNowIsPassedOver) {
   FakeEngine busy("busy", refuse), free("free");
   start({busy.address(), free.address()});

@@ -63,7 +63,7 @@ bool Passage::may_wait() const {
 void Passage::wait_for_another() {
   log_info("request waits for another endpoint", {{"id", id_}, {"failed", decision_->primary().id.name}});
   core_.metrics.retries.with({"none left"}).add();
-  end_flight(503);
+  end_flight({.status = 503});
   decision_->data.reset();
   take(core_.router->submit_again(request_, core_.endpoints->usable()));
 }
@@ -150,16 +150,18 @@ void Passage::on_piece(std::int64_t events) {
   if (events > 0) core_.router->chunk(*flight_, events);
 }
 
-void Passage::end_flight(int status, const Usage& usage) {
+void Passage::end_flight(const Finish& ending) {
   if (!flight_) return;
   core_.in_flight.erase(*flight_);
-  core_.router->done(*flight_, {.status = status, .prompt_tokens = usage.prompt_tokens, .output_tokens = usage.output_tokens, .cached_tokens = usage.cached_tokens});
+  const Usage& usage = ending.usage;
+  core_.router->done(*flight_, {.status = ending.status, .prompt_tokens = usage.prompt_tokens, .output_tokens = usage.output_tokens,
+                                .cached_tokens = usage.cached_tokens, .bytes = ending.bytes, .processing = ending.processing});
   flight_.reset();
   core_.poll_soon();
 }
 
 void Passage::finish(const Finish& ending) {
-  end_flight(ending.status, ending.usage);
+  end_flight(ending);
   if (decision_) decision_->data.reset();
   core_.journeys.add(journey_.end({.status = ending.status, .attempts = attempts_, .first_byte = first_piece_, .usage = ending.usage,
                                    .why = ending.why, .decision = decision_},

@@ -42,6 +42,7 @@ class Passage : public std::enable_shared_from_this<Passage> {
     std::int64_t bytes = 0;
     Usage usage;
     std::string why;  // it went wrong, or ""
+    Duration processing{};  // of the answer
   };
 
   static Refused for_more_urgent();  // of what is evicted
@@ -72,7 +73,7 @@ class Passage : public std::enable_shared_from_this<Passage> {
 
   void begin_flight();
   void on_piece(std::int64_t events);  // of the answer
-  void end_flight(int status, const Usage& usage = {});
+  void end_flight(const Finish& ending);
   // Ends the flight, and tells the log.
   void finish(const Finish& ending);
 

@@ -30,6 +30,7 @@ std::shared_ptr<Relay> Relay::start(net::ClientPool& upstream, std::shared_ptr<n
   std::shared_ptr<Relay> relay(new Relay(upstream, std::move(client), changes, std::move(hooks)));
   relay->call_ = upstream.start(std::move(request), {.on_head = [relay](int status, const auto& h) { relay->on_head(status, h); },
                                                      .on_data = [raw = relay.get()](std::string_view data) { raw->on_data(data); },
+                                                     .on_writable = [raw = relay.get()] { if (raw->hooks_.on_writable) raw->hooks_.on_writable(); },
                                                      .on_done = [relay](Status status) { relay->on_done(std::move(status)); }});
   return relay;
 }
@@ -40,6 +41,7 @@ void Relay::on_head(int status, const std::vector<net::Header>& headers) {
   end_.answered = status;
   if (!hooks_.on_head(status, headers)) return upstream_.cancel(call_);
   accepted_ = true;
+  began_ = std::chrono::steady_clock::now();
   head_.status = status;
   head_.content_type = net::find_header(headers, "content-type");
   head_.headers = from_endpoint(headers);
@@ -53,6 +55,13 @@ void Relay::on_head(int status, const std::vector<net::Header>& headers) {
 
 void Relay::on_data(std::string_view data) {
   if (!accepted_) return;
+  if (!events_) return take(data);
+  const TimePoint before = std::chrono::steady_clock::now();
+  take(data);
+  end_.processing += std::chrono::steady_clock::now() - before;
+}
+
+void Relay::take(std::string_view data) {
   end_.bytes += static_cast<std::int64_t>(data.size());
   hooks_.on_piece(usage_.feed(data));
   if (whole_) {
@@ -76,6 +85,7 @@ void Relay::write(std::string bytes) {
 void Relay::on_done(Status status) {
   end_.status = std::move(status);
   end_.usage = usage_.usage();
+  if (accepted_ && !events_) end_.processing = std::chrono::steady_clock::now() - began_;
   if (end_.begun && end_.status.ok()) {
     write(rewriter_.finish());
     client_->end();

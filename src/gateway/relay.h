@@ -24,6 +24,7 @@ struct RelayEnd {
   bool begun = false;  // the client has some of it: nothing else can be answered
   std::int64_t bytes = 0;
   Usage usage;
+  Duration processing{};  // spent on a stream's pieces; of other answers, from head to end
 };
 
 class Relay : public std::enable_shared_from_this<Relay> {
@@ -33,6 +34,7 @@ class Relay : public std::enable_shared_from_this<Relay> {
     std::function<bool(int status, const std::vector<net::Header>& headers)> on_head;
     // Pieces of the body as they come, with the number of events that begin in each.
     std::function<void(std::int64_t events)> on_piece;
+    std::function<void()> on_writable = {};           // of a request body that streams, as ClientPool tells it
     std::function<void(const RelayEnd& end)> on_end;  // the last
   };
 
@@ -43,6 +45,10 @@ class Relay : public std::enable_shared_from_this<Relay> {
   // Ends the call at once; on_end tells kCancelled.
   void cancel();
 
+  // A request body that streams, as ClientPool takes it.
+  std::size_t send(std::string_view data) { return upstream_.send(call_, data); }
+  void end_body() { upstream_.end_body(call_); }
+
   // What the client gets beside the answer's own headers; before on_head has returned.
   void add_header(std::string name, std::string value) { headers_.push_back({std::move(name), std::move(value)}); }
 
@@ -51,6 +57,7 @@ class Relay : public std::enable_shared_from_this<Relay> {
 
   void on_head(int status, const std::vector<net::Header>& headers);
   void on_data(std::string_view data);
+  void take(std::string_view data);
   void on_done(Status status);
   void write(std::string bytes);
   void break_off(const Error& error);
@@ -67,6 +74,7 @@ class Relay : public std::enable_shared_from_this<Relay> {
   bool events_ = false;
   char last_byte_ = '\n';
   UsageReader usage_;
+  TimePoint began_{};  // the answer
   RelayEnd end_;
 };
 

@@ -30,7 +30,7 @@ struct HttpSettings {
   static void describe(Self& self, Visitor& v) {
     v.field("host", self.host, {.help = "Address to listen on"});
     v.field("max-connections", self.max_connections, {.help = "Most open connections of clients", .min = 1});
-    v.field("max-body-size", self.max_body_mib, {.help = "Largest request body", .unit = "MiB", .min = 1, .max = 4096});
+    v.field("max-body-size", self.max_body_mib, {.help = "Largest request body that is held here; braid route lets longer ones through that its decisions do not look into", .unit = "MiB", .min = 1, .max = 4096});
     v.field("max-attempts", self.max_attempts,
             {.help = "Servers that a request is tried on at most, while its client has nothing of an answer yet", .min = 1, .max = 100});
     v.field("connect-timeout", self.connect_timeout_seconds,

@@ -83,6 +83,10 @@ struct Call {
   TimePoint end;      // of the whole call
   TimePoint silence;  // latest time for the next sign of life
   TimePoint armed;    // when the timer fires
+  std::string out;      // of a body that streams, not sent yet
+  std::string writing;
+  bool body_ended = false;
+  bool body_sent = false;
   bool owns_connection = false;
   bool connecting = false;
   bool reused = false;
@@ -105,6 +109,10 @@ std::string head_of(const PoolRequest& request, const std::string& where) {
   head.reserve(512);
   head.append(request.method).append(" ").append(request.target).append(" HTTP/1.1\r\nhost: ").append(where).append("\r\n");
   for (const Header& h : request.headers) head.append(h.name).append(": ").append(h.value).append("\r\n");
+  if (request.streams_body) {
+    if (!request.body_length) return head.append("transfer-encoding: chunked\r\n\r\n");
+    return head.append("content-length: ").append(std::to_string(*request.body_length)).append("\r\n\r\n");
+  }
   if (!request.body.empty() || request.method == "POST" || request.method == "PUT") {
     head.append("content-length: ").append(std::to_string(request.body.size())).append("\r\n");
   }
@@ -159,6 +167,27 @@ class Pool final : public ClientPool {
     read(found->second);
   }
 
+  std::size_t send(CallId id, std::string_view data) override {
+    const auto found = active_.find(id);
+    if (found == active_.end() || data.empty()) return 0;
+    Call& call = *found->second;
+    if (call.body_sent) return 0;
+    if (call.request.body_length) {
+      call.out.append(data);
+    } else {
+      append_chunk(call.out, data);
+    }
+    write(found->second);
+    return call.out.size() + call.writing.size();
+  }
+
+  void end_body(CallId id) override {
+    const auto found = active_.find(id);
+    if (found == active_.end() || std::exchange(found->second->body_ended, true)) return;
+    if (!found->second->request.body_length) found->second->out += "0\r\n\r\n";
+    write(found->second);
+  }
+
   int connections() const override {
     int sum = 0;
     for (const auto& [where, server] : servers_) sum += server.open;
@@ -200,7 +229,7 @@ class Pool final : public ClientPool {
       if (call->done) continue;
       ++server.open;
       call->owns_connection = true;
-      launch(call, true);
+      launch(call, !call->request.streams_body);
     }
   }
 
@@ -261,11 +290,40 @@ class Pool final : public ClientPool {
   void send(const CallPtr& call) {
     call->connecting = false;
     expect(call, call->request.silence_timeout);
+    if (call->request.streams_body) return open_body(call);
     const std::array<asio::const_buffer, 2> parts{asio::buffer(call->head), asio::buffer(call->request.body.data(), call->request.body.size())};
     asio::async_write(call->socket, parts, [this, alive = alive_, call](error_code, std::size_t) {
       if (!*alive || call->done) return;
       expect(call, call->request.silence_timeout);
       read(call);
+    });
+  }
+
+  // While the body is on its way its sender may be silent, and the server too.
+  void open_body(const CallPtr& call) {
+    call->silence = TimePoint::max();
+    call->out = std::exchange(call->head, {});
+    write(call);
+    read(call);
+  }
+
+  void write(const CallPtr& call) {
+    if (!call->writing.empty() || call->body_sent) return;
+    if (call->out.empty()) {
+      call->body_sent = call->body_ended;
+      if (call->body_sent && !call->answered) expect(call, call->request.silence_timeout);
+      if (!call->body_sent && call->handlers.on_writable) call->handlers.on_writable();
+      return;
+    }
+    call->writing.swap(call->out);
+    if (!call->answered) expect(call, call->request.silence_timeout);
+    asio::async_write(call->socket, asio::buffer(call->writing), [this, alive = alive_, call](error_code ec, std::size_t) {
+      if (!*alive || call->done) return;
+      call->writing.clear();
+      if (!call->answered) call->silence = TimePoint::max();
+      if (!ec) return write(call);
+      call->body_sent = true;  // no more of it; what has become of the call is told by reading
+      call->out.clear();
     });
   }
 
@@ -288,7 +346,7 @@ class Pool final : public ClientPool {
       if (ec == asio::error::would_block) return read(call);
       if (ec) return on_read_error(call, ec);
       call->answered = true;
-      if (!call->paused) call->silence = std::chrono::steady_clock::now() + call->request.silence_timeout;
+      if (!call->paused && (!call->request.streams_body || call->body_sent)) call->silence = std::chrono::steady_clock::now() + call->request.silence_timeout;
       parse(call, {buffer_.data(), n});
     });
   }
@@ -342,7 +400,7 @@ class Pool final : public ClientPool {
     Server& server = call->server;
     if (std::exchange(call->owns_connection, false)) {
       --server.open;
-      const bool keep = status.ok() && call->parser->keep_alive() && call->unread.empty() && server.idle.size() < options_.max_idle;
+      const bool keep = status.ok() && call->parser->keep_alive() && call->unread.empty() && (!call->request.streams_body || (call->body_ended && call->body_sent)) && server.idle.size() < options_.max_idle;
       if (keep) {
         server.idle.push_back({std::move(call->socket), std::chrono::steady_clock::now()});
         sweep();

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,8 @@ struct PoolRequest {
   std::string method = "GET";
   std::string target = "/";
   std::vector<Header> headers;  // beside host and content-length
+  bool streams_body = false;    // send() and end_body() bring it, on a connection of its own
+  std::optional<std::uint64_t> body_length;  // of one that streams; unknown: it goes in chunks
   std::string_view body;        // valid until the head of the answer has come or the call has ended
   Duration connect_timeout = std::chrono::seconds(10);
   Duration silence_timeout = std::chrono::seconds(600);  // longest time without a byte from the server
@@ -34,6 +37,7 @@ struct PoolRequest {
 struct ClientHandlers {
   std::function<void(int status, const std::vector<Header>& headers)> on_head;
   std::function<void(std::string_view data)> on_data;  // decoded body bytes as they come
+  std::function<void()> on_writable;                   // of a body that streams: all that was given is sent
   std::function<void(Status status)> on_done;          // an Error: no (complete) answer
 };
 
@@ -60,6 +64,12 @@ class ClientPool {
   // Stops reading the answer, and goes on. A paused call's silence is its reader's.
   virtual void pause(CallId call) = 0;
   virtual void resume(CallId call) = 0;
+
+  // The next piece of a body that streams, and its end. None is given before the first on_writable:
+  // till then the call can fail without having sent anything. Returns the bytes that are not sent yet;
+  // who can wait stops when they become many, and goes on at on_writable.
+  virtual std::size_t send(CallId call, std::string_view data) = 0;
+  virtual void end_body(CallId call) = 0;
 
   virtual int connections() const = 0;  // in use
 };

@@ -71,6 +71,28 @@ class ClientPoolTest : public testing::Test {
   }
   Answer fetch(PoolRequest request) { return start(std::move(request)).get(); }
 
+  // In two pieces, the second when the first is sent.
+  Answer upload(std::optional<std::uint64_t> length, const std::string& first, const std::string& second) {
+    auto r = request("POST", "/echo");
+    r.streams_body = true;
+    r.body_length = length;
+    auto answer = std::make_shared<Answer>();
+    std::promise<void> done;
+    int pieces = 0;
+    ClientHandlers handlers{.on_data = [answer](std::string_view data) { answer->body += data; },
+                            .on_writable = [&] {
+                              if (pieces < 2) pool_->send(id_, pieces++ == 0 ? first : second);
+                              if (pieces == 2) pool_->end_body(id_);
+                            },
+                            .on_done = [&](Status end) {
+                              answer->end = std::move(end);
+                              done.set_value();
+                            }};
+    loop_->run_and_wait([&] { id_ = pool_->start(std::move(r), std::move(handlers)); });
+    done.get_future().wait();
+    return *answer;
+  }
+
   const std::shared_ptr<EventLoop> loop_ = std::make_shared<EventLoop>("test-loop");
   std::unique_ptr<HttpServer> server_;
   std::unique_ptr<ClientPool> pool_;
@@ -98,6 +120,14 @@ TEST_F(ClientPoolTest, AKeptConnectionThatTheServerClosedIsReplaced) {
 TEST_F(ClientPoolTest, SendsLargeBodiesAndTakesLargeAnswers) {
   const std::string body(3 << 20, 'x');
   EXPECT_EQ(fetch(request("POST", "/echo", body)).body, "POST " + body);
+}
+
+TEST_F(ClientPoolTest, SendsBodiesThatComeInPieces) {
+  const std::string first(3 << 20, 'x'), second(1 << 20, 'y');
+  EXPECT_EQ(upload(first.size() + second.size(), first, second).body, "POST " + first + second);
+  EXPECT_EQ(upload(std::nullopt, first, second).body, "POST " + first + second);
+  EXPECT_EQ(fetch(request("POST", "/echo", "two")).body, "POST two");
+  EXPECT_EQ(server_->connections(), 2);
 }
 
 TEST_F(ClientPoolTest, ResolvesNames) {

@@ -71,6 +71,23 @@ class Writer final : public ResponseWriter {
   std::uint64_t serial_;
 };
 
+class Body final : public BodyReader {
+ public:
+  Body(std::shared_ptr<Connection> connection, std::uint64_t serial, std::optional<std::uint64_t> length)
+      : connection_(std::move(connection)), serial_(serial), length_(length) {}
+  std::optional<std::uint64_t> length() const override { return length_; }
+  void start(std::function<void(std::string_view)> on_data, std::function<void()> on_end) override {
+    connection_->start_body(serial_, std::move(on_data), std::move(on_end));
+  }
+  void pause() override { connection_->pause_body(serial_); }
+  void resume() override { connection_->resume_body(serial_); }
+
+ private:
+  const std::shared_ptr<Connection> connection_;
+  const std::uint64_t serial_;
+  const std::optional<std::uint64_t> length_;
+};
+
 }  // namespace
 
 void Hub::mark_dirty(std::shared_ptr<Connection> connection) {
@@ -103,9 +120,9 @@ void Connection::start() {
 
 void Connection::new_parser() {
   parser_.emplace();
-  parser_->eager(true);
+  parser_->eager(false);  // the header first: it tells what becomes of the body
+  parser_->body_limit(boost::none);
   parser_->header_limit(static_cast<std::uint32_t>(hub_.options.max_header_bytes));
-  parser_->body_limit(hub_.options.max_body_bytes);
   header_seen_ = false;
   read_deadline_ = hub_.now() + hub_.options.idle_timeout;
 }
@@ -113,7 +130,8 @@ void Connection::new_parser() {
 void Connection::read() {
   if (reading_ || half_closed_ || state_ == State::kClosed) return;
   bool ahead = state_ == State::kAnswering || state_ == State::kStreaming;
-  if (ahead && in_.size() - in_used_ > kMaxPipelined) return;
+  const std::size_t most = body_open_ ? 0 : kMaxPipelined;
+  if (ahead && !wants_bytes() && in_.size() - in_used_ > most) return;
   reading_ = true;
   socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](error_code ec) {
     self->reading_ = false;
@@ -140,6 +158,9 @@ void Connection::on_readable(error_code ec) {
     if (state_ == State::kReading) {
       if (first && !header_seen_) read_deadline_ = hub_.now() + hub_.options.header_timeout;
       parse();
+    } else if (wants_bytes()) {
+      read_deadline_ = hub_.now() + hub_.options.body_timeout;
+      parse();
     }
   }
   read();
@@ -149,11 +170,10 @@ void Connection::on_readable(error_code ec) {
 void Connection::parse() {
   if (parsing_) return;
   parsing_ = true;
-  while (state_ == State::kReading && in_used_ < in_.size() &&
-         buffered() <= hub_.options.max_buffered_bytes) {
+  while (wants_bytes() && in_used_ < in_.size()) {
     std::size_t before = in_used_;
     parse_available();
-    if (in_used_ == before && state_ == State::kReading) break;
+    if (in_used_ == before && wants_bytes()) break;
   }
   if (in_used_ == in_.size()) {
     in_.clear();
@@ -165,11 +185,17 @@ void Connection::parse() {
   parsing_ = false;
 }
 
+bool Connection::wants_bytes() const {
+  if (state_ == State::kReading) return buffered() <= hub_.options.max_buffered_bytes;
+  return body_open_ && !body_paused_;
+}
+
 void Connection::parse_available() {
   error_code ec;
   const std::string_view unread = std::string_view(in_).substr(in_used_);
   in_used_ += parser_->put(asio::buffer(in_.data() + in_used_, in_.size() - in_used_), ec);
   if (ec && ec != http::error::need_more) {
+    if (body_open_) return close();
     if (ec == http::error::header_limit) return refuse(431, "the request's headers are too large");
     if (ec == http::error::body_limit) {
       return refuse(413, "the request's body is larger than " +
@@ -181,7 +207,9 @@ void Connection::parse_available() {
     return refuse(400, "not a valid HTTP request: " + ec.message());
   }
   if (parser_->is_header_done() && !header_seen_ && !on_header()) return;
-  if (parser_->is_done()) dispatch();
+  if (!parser_->is_done()) return;
+  if (state_ == State::kReading) return dispatch();
+  if (body_open_) close_body();
 }
 
 // False when the request was refused.
@@ -195,6 +223,18 @@ bool Connection::on_header() {
     return false;
   }
   if (parser_->is_done()) return true;
+  parser_->eager(true);
+  const bool streaming = streams();
+  if (!streaming) {
+    const std::size_t most = hub_.options.max_body_bytes;
+    const auto length = parser_->content_length();
+    if (length && *length > most) {
+      refuse(413, "the request's body is larger than " + std::to_string(most) + " bytes");
+      return false;
+    }
+    parser_->body_limit(most);
+    message.body().text.reserve(length.value_or(0));
+  }
   if (auto expect = message[http::field::expect]; !expect.empty()) {
     if (!boost::beast::iequals(expect, "100-continue")) {
       refuse(417, "only the expectation 100-continue is known");
@@ -203,11 +243,17 @@ bool Connection::on_header() {
     out_ += "HTTP/1.1 100 Continue\r\n\r\n";
     flush();
   }
+  if (streaming) open_body();
   return true;
 }
 
-void Connection::dispatch() {
-  auto message = parser_->release();
+bool Connection::streams() {
+  return hub_.options.streams && !refused_ && hub_.options.streams(take_head());
+}
+
+// What the parser has of the request, without its body.
+Request Connection::take_head() {
+  const auto& message = parser_->get();
   Request request;
   request.method = std::string(message.method_string());
   request.target = std::string(message.target());
@@ -215,8 +261,59 @@ void Connection::dispatch() {
   for (const auto& field : message) {
     request.headers.push_back({std::string(field.name_string()), std::string(field.value())});
   }
-  request.body = std::move(message.body());
   request.peer = peer_;
+  return request;
+}
+
+void Connection::dispatch() {
+  Request request = take_head();
+  request.body = std::move(parser_->get().body().text);
+  handle(std::move(request));
+}
+
+void Connection::open_body() {
+  body_open_ = body_paused_ = true;
+  parser_->get().body().sink = [this](std::string_view data) {
+    if (on_body_) on_body_(data);
+  };
+  const auto length = parser_->content_length();
+  Request request = take_head();
+  request.stream = std::make_shared<Body>(shared_from_this(), serial_ + 1, length ? std::optional<std::uint64_t>(*length) : std::nullopt);
+  handle(std::move(request));
+}
+
+// All of it has come.
+void Connection::close_body() {
+  body_open_ = false;
+  read_deadline_ = TimePoint::max();
+  on_body_ = nullptr;
+  if (auto callback = std::exchange(on_body_end_, nullptr)) callback();
+}
+
+void Connection::start_body(std::uint64_t serial, std::function<void(std::string_view)> on_data, std::function<void()> on_end) {
+  if (!current(serial) || !body_open_) return;
+  on_body_ = std::move(on_data);
+  on_body_end_ = std::move(on_end);
+  resume_body(serial);
+}
+
+void Connection::pause_body(std::uint64_t serial) {
+  if (!current(serial) || !body_open_) return;
+  body_paused_ = true;
+  read_deadline_ = TimePoint::max();
+}
+
+void Connection::resume_body(std::uint64_t serial) {
+  if (!current(serial) || !body_open_ || !std::exchange(body_paused_, false)) return;
+  read_deadline_ = hub_.now() + hub_.options.body_timeout;
+  asio::post(hub_.io, [self = shared_from_this()] {
+    self->parse();
+    self->read();
+  });
+}
+
+void Connection::handle(Request&& request) {
+  const auto& message = parser_->get();
   keep_alive_ = message.keep_alive() && !hub_.draining && !refused_;
   chunked_ = message.version() >= 11;
   head_only_ = request.method == "HEAD";
@@ -248,6 +345,7 @@ void Connection::refuse(int status, std::string_view message) {
 
 void Connection::send(std::uint64_t serial, Response&& response) {
   if (!current(serial) || state_ != State::kAnswering) return;
+  if (body_open_) keep_alive_ = false;
   out_ += format_head(response, {.keep_alive = keep_alive_});
   if (!head_only_) out_ += response.body;
   finish_answer();
@@ -255,7 +353,7 @@ void Connection::send(std::uint64_t serial, Response&& response) {
 
 void Connection::begin(std::uint64_t serial, Response&& head) {
   if (!current(serial) || state_ != State::kAnswering) return;
-  if (!chunked_) keep_alive_ = false;
+  if (!chunked_ || body_open_) keep_alive_ = false;
   out_ += format_head(
       head, {.keep_alive = keep_alive_, .chunked = chunked_, .until_close = !chunked_});
   state_ = State::kStreaming;
@@ -312,7 +410,8 @@ void Connection::on_close(std::uint64_t serial, std::function<void()> callback) 
 void Connection::finish_answer() {
   on_close_ = nullptr;
   on_drained_ = nullptr;
-  if (hub_.draining) keep_alive_ = false;
+  if (hub_.draining || body_open_) keep_alive_ = false;
+  body_open_ = false;
   if (keep_alive_) {
     state_ = State::kReading;
     new_parser();
@@ -379,6 +478,7 @@ void Connection::close() {
   socket_.close(ignored);
   hub_.remove(self);
   on_drained_ = nullptr;
+  body_open_ = false;
   if (auto callback = std::exchange(on_close_, nullptr)) callback();
 }
 

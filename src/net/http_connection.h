@@ -8,7 +8,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "net/http_server.h"
+#include "net/request_body.h"
 
 namespace braid::net {
 
@@ -66,11 +66,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void abort(std::uint64_t serial);
   void on_close(std::uint64_t serial, std::function<void()> callback);
   void on_drained(std::uint64_t serial, std::function<void()> callback);
+  void start_body(std::uint64_t serial, std::function<void(std::string_view)> on_data, std::function<void()> on_end);
+  void pause_body(std::uint64_t serial);
+  void resume_body(std::uint64_t serial);
   std::size_t buffered() const { return out_.size() + stream_.size() + writing_.size() - written_; }
 
  private:
   enum class State { kReading, kAnswering, kStreaming, kLingering, kClosed };
-  using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
+  using Parser = boost::beast::http::request_parser<RequestBody>;
 
   void new_parser();
   void read();
@@ -79,7 +82,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void parse();
   void parse_available();
   bool on_header();
+  bool streams();
+  Request take_head();
   void dispatch();
+  void open_body();
+  void close_body();
+  void handle(Request&& request);
+  bool wants_bytes() const;
   void refuse(int status, std::string_view message);
   void finish_answer();
   void frame_stream();
@@ -102,6 +111,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool chunked_ = true;
   bool dirty_ = false;
   bool half_closed_ = false;
+  bool body_open_ = false;  // the request that is being answered streams its body, and more of it comes
+  bool body_paused_ = false;
+  std::function<void(std::string_view)> on_body_;
+  std::function<void()> on_body_end_;
   std::uint64_t serial_ = 0;
   std::function<void()> on_close_;
   std::function<void()> on_drained_;

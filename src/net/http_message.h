@@ -2,6 +2,7 @@
 // HTTP/1.1 messages as plain data.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,11 +17,14 @@ struct Header {
 // The value of the first header called `name` (case does not matter), or an empty view.
 std::string_view find_header(const std::vector<Header>& headers, std::string_view name);
 
+class BodyReader;  // http_server.h
+
 struct Request {
   std::string method;  // "GET"; a HEAD request arrives as "GET" and its body is left out on the wire
   std::string target;  // as sent: path and query
   std::vector<Header> headers;
   std::string body;
+  std::shared_ptr<BodyReader> stream;  // set: the body comes through it, and `body` is empty
   std::string peer;  // the client's address
 
   std::string_view path() const;   // target up to '?'

@@ -3,6 +3,7 @@
 // streams, limits on everything that a client can send, timeouts for slow and vanished clients.
 //
 //   request bytes -> Handler(Request, ResponseWriter)  [I/O thread]
+//                    (a body that streams comes through Request::stream, and holds nothing here)
 //   any thread    -> ResponseWriter                    [writes on the I/O thread, in order]
 //   any thread    -> HttpServer::post(work)            [runs on the I/O thread]
 //
@@ -11,9 +12,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -54,19 +58,34 @@ class ResponseWriter {
   virtual void on_close(std::function<void()> callback) = 0;
 };
 
+// The body of a request as it comes. Nothing is read from the client before start() and while paused.
+// If the client goes before the end, ResponseWriter::on_close tells, and nothing more comes here; an
+// answer that is complete before the body is ends the connection.
+// Thread rules: the I/O thread only.
+class BodyReader {
+ public:
+  virtual ~BodyReader() = default;
+  virtual std::optional<std::uint64_t> length() const = 0;  // if the client tells
+  virtual void start(std::function<void(std::string_view data)> on_data, std::function<void()> on_end) = 0;
+  virtual void pause() = 0;
+  virtual void resume() = 0;
+};
+
 // Called on the I/O thread; must not block. The writer may be kept and used later, elsewhere too.
 using Handler = std::function<void(Request&& request, std::shared_ptr<ResponseWriter> writer)>;
 
 struct HttpServerOptions {
   std::string host = "127.0.0.1";
   int port = 0;  // 0: any free port
-  std::size_t max_body_bytes = 16u << 20;
+  std::size_t max_body_bytes = 16u << 20;  // of a body that does not stream
+  // Which bodies stream, by method, target and headers. Null: none.
+  std::function<bool(const Request& head)> streams;
   std::size_t max_header_bytes = 64u << 10;
   int max_headers = 256;
   int max_connections = 4096;               // more are answered 503 and closed
   std::size_t max_buffered_bytes = 4u << 20;  // unread stream data; more drops the client
   Duration header_timeout = std::chrono::seconds(20);  // from a request's first byte to its headers
-  Duration body_timeout = std::chrono::seconds(60);    // from the headers to the last byte
+  Duration body_timeout = std::chrono::seconds(60);    // from the headers to the last byte; between two reads of one that streams
   Duration idle_timeout = std::chrono::seconds(75);    // between requests
   Duration write_timeout = std::chrono::seconds(30);   // without any progress of a write
 };

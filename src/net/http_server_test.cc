@@ -15,7 +15,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// /echo answers with the body, /stream sends what the test posts, /forever never ends.
+// /echo answers with the body, /upload with one that streams, /held leaves it with the client, /stream sends what the test posts, /forever never ends.
 class HttpServerTest : public testing::Test {
  protected:
   void start(HttpServerOptions options = {}) {
@@ -29,11 +29,26 @@ class HttpServerTest : public testing::Test {
     if (!server_) return;
     server_->shutdown(milliseconds(0));
     stream_.reset();
+    body_.reset();
     server_.reset();
+  }
+  static HttpServerOptions streaming() {
+    HttpServerOptions options;
+    options.max_body_bytes = 4;
+    options.streams = [](const Request& head) { return head.method == "POST" && head.path() != "/echo"; };
+    return options;
   }
 
   void handle(Request&& request, std::shared_ptr<ResponseWriter> writer) {
-    if (request.path() == "/stream") {
+    if (request.stream && request.path() == "/upload") {
+      auto body = std::make_shared<std::string>();
+      request.stream->start([body](std::string_view data) { body->append(data); }, [body, writer] { writer->send({.body = "got " + *body + "."}); });
+    } else if (request.stream) {
+      writer->on_close([this] { closed_.set_value(); });
+      body_ = std::move(request.stream);
+      stream_ = std::move(writer);
+      streaming_.set_value();
+    } else if (request.path() == "/stream") {
       writer->on_close([this] { closed_.set_value(); });
       writer->begin({.content_type = "text/event-stream", .body = ""});
       stream_ = std::move(writer);
@@ -68,6 +83,7 @@ class HttpServerTest : public testing::Test {
 
   std::unique_ptr<HttpServer> server_;
   std::shared_ptr<ResponseWriter> stream_;
+  std::shared_ptr<BodyReader> body_;
   std::promise<void> streaming_;
   std::promise<void> closed_;
 };
@@ -110,6 +126,77 @@ TEST_F(HttpServerTest, PipelinedRequestWaitsForTheStreamBeforeIt) {
   });
   auto got = socket.read_until("GET /after ");
   EXPECT_NE(got.find("6\r\nonetwo\r\n0\r\n\r\nHTTP/1.1 200"), std::string::npos) << got;
+}
+
+TEST_F(HttpServerTest, BodiesThatStreamComeWholeAndTheConnectionIsKept) {
+  start(streaming());
+  TestSocket socket(server_->port());
+  for (int i = 0; i < 2; ++i) {
+    socket.send("POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n01234");
+    socket.send("56789");
+    EXPECT_NE(socket.read_until("got 0123456789.").find("200 OK"), std::string::npos);
+    socket.send("POST /upload HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    socket.send("4\r\ndefg\r\n0\r\n\r\nPOST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi");
+    EXPECT_NE(socket.read_until("POST /echo hi").find("got abcdefg."), std::string::npos);
+  }
+}
+
+TEST_F(HttpServerTest, ABodyThatNobodyTakesStaysWithItsClient) {
+  start(streaming());
+  TestSocket socket(server_->port());
+  constexpr std::size_t kLength = 24u << 20;
+  socket.send("POST /held HTTP/1.1\r\nhost: a\r\ncontent-length: " + std::to_string(kLength) + "\r\n\r\n");
+  streaming_.get_future().wait();
+  std::thread sender([&] { socket.send(std::string(kLength, 'x')); });
+  std::size_t taken = 0, paused_at = 0;
+  std::promise<void> paused, ended;
+  on_io([&] {
+    EXPECT_EQ(body_->length(), kLength);
+    body_->start([&](std::string_view data) {
+      taken += data.size();
+      if (paused_at != 0) return;
+      body_->pause();
+      paused_at = taken;
+      paused.set_value();
+    }, [&] { ended.set_value(); });
+  });
+  paused.get_future().wait();
+  on_io([&] {
+    EXPECT_LT(taken, 1u << 20);
+    body_->resume();
+  });
+  ASSERT_EQ(ended.get_future().wait_for(seconds(20)), std::future_status::ready);
+  sender.join();
+  on_io([&] { stream_->send({.body = "all."}); });
+  EXPECT_NE(socket.read_until("all.").find("200 OK"), std::string::npos);
+  EXPECT_EQ(taken, kLength);
+}
+
+TEST_F(HttpServerTest, AnAnswerBeforeTheEndOfABodyEndsTheConnection) {
+  start(streaming());
+  TestSocket socket(server_->port());
+  socket.send("POST /held HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nsome");
+  streaming_.get_future().wait();
+  on_io([&] { stream_->send({.status = 422, .body = "no."}); });
+  const std::string got = socket.read_all();
+  EXPECT_NE(got.find("connection: close"), std::string::npos) << got;
+  EXPECT_TRUE(got.ends_with("no.")) << got;
+}
+
+TEST_F(HttpServerTest, AClientThatLeavesInTheMiddleOfABodyIsTold) {
+  start(streaming());
+  TestSocket socket(server_->port());
+  socket.send("POST /held HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n");
+  streaming_.get_future().wait();
+  on_io([&] { body_->start([](std::string_view) {}, [] { FAIL() << "it has not ended"; }); });
+  socket.close();
+  EXPECT_TRUE(closes());
+}
+
+TEST_F(HttpServerTest, BodiesThatDoNotStreamAreStillLimited) {
+  start(streaming());
+  EXPECT_NE(exchange("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n01234").find(" 413 "), std::string::npos);
+  EXPECT_NE(exchange("POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\n01234\r\n0\r\n\r\n").find(" 413 "), std::string::npos);
 }
 
 TEST_F(HttpServerTest, AnswersFromAnyThreadInOrder) {

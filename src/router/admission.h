@@ -22,6 +22,7 @@ class Admission {
   bool evicts() const { return evicts_ && queues(); }
 
   StageSaturation saturation(std::span<const Endpoint> endpoints, std::span<const Slot> slots) const;
+  const SaturationDetector& detector() const { return *detector_; }
   // Refuses at once what may not even wait (no queues), or what an admitter does not want.
   std::optional<Refusal> refuses(const RoutedRequest& request, double saturation, Random& random) const;
   bool has_admitters() const { return !admitters_.empty(); }

@@ -118,6 +118,8 @@ struct ResponseFacts {
   std::int64_t prompt_tokens = 0;  // from usage; 0: unknown
   std::int64_t output_tokens = 0;
   std::int64_t cached_tokens = 0;
+  std::int64_t bytes = 0;
+  Duration processing{};  // metrics.h: response_processing
 };
 
 // The explanation for people, a few lines a profile, and for programs, one JSON object.

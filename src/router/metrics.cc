@@ -3,6 +3,12 @@
 
 namespace braid::router {
 
+std::vector<std::string> Metrics::request_labels(const char* more) {
+  std::vector<std::string> labels{"model_name", "target_model_name", "fairness_id", "priority"};
+  if (more != nullptr) labels.emplace_back(more);
+  return labels;
+}
+
 std::vector<double> Metrics::size_buckets() {
   std::vector<double> bounds;
   for (double bytes = 64; bytes <= 0x1p30; bytes *= 4) bounds.push_back(bytes);

@@ -11,20 +11,21 @@ struct Metrics {
   using Gauges = metrics::Family<metrics::Gauge>;
   using Histograms = metrics::Family<metrics::Histogram>;
 
-  Counters requests{{"model_name", "target_model_name", "fairness_id", "priority"}};
-  Counters request_errors{{"model_name", "target_model_name", "error_code"}};
-  Gauges requests_running{{"model_name"}};
-  Histograms request_duration{{"model_name", "target_model_name"}, metrics::request_latency_buckets()};
-  Histograms time_to_first_token{{"model_name", "streaming"}, metrics::first_token_buckets()};
-  Histograms time_per_output_token{{"model_name"}, metrics::token_latency_buckets()};
-  Histograms inter_token_latency{{"model_name"}, metrics::token_latency_buckets()};
-  Histograms normalized_time_per_output_token{{"model_name"}, metrics::token_latency_buckets()};
-  Histograms request_processing{{"model_name"}, wait_buckets()};
-  Histograms request_size{{"model_name"}, size_buckets()};
-  Histograms response_size{{"model_name"}, size_buckets()};
-  Histograms input_tokens{{"model_name"}, metrics::one_two_five_buckets(1000000)};
-  Histograms output_tokens{{"model_name"}, metrics::one_two_five_buckets(1000000)};
-  Histograms cached_tokens{{"model_name"}, metrics::one_two_five_buckets(1000000)};
+  Counters requests{request_labels()};
+  Counters request_errors{request_labels("error_code")};
+  Gauges requests_running{request_labels()};
+  Histograms request_duration{request_labels(), metrics::request_latency_buckets()};
+  Histograms time_to_first_token{request_labels("streaming"), metrics::first_token_buckets()};
+  Histograms time_per_output_token{request_labels(), metrics::token_latency_buckets()};
+  Histograms inter_token_latency{request_labels(), metrics::token_latency_buckets()};
+  Histograms normalized_time_per_output_token{request_labels(), metrics::token_latency_buckets()};
+  metrics::Histogram request_processing{wait_buckets()};
+  metrics::Histogram response_processing{wait_buckets()};
+  Histograms request_size{request_labels(), size_buckets()};
+  Histograms response_size{request_labels(), size_buckets()};
+  Histograms input_tokens{request_labels(), metrics::one_two_five_buckets(1000000)};
+  Histograms output_tokens{request_labels(), metrics::one_two_five_buckets(1000000)};
+  Histograms cached_tokens{request_labels(), metrics::one_two_five_buckets(1000000)};
 
   metrics::Gauge average_kv_usage;
   metrics::Gauge average_queue;
@@ -37,8 +38,9 @@ struct Metrics {
   Gauges endpoint_queue{{"endpoint_name"}};
 
   metrics::Histogram scheduler_duration{decision_buckets()};
-  Counters scheduler_attempts{{"status", "target_model_name", "endpoint_name"}};
-  Counters rewrite_decisions{{"rule", "model_name", "target_model_name"}};
+  Counters scheduler_attempts{{"status", "target_model_name", "endpoint_name", "namespace", "port"}};
+  Histograms plugin_duration{{"extension_point", "plugin_type", "plugin_name"}, decision_buckets()};
+  Counters rewrite_decisions{{"model_rewrite_name", "model_name", "target_model"}};
   Counters disaggregation{{"decision_type"}};
   metrics::Counter prefill_missing;
 
@@ -50,6 +52,7 @@ struct Metrics {
   Gauges queue_size{{"fairness_id", "priority"}};
   Gauges queue_bytes{{"fairness_id", "priority"}};
   Gauges pool_saturation{{"stage"}};
+  Gauges stale_endpoints{{"detector"}};
   metrics::Histogram dispatch_cycle{decision_buckets()};
   metrics::Histogram enqueue_duration{decision_buckets()};
   Gauges capacity_requests{{"priority"}};
@@ -60,6 +63,8 @@ struct Metrics {
   metrics::Gauge kv_index_blocks;
   metrics::Counter kv_orphan_blocks;
 
+  // Of everything told of requests; `more` follows them.
+  static std::vector<std::string> request_labels(const char* more = nullptr);
   static std::vector<double> size_buckets();      // bytes: 64 ... 1 GiB in powers of four
   static std::vector<double> decision_buckets();  // seconds: 1 us ... 100 ms
   static std::vector<double> ratio_buckets();     // 0.1 ... 1
@@ -76,6 +81,7 @@ struct Metrics {
     v.metric("llm_d_epp_request_streaming_itl_seconds", self.inter_token_latency, "Time between two tokens of a stream, from one piece of the answer to the next.");
     v.metric("llm_d_epp_request_ntpot_seconds", self.normalized_time_per_output_token, "Arrival to last byte, divided by the generated tokens.");
     v.metric("llm_d_epp_request_processing_duration_seconds", self.request_processing, "Arrival to the sending to an endpoint, waiting in flow control included.");
+    v.metric("llm_d_epp_response_processing_duration_seconds", self.response_processing, "Time spent on the pieces of a stream's answer, or from an answer's first piece to its last.");
     v.metric("llm_d_epp_request_size_bytes", self.request_size, "Bytes of request bodies.");
     v.metric("llm_d_epp_response_size_bytes", self.response_size, "Bytes of response bodies.");
     v.metric("llm_d_epp_request_input_tokens", self.input_tokens, "Prompt tokens, from usage.");
@@ -92,6 +98,7 @@ struct Metrics {
     v.metric("llm_d_epp_per_endpoint_queue_size", self.endpoint_queue, "Waiting requests of an endpoint.");
     v.metric("llm_d_epp_scheduler_e2e_duration_seconds", self.scheduler_duration, "Time that a decision takes.");
     v.metric("llm_d_epp_scheduler_attempts", self.scheduler_attempts, "Decisions by outcome.");
+    v.metric("llm_d_epp_plugin_duration_seconds", self.plugin_duration, "Time of a plugin in one decision, by what it was asked for: Filter, Scorer, Picker.");
     v.metric("llm_d_epp_model_rewrite_decisions", self.rewrite_decisions, "Models rewritten, by rule.");
     v.metric("llm_d_epp_disagg_decision", self.disaggregation, "Decisions by how prefill and decode were divided.");
     v.metric("llm_d_epp_disagg_prefill_missing", self.prefill_missing, "Decisions that wanted a prefill endpoint and found none.");
@@ -102,6 +109,7 @@ struct Metrics {
     v.metric("llm_d_epp_flow_control_queue_size", self.queue_size, "Requests waiting in flow control.");
     v.metric("llm_d_epp_flow_control_queue_bytes", self.queue_bytes, "Bytes of requests waiting in flow control.");
     v.metric("llm_d_epp_flow_control_pool_saturation", self.pool_saturation, "Saturation of the pool; from 1 on nothing is let through.");
+    v.metric("llm_d_epp_flow_control_stale_endpoints", self.stale_endpoints, "Endpoints whose newest report is older than the saturation detector's metricsStalenessThreshold, or missing; their last values hold.");
     v.metric("llm_d_epp_flow_control_dispatch_cycle_duration_seconds", self.dispatch_cycle, "Time of a look at what waits, with the decisions made.");
     v.metric("llm_d_epp_flow_control_request_enqueue_duration_seconds", self.enqueue_duration, "Time to put a request into its queue.");
     v.metric("llm_d_epp_flow_control_capacity_utilization_requests", self.capacity_requests, "Requests that wait in a priority band, as a share of its maxRequests.");

@@ -128,4 +128,13 @@ void Pipeline::number_prefixes() {
   }
 }
 
+void Pipeline::time_plugins(metrics::Family<metrics::Histogram>& spent) {
+  const auto of = [&](const char* point, const std::string& name) { return &spent.with({point, plugins.find(name)->type, name}); };
+  for (Profile& profile : profiles) {
+    for (Profile::Named& each : profile.filters) each.spent = of("Filter", each.name);
+    for (Profile::Weighted& each : profile.scorers) each.spent = of("Scorer", each.name);
+    profile.picker_spent = of("Picker", profile.picker_name);
+  }
+}
+
 }  // namespace braid::router

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "router/picker_config.h"
+#include "metrics/metrics.h"
 #include "router/plugin.h"
 
 namespace braid::router {
@@ -18,6 +19,8 @@ struct Pipeline {
   // Fills `this` in place: plugins keep pointers into it. number_prefixes() comes when all plugins are made.
   Status build(const PickerConfig& config);
   void number_prefixes();
+  // From now on the time of each plugin is counted, under its extension point.
+  void time_plugins(metrics::Family<metrics::Histogram>& spent);
 };
 
 // The plugin called as its type, or one made of that type.

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "config/suggest.h"
+#include "metrics/metrics.h"
 
 namespace braid::router {
 
@@ -29,13 +30,45 @@ const PrefixMatch& PrefixProducer::match(Context& context) {
 
 namespace {
 
+class Stopwatch {
+ public:
+  Stopwatch(const Context& context, metrics::Histogram* spent) : clock_(spent == nullptr ? nullptr : context.clock), spent_(spent) {
+    if (clock_ != nullptr) start_ = clock_->now();
+  }
+  ~Stopwatch() {
+    if (clock_ != nullptr) spent_->observe(to_seconds(clock_->now() - start_));
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  const Clock* const clock_;
+  metrics::Histogram* const spent_;
+  TimePoint start_{};
+};
+
+std::vector<EndpointIndex> pick_from(const Profile& profile, Context& context, const ProfileTrace& trace) {
+  const Stopwatch stopwatch(context, profile.picker_spent);
+  return profile.picker->pick(context, trace.scored, trace.totals);
+}
+
+void run_filter(const Profile::Named& named, Context& context, std::vector<EndpointIndex>& candidates, std::string& note) {
+  const Stopwatch stopwatch(context, named.spent);
+  named.filter->filter(context, candidates, note);
+}
+
+void run_scorer(const Profile::Weighted& weighted, Context& context, std::span<const EndpointIndex> candidates, std::span<double> scores) {
+  const Stopwatch stopwatch(context, weighted.spent);
+  weighted.scorer->score(context, candidates, scores);
+}
+
 void run_filters(const Profile& profile, Context& context, std::vector<EndpointIndex>& candidates, ProfileTrace& trace) {
   std::vector<EndpointIndex> before;
   for (const Profile::Named& filter : profile.filters) {
     before = candidates;
     FilterTrace& step = trace.filters.emplace_back();
     step.name = filter.name;
-    filter.filter->filter(context, candidates, step.note);
+    run_filter(filter, context, candidates, step.note);
     if (candidates.size() == before.size()) continue;
     auto kept = candidates.begin();
     for (const EndpointIndex index : before) {
@@ -59,7 +92,7 @@ void run_scorers(const Profile& profile, Context& context, ProfileTrace& trace) 
     step.name = weighted.name;
     step.weight = weighted.weight;
     step.scores.assign(trace.scored.size(), 0);
-    weighted.scorer->score(context, trace.scored, step.scores);
+    run_scorer(weighted, context, trace.scored, step.scores);
     for (std::size_t i = 0; i < step.scores.size(); ++i) {
       const double score = step.scores[i];
       step.scores[i] = score >= 0 ? std::min(score, 1.0) : 0;  // not a number counts as 0
@@ -82,7 +115,7 @@ ProfileTrace run_profile(const Profile& profile, Context& context, bool pick) {
     return trace;
   }
   run_scorers(profile, context, trace);
-  if (pick) trace.picked = profile.picker->pick(context, trace.scored, trace.totals);
+  if (pick) trace.picked = pick_from(profile, context, trace);
   return trace;
 }
 

@@ -18,6 +18,10 @@
 #include "router/request.h"
 #include "router/request_data.h"
 
+namespace braid::metrics {
+class Histogram;
+}
+
 namespace braid::router {
 
 // A small number that stands for an endpoint's name while it is in the pool; used again later.
@@ -49,6 +53,7 @@ struct Context {
   TimePoint now{};
   EndpointIndex decode_pick = -1;  // once a decode endpoint has been chosen
   bool emptied_by_load = false;    // a filter by load has left nothing
+  const Clock* clock = nullptr;    // of the time that plugins take; may be null
 
   const Endpoint& at(EndpointIndex index) const { return endpoints[static_cast<std::size_t>(index)]; }
   Slot slot(EndpointIndex index) const { return slots[static_cast<std::size_t>(index)]; }
@@ -155,10 +160,12 @@ struct Profile {
     Scorer* scorer = nullptr;
     double weight = 1;
     std::string name;
+    metrics::Histogram* spent = nullptr;
   };
   struct Named {
     Filter* filter = nullptr;
     std::string name;
+    metrics::Histogram* spent = nullptr;
   };
   std::string name;
   std::vector<Named> filters;
@@ -168,6 +175,7 @@ struct Profile {
   std::string pair_name;
   Picker* picker = nullptr;
   std::string picker_name;
+  metrics::Histogram* picker_spent = nullptr;
 };
 
 // Filters, then scores, then (unless `pick` is false) picks.

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "router/admission.h"
 #include "router/endpoint_table.h"
@@ -13,6 +14,7 @@
 #include "router/index/precise.h"
 #include "router/pipeline.h"
 #include "router/producers.h"
+#include "router/request_metrics.h"
 #include "router/scorers/session.h"
 
 namespace braid::router {
@@ -45,24 +47,20 @@ bool shares_port(const Endpoint& endpoint, std::span<const Endpoint> endpoints) 
 
 struct Router::Impl {
   struct Flight {
-    std::string model;
-    TimePoint received{};
-    bool streaming = false;
-    bool started = false;
     int priority = 0;
+    bool started = false;
     bool evicted = false;
-    TimePoint first{};              // piece of the answer
-    std::optional<TimePoint> last;  // piece of a stream with tokens
-    metrics::Histogram* inter_token_latency = nullptr;
+    RequestMetrics::Flight counted;
   };
 
-  Impl(const PickerConfig& config, RouterParts parts) : config(config), parts(std::move(parts)), random(this->parts.seed) {}
+  Impl(const PickerConfig& config, RouterParts parts) : config(config), parts(std::move(parts)), random(this->parts.seed), counts(this->parts.metrics) {}
 
   PickerConfig config;
   RouterParts parts;
   Pipeline pipeline;
   EndpointTable table;
   Random random;
+  RequestMetrics counts;
   Admission admission;
   std::unique_ptr<KvFeed> feed;
   KvFeedCounts counted;  // of the feed, already in the metrics
@@ -142,6 +140,7 @@ void Router::Impl::run(const RoutedRequest& request, std::span<const Endpoint> e
     if (decision.refusal) return;
   }
   Context context{request, endpoints, slots, candidates, *decision.data, random, parts.clock->now()};
+  context.clock = parts.clock;
   pipeline.handler->run(context, decision);
   if (!decision.refusal) finish(request, context, decision);
 }
@@ -175,7 +174,12 @@ void Router::Impl::count(const RoutedRequest& request, const Decision& decision)
   Metrics* metrics = parts.metrics;
   if (metrics == nullptr) return;
   metrics->scheduler_duration.observe(to_seconds(decision.spent));
-  metrics->scheduler_attempts.with({decision.ok() ? "success" : "failure", decision.model, decision.ok() ? decision.primary().id.name : ""}).add();
+  if (decision.ok()) {
+    const EndpointId& id = decision.primary().id;
+    metrics->scheduler_attempts.with({"success", decision.model, id.name, parts.name_space, std::to_string(id.port)}).add();
+  } else {
+    metrics->scheduler_attempts.with({"failure", decision.model, "", "", ""}).add();
+  }
   if (!decision.rewrite_rule.empty()) metrics->rewrite_decisions.with({decision.rewrite_rule, request.model, decision.model}).add();
   if (decision.disaggregation.outcome == Disaggregation::kNoEndpoint) metrics->prefill_missing.add();
   if (!decision.ok()) return;
@@ -200,6 +204,7 @@ Result<std::unique_ptr<Router>> Router::make(const PickerConfig& config, RouterP
   RETURN_IF_ERROR(impl->pipeline.build(config));
   RETURN_IF_ERROR(impl->admission.build(config, impl->pipeline));
   impl->pipeline.number_prefixes();
+  if (impl->parts.metrics != nullptr) impl->pipeline.time_plugins(impl->parts.metrics->plugin_duration);
   impl->open_feed();
   return std::unique_ptr<Router>(new Router(std::move(impl)));
 }
@@ -246,6 +251,7 @@ void Router::Impl::settle(FlowControl::Dropped dropped) {
   each.decision.queued = parts.clock->now() - dropped.waiting.enqueued;
   each.decision.model = dropped.waiting.request->model;
   count_wait("rejected", each.decision.queued);
+  counts.refused(*dropped.waiting.request, each.decision.refusal->status);
 }
 
 void Router::Impl::advance(std::span<const Endpoint> endpoints) {
@@ -263,6 +269,7 @@ void Router::Impl::advance(std::span<const Endpoint> endpoints) {
     if (decision.ok()) decision.data->underway = admission.count_underway(waiting->request->prompt_tokens());
     decision.response_headers.emplace_back(kQueueDuration, std::to_string(decision.queued.count() / 1000000));
     count_wait(decision.ok() ? "dispatched" : "rejected", decision.queued);
+    if (!decision.ok()) counts.refused(*waiting->request, decision.refusal->status);
     settled.push_back({waiting->ticket, std::move(decision)});
   }
   if (parts.metrics != nullptr) parts.metrics->dispatch_cycle.observe(to_seconds(parts.clock->now() - now));
@@ -270,12 +277,12 @@ void Router::Impl::advance(std::span<const Endpoint> endpoints) {
 
 Router::Submission Router::submit(std::shared_ptr<RoutedRequest> request, std::span<const Endpoint> endpoints) {
   complete(*request);
-  if (Metrics* metrics = impl_->parts.metrics) {
-    metrics->requests.with({request->model, request->model, request->fairness_id, std::to_string(request->priority)}).add();
-    metrics->request_size.with({request->model}).observe(static_cast<double>(request->body.size()));
+  impl_->counts.received(*request);
+  if (impl_->shutting_down || !impl_->admission.queues()) {
+    Decision decision = impl_->shutting_down ? refused({503, dropped::kShuttingDown, "the router is shutting down", 1}) : impl_->decide(*request, endpoints);
+    if (!decision.ok()) impl_->counts.refused(*request, decision.refusal->status);
+    return {std::move(decision), 0};
   }
-  if (impl_->shutting_down) return {refused({503, dropped::kShuttingDown, "the router is shutting down", 1}), 0};
-  if (!impl_->admission.queues()) return {impl_->decide(*request, endpoints), 0};
   return submit_again(std::move(request), endpoints);
 }
 
@@ -342,7 +349,6 @@ std::vector<FlightId> Router::take_evictions() {
 
 FlightId Router::sent(const RoutedRequest& request, const Decision& decision) {
   const FlightId flight = ++impl_->last_flight;
-  impl_->flights[flight] = {.model = decision.model, .received = request.received, .streaming = request.facts.streaming, .priority = request.priority};
   decision.data->underway.reset();
   impl_->sent_to.insert(decision.primary().id.name);
   Sent sent{flight, request, *decision.data};
@@ -356,56 +362,29 @@ FlightId Router::sent(const RoutedRequest& request, const Decision& decision) {
     sent.prefill = slot_of(sent.prefill_index);
   }
   for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->sent(sent);
-  if (Metrics* metrics = impl_->parts.metrics) {
-    metrics->requests_running.with({decision.model}).add(1);
-    metrics->request_processing.with({decision.model}).observe(to_seconds(sent.now - request.received));
-  }
+  impl_->flights[flight] = {.priority = request.priority, .counted = impl_->counts.sent(request, decision.model, sent.now)};
   return flight;
 }
 
 void Router::first_chunk(FlightId flight) {
   const auto found = impl_->flights.find(flight);
-  if (found == impl_->flights.end() || found->second.started) return;
-  Impl::Flight& each = found->second;
-  each.started = true;
-  each.first = impl_->parts.clock->now();
-  for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->first_chunk(flight, each.first);
-  Metrics* metrics = impl_->parts.metrics;
-  if (metrics == nullptr) return;
-  metrics->time_to_first_token.with({each.model, each.streaming ? "true" : "false"}).observe(to_seconds(each.first - each.received));
-  if (each.streaming) each.inter_token_latency = &metrics->inter_token_latency.with({each.model});
+  if (found == impl_->flights.end() || std::exchange(found->second.started, true)) return;
+  const TimePoint now = impl_->parts.clock->now();
+  for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->first_chunk(flight, now);
+  impl_->counts.first_chunk(found->second.counted, now);
 }
 
 void Router::chunk(FlightId flight, std::int64_t output_tokens) {
   const auto found = impl_->flights.find(flight);
-  if (found == impl_->flights.end() || found->second.inter_token_latency == nullptr || output_tokens <= 0) return;
-  Impl::Flight& each = found->second;
-  const TimePoint now = impl_->parts.clock->now();
-  const auto tokens = static_cast<std::uint64_t>(output_tokens);
-  if (each.last) each.inter_token_latency->observe(to_seconds(now - *each.last) / static_cast<double>(tokens), tokens);
-  each.last = now;
+  if (found != impl_->flights.end()) impl_->counts.chunk(found->second.counted, output_tokens, impl_->parts.clock->now());
 }
 
 void Router::done(FlightId flight, const ResponseFacts& facts) {
   const auto found = impl_->flights.find(flight);
   if (found == impl_->flights.end()) return;
-  for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->done(flight, facts, impl_->parts.clock->now());
-  if (Metrics* metrics = impl_->parts.metrics) {
-    const Impl::Flight& each = found->second;
-    const std::string& model = each.model;
-    const double seconds = to_seconds(impl_->parts.clock->now() - each.received);
-    const auto tokens = static_cast<double>(facts.output_tokens);
-    metrics->requests_running.with({model}).add(-1);
-    metrics->request_duration.with({model, model}).observe(seconds);
-    if (facts.status >= 400) metrics->request_errors.with({model, model, std::to_string(facts.status)}).add();
-    if (facts.prompt_tokens > 0) metrics->input_tokens.with({model}).observe(static_cast<double>(facts.prompt_tokens));
-    if (facts.output_tokens > 0) metrics->output_tokens.with({model}).observe(tokens);
-    if (facts.output_tokens > 0) metrics->normalized_time_per_output_token.with({model}).observe(seconds / tokens);
-    if (facts.output_tokens > 1 && each.last) {
-      metrics->time_per_output_token.with({model}).observe(to_seconds(*each.last - each.first) / (tokens - 1));
-    }
-    if (facts.prompt_tokens > 0) metrics->cached_tokens.with({model}).observe(static_cast<double>(facts.cached_tokens));
-  }
+  const TimePoint now = impl_->parts.clock->now();
+  for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->done(flight, facts, now);
+  impl_->counts.done(found->second.counted, facts, now);
   impl_->flights.erase(found);
 }
 
@@ -486,6 +465,9 @@ void Router::Impl::observe_flow(Metrics& metrics, std::span<const Endpoint> endp
   const StageSaturation saturation = admission.saturation(endpoints, slots_of(endpoints));
   metrics.pool_saturation.with({"prefill"}).set(saturation.prefill);
   metrics.pool_saturation.with({"decode"}).set(saturation.decode);
+  metrics.pool_saturation.with({"effective"}).set(saturation.effective());
+  const auto& detector = dynamic_cast<const Plugin&>(admission.detector());
+  metrics.stale_endpoints.with({detector.name}).set(admission.detector().stale(endpoints, parts.clock->now()));
   if (!admission.queues()) return;
   for (const auto& [id, priority] : reported_flows) {
     metrics.queue_size.with({id, std::to_string(priority)}).set(0);

@@ -36,6 +36,7 @@ struct RouterParts {
   Metrics* metrics = nullptr;    // may be null; outlives the router
   Resources resources;           // objectives and model rewrites
   std::uint64_t seed = 0;        // of random picks
+  std::string name_space;        // of the endpoints, for metrics
 };
 
 // Who turns prompts into token ids: a server's render endpoints.

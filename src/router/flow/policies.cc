@@ -247,7 +247,7 @@ class UtilizationDetector final : public Plugin, public SaturationDetector, publ
     static void describe(Self& self, Visitor& v) {
       v.field("queueDepthThreshold", self.queue, {.help = "Waiting requests of a full endpoint", .min = 1});
       v.field("kvCacheUtilThreshold", self.cache, {.help = "Cache use of a full endpoint", .min = 0.001, .max = 1});
-      v.duration("metricsStalenessThreshold", self.staleness, "Has no effect: the newest values hold until newer ones come");
+      v.duration("metricsStalenessThreshold", self.staleness, "An endpoint whose newest report is older is counted in llm_d_epp_flow_control_stale_endpoints; its values hold until newer ones come. 200ms if unset");
       v.field("headroom", self.headroom, {.help = "As a filter: share beyond the thresholds that still passes", .min = 0});
     }
   };
@@ -263,6 +263,10 @@ class UtilizationDetector final : public Plugin, public SaturationDetector, publ
       ++known;
     }
     return known == 0 ? 0 : sum / known;
+  }
+  int stale(std::span<const Endpoint> endpoints, TimePoint now) const override {
+    const Duration oldest = parameters_.staleness ? parameters_.staleness->value : Duration(std::chrono::milliseconds(200));
+    return static_cast<int>(std::count_if(endpoints.begin(), endpoints.end(), [&](const Endpoint& e) { return !e.state.seen || now - *e.state.seen > oldest; }));
   }
   void filter(Context& context, std::vector<EndpointIndex>& candidates, std::string& note) override {
     keep_or_all(candidates, note, [&](EndpointIndex i) {

@@ -73,6 +73,8 @@ class SaturationDetector {
                             std::span<const Slot> slots,
                             std::span<const EndpointIndex> places,
                             const Underway& underway) const = 0;
+  // How many of `endpoints` report too seldom for its taste; it goes by their last values all the same.
+  virtual int stale(std::span<const Endpoint> endpoints, TimePoint now) const { return 0; }
 };
 
 struct StageSaturation {
