@@ -29,10 +29,10 @@ struct AutoscaleSettings {
   std::string target, prefill_target, decode_target;
   int engines = 1, prefill_engines = 1, decode_engines = 1;
   std::string api, kubeconfig;
-  double first_token = 2000, token_time = 50;
+  double first_token = 2000, token_time = 50, attainment = 95;
   int least = 1, most = 16;
   double interval = 15;
-  double down_window = 300;
+  double down_window = 90;
   bool dry_run = false;
   int rounds = 0;
 
@@ -49,7 +49,8 @@ struct AutoscaleSettings {
     v.field("decode-engines-per-replica", self.decode_engines, {.help = "Of one of their replicas", .min = 1, .max = 4096});
     v.field("api", self.api, {.help = "An API server of Kubernetes that asks for no credentials, as kubectl proxy is: http://127.0.0.1:8001"});
     v.field("kubeconfig", self.kubeconfig, {.help = "Where the API server is and who we are; unset: --api, or as Kubernetes tells a pod"});
-    v.field("ttft", self.first_token, {.help = "Objective: time to first token of nine in ten requests", .unit = "ms", .min = 1});
+    v.field("ttft", self.first_token, {.help = "Objective: time to first token", .unit = "ms", .min = 1});
+    v.field("attainment", self.attainment, {.help = "Share of the requests that shall have it by then", .unit = "%", .min = 1, .max = 99.99});
     v.field("itl", self.token_time, {.help = "Objective: mean time between tokens", .unit = "ms", .min = 0.1});
     v.field("least", self.least, {.help = "Least replicas of a role", .min = 1, .max = 10000});
     v.field("most", self.most, {.help = "Most replicas of a role", .min = 1, .max = 10000});
@@ -133,10 +134,10 @@ class Autoscaler {
     if (metrics.empty() || target.empty()) return invalid_argument(prefix + "metrics and " + prefix + "target belong together", "metrics");
     auto opened = scale_target(target, {settings_.api, settings_.kubeconfig});
     if (!opened.ok()) return opened.error().within(prefix + "target");
-    const autoscale::Objectives aims{settings_.first_token / 1e3, settings_.token_time / 1e3};
+    const autoscale::Objectives aims{settings_.first_token / 1e3, settings_.token_time / 1e3, settings_.attainment / 100};
     const autoscale::ControllerSettings limits{.least = settings_.least, .most = settings_.most, .down_window = settings_.down_window};
     roles_.push_back({name, Scraper(metrics), *std::move(opened), {target.starts_with("server:"), engines},
-                      autoscale::RoleController(name != "prefill", aims, limits), {}, 0});
+                      autoscale::RoleController(name != "prefill", aims, limits), RoleMetrics(aims.first_token), 0});
     return {};
   }
 

@@ -37,7 +37,7 @@ struct AutoscaleBench {
     v.field("startup", self.startup, {.help = "From the wish for a group to its first step", .unit = "seconds", .min = 0, .max = 3600});
     v.field("interval", self.interval, {.help = "Between decisions", .unit = "seconds", .min = 1, .max = 600});
     v.field("queue-target", self.queue_target, {.help = "Waiting requests of a group that the HorizontalPodAutoscaler aims at", .min = 0.1, .max = 1000});
-    v.field("attainment", self.attainment, {.help = "Share of requests whose objectives the oracle must keep", .unit = "%", .min = 1, .max = 100});
+    v.field("attainment", self.attainment, {.help = "Share of requests whose objectives must be kept: the budget of Braid's controller, and what the oracle has to reach", .unit = "%", .min = 1, .max = 100});
     v.field("explain", self.explain, {.help = "Print every decision of Braid's controller with its reason"});
     v.field("svg", self.svg, {.help = "File for a picture of the groups over time"});
   }
@@ -67,7 +67,7 @@ class Comparison {
 
   Status run() {
     const auto& plan = bench_.plan;
-    const autoscale::Objectives aims{plan.first_token / 1e3, plan.token_time / 1e3};
+    const autoscale::Objectives aims{plan.first_token / 1e3, plan.token_time / 1e3, bench_.attainment / 100};
     RETURN_IF_ERROR(add("braid", planning::braid_scaler(options_.layout, aims, {.most = bench_.most}, bench_.explain ? print_decision : planning::Told())));
     RETURN_IF_ERROR(add("HPA on queue", planning::hpa_queue_scaler(bench_.queue_target, bench_.most)));
     RETURN_IF_ERROR(add("WVA saturation", planning::saturation_scaler(bench_.most)));

@@ -15,17 +15,23 @@ double total(const metrics::Samples& page, std::string_view name) {
   return sum;
 }
 
-// The bound below which `share` of what was counted between two looks lies.
-std::optional<double> quantile(const std::map<double, double>& before, const std::map<double, double>& now, double share) {
-  const auto count = [&](double bound) {
-    const auto old = before.find(bound);
-    return now.at(bound) - (old == before.end() ? 0 : old->second);
-  };
-  if (now.empty() || count(now.rbegin()->first) <= 0) return std::nullopt;
-  const double wanted = share * count(now.rbegin()->first);
-  double last_bound = 0, last_count = 0;
+using Histogram = std::map<double, double>;  // counts by upper bound, of a time between two looks
+
+Histogram counted(const Histogram& before, const Histogram& now) {
+  Histogram counts;
   for (const auto& [bound, all] : now) {
-    const double here = count(bound);
+    const auto old = before.find(bound);
+    counts[bound] = all - (old == before.end() ? 0 : old->second);
+  }
+  return counts;
+}
+
+// The bound below which `share` of them lies.
+std::optional<double> quantile(const Histogram& counts, double share) {
+  if (counts.empty() || counts.rbegin()->second <= 0) return std::nullopt;
+  const double wanted = share * counts.rbegin()->second;
+  double last_bound = 0, last_count = 0;
+  for (const auto& [bound, here] : counts) {
     if (here >= wanted) {
       if (bound == std::numeric_limits<double>::infinity()) return last_bound;
       const double within = here > last_count ? (wanted - last_count) / (here - last_count) : 1;
@@ -35,6 +41,22 @@ std::optional<double> quantile(const std::map<double, double>& before, const std
     last_count = here;
   }
   return last_bound;
+}
+
+// How many lie above `limit`, as if those of a bucket were spread evenly over it.
+double above(const Histogram& counts, double limit) {
+  if (counts.empty()) return 0;
+  double last_bound = 0, last_count = 0;
+  for (const auto& [bound, here] : counts) {
+    if (bound >= limit) {
+      const bool open = bound == std::numeric_limits<double>::infinity();
+      const double within = open ? 0 : (limit - last_bound) / (bound - last_bound);
+      return counts.rbegin()->second - (last_count + within * (here - last_count));
+    }
+    last_bound = bound;
+    last_count = here;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -80,7 +102,10 @@ std::optional<autoscale::RoleObservation> RoleMetrics::look(double now, const st
   const double gaps = totals.token_times - before->token_times;
   if (gaps > 0) seen.token_time = (totals.token_time_sum - before->token_time_sum) / gaps;
   seen.busy = std::min(1.0, (totals.prefill_sum - before->prefill_sum) / seconds / seen.ready);
-  seen.first_token = quantile(before->first_tokens, totals.first_tokens, 0.9);
+  const Histogram first_tokens = counted(before->first_tokens, totals.first_tokens);
+  seen.first_token = quantile(first_tokens, 0.9);
+  seen.started = first_tokens.empty() ? 0 : first_tokens.rbegin()->second;
+  seen.late = above(first_tokens, first_token_);
   return seen;
 }
 

@@ -20,6 +20,9 @@ struct Replicas {
 
 class RoleMetrics {
  public:
+  // `first_token`: seconds within which requests shall have their first token.
+  explicit RoleMetrics(double first_token) : first_token_(first_token) {}
+
   // `pages` are /metrics of all engines by name, as they were `now` seconds from any fixed time; one that did not answer
   // is absent. Nothing when fewer than `expected` answer, while no replica is whole, at the first look, and when a counter
   // went back.
@@ -34,6 +37,7 @@ class RoleMetrics {
     std::map<double, double> first_tokens;  // by upper bound of a histogram
   };
 
+  const double first_token_;
   std::optional<Totals> before_;
 };
 

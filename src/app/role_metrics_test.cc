@@ -17,7 +17,7 @@ std::string page(double prompts, double outputs, double requests, double gap_sum
 }
 
 TEST(RoleMetrics, TellsWhatHappenedBetweenTwoLooks) {
-  RoleMetrics metrics;
+  RoleMetrics metrics(0.3);
   EXPECT_FALSE(metrics.look(0, {{"a", page(1000, 100, 10, 1, 5, 10)}, {"b", page(0, 0, 0, 0, 0, 0)}}, 2, {}));
   const auto seen = metrics.look(10, {{"a", page(3000, 300, 20, 3, 10, 20)}, {"b", page(2000, 200, 10, 2, 5, 10)}}, 2, {});
   ASSERT_TRUE(seen);
@@ -30,10 +30,12 @@ TEST(RoleMetrics, TellsWhatHappenedBetweenTwoLooks) {
   EXPECT_DOUBLE_EQ(seen->prompt_tokens, 200);
   EXPECT_DOUBLE_EQ(*seen->token_time, 0.01);
   EXPECT_NEAR(*seen->first_token, 0.42, 1e-9);
+  EXPECT_EQ(seen->started, 20);
+  EXPECT_NEAR(seen->late, 5, 1e-9);  // half of the ten between 0.1 and 0.5 s
 }
 
 TEST(RoleMetrics, AReplicaMayHaveManyPages) {
-  RoleMetrics metrics;
+  RoleMetrics metrics(0.3);
   std::map<std::string, std::string> first, then;
   for (const char* name : {"a-0", "a-1", "a-2", "a-3", "b-0", "b-1", "b-2", "b-3", "c-0"}) {
     first[name] = page(1000, 100, 10, 1, 5, 10);
@@ -49,7 +51,7 @@ TEST(RoleMetrics, AReplicaMayHaveManyPages) {
 }
 
 TEST(RoleMetrics, KnowsNothingWhenAnEngineIsSilentOrBeganAnew) {
-  RoleMetrics metrics;
+  RoleMetrics metrics(0.3);
   const std::string old = page(1000, 100, 10, 1, 5, 10), now = page(2000, 200, 20, 2, 10, 20);
   metrics.look(0, {{"a", old}, {"b", old}}, 2, {});
   EXPECT_FALSE(metrics.look(10, {{"a", now}}, 2, {}));

@@ -13,11 +13,14 @@ constexpr double kSlack = 0.2;               // of a replica: demand above a who
 constexpr double kSurge = 1.15;               // of the mean: what is above it is more than chance
 constexpr double kBand = 1.06;               // demand may grow by so much before what a step down leaves is too little
 
-// How the limit of load follows what objectives show: slowly up while there is much room, faster down.
-constexpr double kRoom = 0.6, kTight = 0.9, kRaise = 1.015, kLower = 0.95, kLeastTrim = 0.6, kMostTrim = 1.6;
-// What was too much is not tried again soon: the limit stays this much below it, and that is forgiven slowly.
-constexpr double kBelow = 0.97, kForgive = 1.001;
+// How the limit of load follows what objectives show: slowly up while there is much room; down to below what was too much,
+// which is not tried again soon: the limit stays there, and that is forgiven slowly.
+constexpr double kRoom = 0.4, kTight = 0.9, kRaise = 1.015, kLeastTrim = 0.6, kMostTrim = 1.6, kBelow = 0.97, kForgive = 1.0003;
 constexpr int kTightIntervals = 2;
+// Load above which queues grow, unless more was seen to do; and while hardly a request is late, where whole replicas are
+// large steps.
+constexpr double kFull = 0.95, kProbe = 1.05, kUnused = 0.2;
+constexpr double kRemember = 0.95;  // weight of an interval's requests in the budget after the next one
 
 // A step up within so many windows after a step down was a turn too many; windows grow by kLonger, up to kLongest times, until
 // there was none for kCalm seconds.
@@ -47,6 +50,7 @@ ScaleDecision RoleController::decide(double now, int replicas, const std::option
   last_seen_ = now;
   if (seen->prompt_tokens > 0) follow(prompt_tokens_, seen->prompt_tokens, kSlow);
   if (seen->output_tokens > 0) follow(output_tokens_, seen->output_tokens, kSlow);
+  count_late(*seen);
   curve_.learn(*seen);
   trim(*seen);
   const Demand wanted = curve_.known() ? demand(*seen) : without_curve(*seen);
@@ -55,24 +59,42 @@ ScaleDecision RoleController::decide(double now, int replicas, const std::option
   return decision;
 }
 
+double RoleController::budget_used() const { return started_ > 0 ? late_ / started_ / (1 - objectives_.kept) : 0; }
+
+// Whether requests are late in one interval is chance, so they are counted over many. Those of a fleet of another size say
+// little: half of the budget is used then, which neither raises nor lowers anything.
+void RoleController::count_late(const RoleObservation& seen) {
+  if (seen.ready != ready_) late_ = 0.5 * (1 - objectives_.kept) * started_;
+  ready_ = seen.ready;
+  started_ = kRemember * started_ + seen.started;
+  late_ = kRemember * late_ + seen.late;
+  late_now_ = seen.late > (1 - objectives_.kept) * seen.started;
+}
+
+double RoleController::most_load(const RoleObservation& seen) const {
+  const double allowed = curve_.most_load(decodes_ && seen.prompt_rate <= 0 ? 0 : objectives_.first_token, objectives_.token_time);
+  const bool unused = started_ > 0 && budget_used() < kUnused;
+  return std::min(trim_ * allowed, std::max(unused ? kProbe : kFull, sustained_));
+}
+
 // The curve is a mean over requests and may be off by a factor, which shows in the objectives.
 void RoleController::trim(const RoleObservation& seen) {
-  double used = 0;
-  if (seen.first_token) used = *seen.first_token / objectives_.first_token;
-  if (decodes_ && seen.token_time) used = std::max(used, *seen.token_time / objectives_.token_time);
-  if (used == 0 || seen.starting > 0) return;
+  if (seen.starting > 0 || (seen.started == 0 && !seen.token_time)) return;
+  const double paced = decodes_ && seen.token_time ? *seen.token_time / objectives_.token_time : 0;
+  const double carried = slow_ / seen.ready, most = most_load(seen);
   ceiling_ = std::min(kMostTrim, ceiling_ * kForgive);
-  tight_ = used > kTight ? tight_ + 1 : 0;
-  if (tight_ == kTightIntervals) ceiling_ = std::max(kLeastTrim, trim_ * kBelow);
-  if (tight_ >= kTightIntervals) {
-    trim_ = std::max(kLeastTrim, trim_ * kLower);
-  } else if (used < kRoom && !waits_) {
-    trim_ = std::max(trim_, std::min(ceiling_, trim_ * kRaise));
+  tight_ = paced > kTight || (budget_used() > 1 && late_now_) ? tight_ + 1 : 0;
+  if (tight_ >= kTightIntervals && carried < most) {
+    trim_ = std::max(kLeastTrim, trim_ * kBelow * carried / most);
+    ceiling_ = trim_;
+  } else if (tight_ == 0 && std::max(budget_used(), paced) < kRoom) {
+    sustained_ = std::max(sustained_, carried);
+    if (!waits_) trim_ = std::max(trim_, std::min(ceiling_, trim_ * kRaise));
   }
 }
 
 RoleController::Demand RoleController::demand(const RoleObservation& seen) {
-  const double most = trim_ * curve_.most_load(decodes_ && seen.prompt_rate <= 0 ? 0 : objectives_.first_token, objectives_.token_time);
+  const double most = most_load(seen);
   // Offered: what arrives, whether or not it is computed already.
   const double prompts = seen.prompt_rate > 0 || !decodes_ ? seen.arrivals * prompt_tokens_ : 0;
   const double outputs = decodes_ ? seen.arrivals * output_tokens_ : 0;
@@ -86,9 +108,9 @@ RoleController::Demand RoleController::demand(const RoleObservation& seen) {
   const double by_load = (steady + 0.5 * rising + backlog) / most;
   const double by_cache = decodes_ ? seen.cache_use / settings_.cache_target * seen.ready : 0;
   const double here = seen.ready + seen.starting;
-  const bool late = seen.waiting >= seen.ready && seen.first_token && *seen.first_token > objectives_.first_token;
+  const bool late = seen.waiting >= seen.ready && budget_used() > 1 && late_now_;
   if (late && seen.starting == 0 && here + 1 > std::max(by_load, by_cache)) {
-    return {here + 1, text("%.0f requests wait, and first tokens come after %.0f ms", seen.waiting, 1e3 * *seen.first_token)};
+    return {here + 1, text("%.0f requests wait, and %.1f %% of them were late lately", seen.waiting, 100 * late_ / started_)};
   }
   if (by_cache > by_load) {
     return {by_cache, text("caches of %d are %.0f %% full, %.0f %% is the aim", seen.ready, 100 * seen.cache_use, 100 * settings_.cache_target)};

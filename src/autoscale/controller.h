@@ -4,7 +4,8 @@
 // expert-parallel server.
 //
 // Up at once, down only to what was enough through the whole stabilization window, and by a share of the
-// replicas at a time. A step down that had to be taken back makes the window longer. Without metrics everything stays as it is.
+// replicas at a time. A step down that had to be taken back makes the window longer. Requests may be late by a budget, the
+// share that objectives leave: while little of it is used the load of a replica may rise, when all is used it was too much. Without metrics everything stays as it is.
 // Pure: no clock, no sockets, no threads.
 #pragma once
 
@@ -19,8 +20,9 @@
 namespace braid::autoscale {
 
 struct Objectives {
-  double first_token = 2;   // seconds, p90
+  double first_token = 2;   // seconds
   double token_time = 0.05; // seconds, mean
+  double kept = 0.95;       // share of the requests that shall have their first token in time
 };
 
 struct ControllerSettings {
@@ -57,6 +59,9 @@ class RoleController {
   };
 
   void trim(const RoleObservation& seen);
+  void count_late(const RoleObservation& seen);
+  double most_load(const RoleObservation& seen) const;  // of one replica
+  double budget_used() const;  // 1: as many requests were late lately as may be
   Demand demand(const RoleObservation& seen);
   Demand without_curve(const RoleObservation& seen) const;
   int settle(double now, int replicas, double wanted, std::string& reason);
@@ -76,6 +81,10 @@ class RoleController {
   int tight_ = 0;          // intervals in a row in which objectives were nearly missed
   bool waits_ = false;  // there are more replicas than wanted, until the window has passed
   double fast_ = 0, slow_ = 0;  // means of the offered load
+  double started_ = 0, late_ = 0;  // requests lately, older ones counting less
+  bool late_now_ = false;          // more than may be in the last interval
+  int ready_ = 0;                  // in the last interval
+  double sustained_ = 0;           // largest load of a replica under which objectives had room
   double prompt_tokens_ = 0, output_tokens_ = 0;
 };
 

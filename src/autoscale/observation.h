@@ -16,6 +16,8 @@ struct RoleObservation {
   double cache_use = 0;                 // mean, 0 to 1
   std::optional<double> busy;           // share of the interval spent on prompts; a prefill role's load
   std::optional<double> first_token;    // seconds, of the requests that had theirs in the interval: p90
+  double started = 0;                   // requests that had their first token in the interval
+  double late = 0;                      // of them, those that had it later than the objective
   std::optional<double> token_time;     // seconds between tokens: mean
   // What clients asked for meanwhile.
   double arrivals = 0;                  // requests a second

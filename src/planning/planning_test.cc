@@ -2,10 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
+#include <numbers>
 #include <random>
 
 #include "planning/cluster.h"
+#include "planning/policies.h"
 #include "planning/report.h"
 
 namespace braid::planning {
@@ -179,6 +182,52 @@ TEST(Cluster, GroupsComeAfterTheirStartAndGoWhenTheirRequestsEnded) {
   EXPECT_EQ(three_ready, 40);
   EXPECT_EQ(outcome->of(Role::kBoth).least, 1);
   EXPECT_TRUE(std::all_of(outcome->requests.begin(), outcome->requests.end(), [](const auto& r) { return r.finished; }));
+}
+
+// Cheapest of the oracle's loads that keeps 95 of 100 first tokens in time.
+double ideal_hours(const ClusterOptions& options, const std::vector<TrafficRequest>& traffic, const Objectives& aims) {
+  for (const double load : {0.9, 0.8, 0.7, 0.6, 0.5}) {
+    const auto outcome = simulate(options, traffic, oracle_scaler(options, traffic, load, options.startup + 2 * options.interval));
+    CHECK(outcome.ok());
+    const Summary summary = summarize(*outcome, options.layout, aims);
+    if (summary.attainment >= 0.95) return summary.rank_hours;
+  }
+  return 0;
+}
+
+// Arrivals that rise and fall by half over 40 minutes, with the noise of chance.
+std::vector<TrafficRequest> wave(double rate, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::uniform_real_distribution<double> uniform(0, 1);
+  std::vector<TrafficRequest> requests;
+  for (const TrafficRequest& request : poisson_traffic({1.5 * rate, 2400, 4096, 64, seed})) {
+    if (uniform(random) < (1 - 0.5 * std::cos(request.arrival / 2400 * 2 * std::numbers::pi)) / 1.5) requests.push_back(request);
+  }
+  return requests;
+}
+
+// The oracle knows every request two minutes before it comes.
+TEST(Autoscaling, KeepsObjectivesForAQuarterMoreThanKnowingTheFuture) {
+  constexpr Objectives kAims{5, 0.1};
+  ClusterOptions options;
+  options.model = shape("bench/shapes/v2-lite-fp8");
+  options.costs = costs("h100");
+  options.choices.max_batched_tokens = 2048;
+  options.layout = *parse_layout("2x1");
+  for (const double rate : {3.0, 7.0}) {
+    const auto traffic = wave(rate, 11);
+    const double ideal = ideal_hours(options, traffic, kAims);
+    ASSERT_GT(ideal, 0);
+    const auto outcome = simulate(options, traffic, braid_scaler(options.layout, {kAims.first_token, kAims.token_time}, {.most = 64}));
+    ASSERT_TRUE(outcome.ok());
+    const Summary summary = summarize(*outcome, options.layout, kAims);
+    int moves = 0;
+    for (std::size_t i = 1; i < outcome->scale.size(); ++i) moves += outcome->scale[i].groups != outcome->scale[i - 1].groups;
+    RecordProperty("rate_" + std::to_string(static_cast<int>(rate)), std::to_string(summary.attainment) + " " + std::to_string(summary.rank_hours / ideal));
+    EXPECT_GE(summary.attainment, 0.95) << rate;
+    EXPECT_LE(summary.rank_hours, 1.25 * ideal) << rate << ": " << summary.rank_hours << " to " << ideal;
+    EXPECT_LE(moves, 16) << rate;
+  }
 }
 
 TEST(StepTime, ExchangeBetweenNodesTakesLongerAndHidesBehindAnotherMicroBatch) {

@@ -18,7 +18,7 @@ double mean(const std::vector<double>& values) {
   return values.empty() ? 0 : sum / static_cast<double>(values.size());
 }
 
-autoscale::RoleObservation observation(const ClusterView& view, Role role) {
+autoscale::RoleObservation observation(const ClusterView& view, Role role, double first_token) {
   const RoleView& r = view.of(role);
   autoscale::RoleObservation seen{.ready = r.ready, .starting = r.starting, .waiting = r.waiting, .running = r.running, .cache_use = r.cache_use};
   seen.arrivals = view.requests / view.interval;
@@ -30,7 +30,10 @@ autoscale::RoleObservation observation(const ClusterView& view, Role role) {
   if (view.started > 0 && role != Role::kDecode) seen.prompt_tokens = r.step_prompt_tokens / view.started;
   if (role == Role::kPrefill) seen.busy = r.busy;
   if (role != Role::kPrefill && !view.token_times.empty()) seen.token_time = mean(view.token_times);
-  if (role != Role::kDecode && !view.first_tokens.empty()) seen.first_token = percentile(view.first_tokens, 0.9);
+  if (role == Role::kDecode || view.first_tokens.empty()) return seen;
+  seen.first_token = percentile(view.first_tokens, 0.9);
+  seen.started = static_cast<double>(view.first_tokens.size());
+  seen.late = static_cast<double>(std::ranges::count_if(view.first_tokens, [&](double seconds) { return seconds > first_token; }));
   return seen;
 }
 
@@ -42,13 +45,13 @@ Scaler braid_scaler(const Layout& layout, const autoscale::Objectives& objective
     const auto role = static_cast<Role>(r);
     if (layout.of(role)) (*controllers)[static_cast<std::size_t>(r)].emplace(role != Role::kPrefill, objectives, settings);
   }
-  return [controllers, told = std::move(told)](const ClusterView& view) {
+  return [controllers, first_token = objectives.first_token, told = std::move(told)](const ClusterView& view) {
     Targets targets;
     for (std::size_t r = 0; r < kRoles; ++r) {
       auto& controller = (*controllers)[r];
       if (!controller) continue;
       const RoleView& role = view.roles[r];
-      const auto decision = controller->decide(view.now, role.ready + role.starting, observation(view, static_cast<Role>(r)));
+      const auto decision = controller->decide(view.now, role.ready + role.starting, observation(view, static_cast<Role>(r), first_token));
       if (told) told(view.now, static_cast<Role>(r), decision);
       targets[r] = decision.replicas;
     }
