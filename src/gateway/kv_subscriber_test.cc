@@ -44,7 +44,8 @@ class Followed {
     subscriber->follow({{"a", "127.0.0.1", 8000, 0}});
   }
 
-  // Publishes until something arrives: a subscription takes a moment to reach the publisher.
+  // Publishes until something arrives, since a subscription takes a moment to reach the publisher, then waits for the
+  // rest: a replay may come in several deliveries.
   std::vector<std::string> publish_until_seen(std::uint8_t& next) {
     const TimePoint deadline = std::chrono::steady_clock::now() + kLong;
     std::unique_lock lock(mutex);
@@ -52,6 +53,7 @@ class Followed {
       publisher->publish(removal(next++));
       changed.wait_for(lock, std::chrono::milliseconds(20), [this] { return !seen.empty(); });
     }
+    changed.wait_until(lock, deadline, [&] { return seen.size() >= next; });
     return seen;
   }
 

@@ -287,6 +287,7 @@ TEST(Handover, nothing_leaks_and_no_token_is_wrong_whatever_ends_when) {
     if (below(400) == 0) {
       decoding.clear();
       decode.reset();
+      prefill->clock.advance(std::chrono::minutes(2));  // ends the leases of what it had not yet taken
       decode = std::make_unique<Side>(Kind{.block_size = 2, .blocks = 36, .policy = "recompute"});
     }
   }
