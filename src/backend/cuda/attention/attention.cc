@@ -32,6 +32,7 @@ std::string decode_hopper_support(const ops::AttentionDecode::Problem& p, const 
 
 std::vector<ops::Kernel<ops::AttentionDecode>> attention_decode_kernels() {
   return {{"hopper", 20, decode_hopper_support, decode_hopper, nullptr},
+          {"gqa", 15, decode_gqa_support, decode_gqa, nullptr},
           {"mma", 10, decode_mma_support, decode_mma, nullptr},
           {"simple", 1, any_decode, decode_simple, nullptr}};
 }

@@ -16,6 +16,8 @@ std::vector<ops::Kernel<ops::AttentionPrefill>> attention_prefill_kernels();
 std::string decode_mma_support(const ops::AttentionDecode::Problem& problem, const Capabilities& caps);
 std::string prefill_mma_support(const ops::AttentionPrefill::Problem& problem, const Capabilities& caps);
 std::string decode_hopper_support(const ops::AttentionDecode::Problem& problem, const Capabilities& caps);
+std::string decode_gqa_support(const ops::AttentionDecode::Problem& problem, const Capabilities& caps);
+void decode_gqa(const ops::AttentionDecode::Args& args, braid::Stream& stream);
 void decode_hopper(const ops::AttentionDecode::Args& args, braid::Stream& stream);
 void decode_mma(const ops::AttentionDecode::Args& args, braid::Stream& stream);
 std::string prefill_hopper_support(const ops::AttentionPrefill::Problem& problem, const Capabilities& caps);

@@ -10,7 +10,7 @@ namespace {
 using namespace ops;
 
 constexpr int kBlockSize = 16;
-constexpr AttentionShape kGqa[] = {{8, 2, 24, 24, 0.2f}, {6, 6, 64, 64, 0.1f}, {32, 4, 128, 128, 0.09f}};
+constexpr AttentionShape kGqa[] = {{8, 2, 24, 24, 0.2f}, {6, 6, 64, 64, 0.1f}, {40, 2, 64, 64, 0.1f}, {32, 4, 128, 128, 0.09f}};
 // Windows, chunks and sinks, shorter and longer than a split.
 constexpr AttentionShape kPartly[] = {{8, 2, 64, 64, 0.1f, 20, 0, true}, {8, 1, 128, 128, 0.1f, 300, 0, false}, {4, 4, 24, 24, 0.2f, 0, 100, false},
                                       {16, 2, 64, 64, 0.1f, 0, 0, true}, {4, 2, 32, 32, 0.2f, 40, 128, true}};
@@ -59,7 +59,7 @@ class AttentionTest : public Gpu {
   // A logit for each head, on both sides.
   Twin sinks_of(const AttentionShape& shape) { return twin(*stream_, reference::random_values(static_cast<std::size_t>(shape.heads), 8, 2.0f)); }
 
-  void check_decode(const AttentionShape& shape, DType dtype, bool latent, const std::vector<int>& contexts = {1, 16, 17, 255, 256, 257, 700}) {
+  void check_decode(const AttentionShape& shape, DType dtype, bool latent, const std::vector<int>& contexts = {1, 16, 17, 255, 256, 257, 512, 513, 700, 1100}) {
     const int longest = *std::max_element(contexts.begin(), contexts.end());
     Cache cache(*stream_, dtype, shape, contexts, latent);
     const auto count = static_cast<std::int64_t>(contexts.size());
