@@ -76,6 +76,7 @@ TEST(Ucx, AKilledProcessIsDeadAtOnceAndItsPlaceMayBeTakenByAnother) {
     EXPECT_TRUE(remote->alive());
     const auto read = t->prepare(*remote, fabric::Direction::kRead, {{mine->memory().data(), 0, 64}}).value();
     kill(child, SIGSTOP);
+    ASSERT_EQ(waitpid(child, nullptr, WUNTRACED), child);  // it answers no more
     ASSERT_TRUE(t->post(*read).ok());
     EXPECT_FALSE(t->poll(*read).value());
     kill(child, SIGKILL);
