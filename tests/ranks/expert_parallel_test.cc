@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "backend/cpu/backend.h"
@@ -76,6 +77,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"lexicon-30m", 2, All2All::kLowLatency, true}, Case{"lexicon-30m", 3, All2All::kFlexible, true},
         Case{"lexicon-30m", 8, All2All::kHighThroughput, true}, Case{"lexicon-30m", 4, All2All::kLowLatency, false, 16},
         Case{"lexicon-30m", 2, All2All::kLowLatency, false, 64, moe::Payload::kExact},
+        Case{"lexicon-30m", 4, All2All::kLowLatency, false, 16, moe::Payload::kExact},
         Case{"lexicon-30m", 2, All2All::kHighThroughput, false, 64, moe::Payload::kFp8}),
     [](const auto& info) {
       const Case& c = info.param;
@@ -85,11 +87,15 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
-// How far a logit may be from that of one rank, where they are sums in another order, of results that
-// travelled as bfloat16, of rows that travelled as fp8. The small models with random weights have
-// logits of about 5 and change their choice of experts by roundings.
-float bound_of(const Case& c) {
-  return c.payload == moe::Payload::kExact ? 0.25f : c.payload == moe::Payload::kAuto ? 1.0f : 3.0f;
+// How far the logits may be from those of one rank: the furthest where they are sums in another order; on average where
+// results travelled as bfloat16 or rows as fp8, since a choice of expert that a rounding turns moves a whole row. Other
+// rows are then off by 0.02 or 0.1, and logits are about 5 and more.
+constexpr float kFurthestExact = 0.25f;
+float mean_bound_of(const Case& c) { return c.payload == moe::Payload::kFp8 ? 1.0f : 0.5f; }
+
+float mean_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  const float sum = std::transform_reduce(a.begin(), a.end(), b.begin(), 0.0f, std::plus<>(), [](float x, float y) { return std::fabs(x - y); });
+  return a.empty() ? 0 : sum / static_cast<float>(a.size());
 }
 
 float furthest(const std::vector<float>& a, const std::vector<float>& b) {
@@ -127,7 +133,8 @@ TEST_P(ExpertParallelModel, ComputesWhatOneRankComputes) {
       const auto expected = alone.run(tokens_of(b.rank()), 0, 0);
       EXPECT_EQ(logits.size(), expected.size());
       if (c.deterministic) EXPECT_EQ(logits, expected);
-      else EXPECT_LT(furthest(logits, expected), bound_of(c));
+      else if (c.payload == moe::Payload::kExact) EXPECT_LT(furthest(logits, expected), kFurthestExact);
+      else EXPECT_LT(mean_difference(logits, expected), mean_bound_of(c));
       const bool same_text = c.payload != moe::Payload::kFp8 && std::string(c.model) == "lexicon-30m";
       EXPECT_TRUE(!same_text || greedy(logits, subject) == greedy(expected, subject));
     }
