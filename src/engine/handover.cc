@@ -17,6 +17,7 @@ std::string Handover::hold(Choice& c, TimePoint now) {
   if (!c.pages.covers(held.tokens - 1)) held.tokens = 0;
   held.followed = std::min(c.followed, held.tokens);
   held.digest = transfer::digest_of(c.tokens.data(), held.tokens);
+  if (held.tokens == c.prompt_length && c.generated() > 0) held.next = c.tokens[static_cast<std::size_t>(c.prompt_length)];
   for (const kv::BlockId block : held.blocks) {
     if (block != kv::kNoBlock) pool_->acquire(block);
   }

@@ -28,6 +28,7 @@ Loop::Loop(const Parts& parts)
       scheduler_(parts.limits, &pool_, events_ ? &event_log_ : nullptr),
       runner_(parts.model, parts.cache, [this](const Sequence& s, int ahead) { return draw_of(static_cast<const Choice&>(s), ahead); }),
       speculation_(parts.speculation),
+      drafts_by_module_(parts.speculation && parts.model->draft_module()),
       trace_(parts.trace),
       timeline_(parts.timeline),
       lockstep_(parts.lockstep),
@@ -99,18 +100,37 @@ void Loop::exchange() {
 void Loop::arrive(Choice& choice, const transfer::News& news) {
   switch (news.kind) {
     case transfer::News::Kind::kGranted:
-      choice.remote_tokens = std::min(news.tokens, choice.prompt_length - 1);
+      if (takes_first_from_remote(choice, news.next)) choice.first_chosen = news.next;
+      choice.remote_tokens = std::min(news.tokens, choice.first_chosen < 0 ? choice.prompt_length - 1 : choice.prompt_length);
       choice.remote_followed = news.followed;
       return scheduler_.add(choice);
     case transfer::News::Kind::kRead:
-      scheduler_.fetched(choice);
-      return note_admitted(choice, clock_->now());
+      return start_from_remote(choice, news);
     case transfer::News::Kind::kFailed:
+      choice.first_chosen = -1;
       if (handover_->recomputes()) return scheduler_.not_fetched(choice);
       return end_with_message(choice, FinishReason::kError,
                               "the prompt's keys and values cannot be read: " + news.error +
                                   "; with kv_load_failure_policy recompute the prompt would be computed here");
   }
+}
+
+void Loop::start_from_remote(Choice& choice, const transfer::News& news) {
+  const TimePoint now = clock_->now();
+  choice.transfer_seconds = news.seconds;
+  choice.transfer_bytes = news.bytes;
+  scheduler_.fetched(choice);
+  note_admitted(choice, now);
+  if (choice.first_chosen >= 0) take_token(choice, {}, choice.first_chosen, now);
+}
+
+// The engine that computed the prompt has chosen what comes next, for the same request and so the same parameters, but perhaps
+// not for as many tokens: an end is left to this one. A draft module must see the last token of the prompt computed.
+bool Loop::takes_first_from_remote(const Choice& choice, std::int32_t token) const {
+  const auto& params = choice.request->params;
+  const auto is_end = [&](const std::vector<std::int32_t>& ids) { return std::ranges::find(ids, token) != ids.end(); };
+  return token >= 0 && token < admission_->vocabulary().size && params.max_tokens > 0 && !params.logprobs && !choice.request->transfer.hold &&
+         !drafts_by_module_ && !choice.sampler.masked() && !is_end(admission_->vocabulary().eos_ids) && !is_end(params.stop_token_ids);
 }
 
 // Those who asked for it learn where the prompt's blocks are.
@@ -493,7 +513,11 @@ Timing Loop::timing_of(const Choice& choice) const {
   if (!choice.first_scheduled) return {.queued = to_seconds(clock_->now() - arrived)};
   const TimePoint last = choice.first_token ? choice.last_token : clock_->now();
   const TimePoint first = choice.first_token.value_or(last);
-  return {to_seconds(*choice.first_scheduled - arrived), to_seconds(first - *choice.first_scheduled), to_seconds(last - first)};
+  return {.queued = std::max(0.0, to_seconds(*choice.first_scheduled - arrived) - choice.transfer_seconds),
+          .transfer = choice.transfer_seconds,
+          .prefill = to_seconds(first - *choice.first_scheduled),
+          .decode = to_seconds(last - first),
+          .transfer_bytes = static_cast<std::int64_t>(choice.transfer_bytes)};
 }
 
 TokenMessage Loop::message_for(Choice& choice) const {

@@ -102,6 +102,8 @@ class Loop {
   int verify(Choice& choice, int drafts, std::int32_t row, Matrix<const float> logits, TimePoint now);
   void collect_prompt_logprobs(Choice& choice, const ItemRows& rows, Matrix<const float> logits);
   void arrive(Choice& choice, const transfer::News& news);
+  void start_from_remote(Choice& choice, const transfer::News& news);
+  bool takes_first_from_remote(const Choice& choice, std::int32_t token) const;
   void hand_over();
   ops::ChooseTokens::Draw draw_of(const Choice& choice, int ahead) const;
   // `chosen`: by the model; nothing: the sampler chooses.
@@ -142,6 +144,7 @@ class Loop {
   Runner runner_;
   std::optional<Handover> handover_;
   Speculation* const speculation_;
+  const bool drafts_by_module_;
   const std::function<void(const StepPlan&)> trace_;
   Timeline* const timeline_;
   Lockstep* const lockstep_;

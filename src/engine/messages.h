@@ -27,9 +27,11 @@ using PositionLogprobs = std::vector<TokenLogprob>;
 
 // Seconds that an ended choice spent, one part after the other.
 struct Timing {
-  double queued = 0;   // from arrival until it was first computed; or until its end, if it never was
-  double prefill = 0;  // until its first token
-  double decode = 0;   // until its last
+  double queued = 0;    // from arrival until its keys and values were read or computed; or until its end, if they never were
+  double transfer = 0;  // reading those that another engine had
+  double prefill = 0;   // until its first token
+  double decode = 0;    // until its last
+  std::int64_t transfer_bytes = 0;
 };
 
 // What one choice (0 <= index < n) gained: a token, or how it ended. One step may bring several.

@@ -18,6 +18,8 @@ double milliseconds(Duration d) { return to_seconds(d) * 1e3; }
 
 void RequestRecord::take(const engine::Timing& choice) {
   timing.queued = std::max(timing.queued, choice.queued);
+  timing.transfer = std::max(timing.transfer, choice.transfer);
+  timing.transfer_bytes = std::max(timing.transfer_bytes, choice.transfer_bytes);
   timing.prefill = std::max(timing.prefill, choice.prefill);
   timing.decode = std::max(timing.decode, choice.decode);
 }
@@ -50,7 +52,7 @@ void describe_request(tracing::Span& span, const protocol::CommonRequest& reques
   span.set("gen_ai.usage.prompt_tokens", record.prompt_tokens);
   span.set("gen_ai.usage.completion_tokens", record.output_tokens);
   span.set("gen_ai.latency.time_in_queue", record.timing.queued);
-  span.set("gen_ai.latency.time_to_first_token", record.timing.queued + record.timing.prefill);
+  span.set("gen_ai.latency.time_to_first_token", record.timing.queued + record.timing.transfer + record.timing.prefill);
   span.set("gen_ai.latency.time_in_model_prefill", record.timing.prefill);
   span.set("gen_ai.latency.time_in_model_decode", record.timing.decode);
   span.set("gen_ai.latency.time_in_model_inference", record.timing.prefill + record.timing.decode);
@@ -60,14 +62,16 @@ void describe_request(tracing::Span& span, const protocol::CommonRequest& reques
 }
 
 void end_request_span(tracing::Tracer& tracer, tracing::Span&& span, const RequestRecord& record) {
-  TimePoint at = record.ended - seconds(record.timing.queued + record.timing.prefill + record.timing.decode);
-  const auto part = [&](const char* name, double length) {
+  TimePoint at = record.ended - seconds(record.timing.queued + record.timing.transfer + record.timing.prefill + record.timing.decode);
+  const auto part = [&](const char* name, double length, std::int64_t bytes = 0) {
     if (length <= 0) return;
     tracing::Span child = tracing::Tracer::child(span, name, tracing::Kind::kInternal, std::max(at, record.arrived));
+    if (bytes > 0) child.set("braid.bytes", bytes);
     at += seconds(length);
     tracer.end(std::move(child), at);
   };
   part("queue", record.timing.queued);
+  part("kv_transfer", record.timing.transfer, record.timing.transfer_bytes);
   part("prefill", record.timing.prefill);
   part("decode", record.timing.decode);
   tracer.end(std::move(span), record.ended);

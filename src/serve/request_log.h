@@ -39,7 +39,7 @@ class RequestLog {
 
 void describe_request(tracing::Span& span, const protocol::CommonRequest& request, const std::string& model, const RequestRecord& record,
                       std::size_t sequences);
-// Ends the request's span, after those of its parts: queue, prefill and decode.
+// Ends the request's span, after those of its parts: queue, kv_transfer, prefill and decode.
 void end_request_span(tracing::Tracer& tracer, tracing::Span&& span, const RequestRecord& record);
 
 }  // namespace braid::serve

@@ -30,6 +30,7 @@ struct News {
   Kind kind = Kind::kFailed;
   std::int32_t tokens = 0;    // kGranted: that can be read, from the first
   std::int32_t followed = 0;  // of them, those that the draft module has seen
+  std::int32_t next = -1;     // the token that was chosen after the whole prompt; -1: not told
   std::size_t bytes = 0;      // kRead
   double seconds = 0;
   std::string error;  // kFailed: a sentence without its end, "127.0.0.1:5600 cannot be reached: ..."

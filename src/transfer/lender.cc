@@ -38,7 +38,7 @@ std::string Lender::hold(Blocks b, TimePoint now) {
   Hold hold;
   Offer offer{{options_.engine_id, incarnation_, options_.host, listener_->port(), random_id()}, b.blocks, b.tokens, 0,
               memory_.shape().block_size, memory_.shape().dtype, unix_in(options_.lease)};
-  hold.grant = {{}, 0, 0, b.tokens, b.followed, b.digest, std::move(b.blocks)};
+  hold.grant = {{}, 0, 0, b.tokens, b.followed, b.digest, b.next, std::move(b.blocks)};
   hold.deadline = now + options_.lease;
   std::lock_guard lock(mutex_);
   CHECK(!free_words_.empty(), "there are never more holds than blocks");

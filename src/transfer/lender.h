@@ -38,6 +38,7 @@ class Lender {
     std::int32_t tokens = 0;
     std::int32_t followed = 0;
     std::uint64_t digest = 0;
+    std::int32_t next = -1;
   };
   // The blocks must not change until collect() gives them back. Returns kv_transfer_params.
   std::string hold(Blocks blocks, TimePoint now);

@@ -104,7 +104,8 @@ void Peer::handle(const Open& job) {
   if (!grant.ok()) return fail(job.fetch, sentence(grant.error()));
   next_renewal_ = std::min(next_renewal_, now() + options_.lease / kRenewalsInLease);
   taken_[job.fetch] = {job.source.request_id, *grant};
-  tell_({.fetch = job.fetch, .kind = News::Kind::kGranted, .tokens = grant->tokens, .followed = grant->followed});
+  tell_({.fetch = job.fetch, .kind = News::Kind::kGranted, .tokens = grant->tokens, .followed = grant->followed,
+         .next = grant->tokens == static_cast<std::int32_t>(job.prompt.size()) ? grant->next : -1});
 }
 
 void Peer::handle(const Read& job) {

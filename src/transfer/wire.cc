@@ -131,7 +131,7 @@ std::string to_json(const Welcome& w) {
 
 std::string to_json(const Grant& g) {
   const Json json{{"refused", g.refused}, {"word", g.word}, {"generation", g.generation}, {"tokens", g.tokens},
-                  {"followed", g.followed}, {"digest", g.digest}, {"blocks", g.blocks}};
+                  {"followed", g.followed}, {"digest", g.digest}, {"next", g.next}, {"blocks", g.blocks}};
   return json.dump();
 }
 
@@ -167,6 +167,7 @@ Result<Grant> read_grant(std::string_view text) {
   r.read("generation", g.generation);
   r.read("tokens", g.tokens);
   r.read("followed", g.followed);
+  r.read("next", g.next);
   r.read("digest", g.digest);
   r.read("blocks", g.blocks);
   if (!r.ok()) return internal_error("its answer has no usable '" + r.missing() + "'; do both engines have the same version?");

@@ -38,6 +38,7 @@ struct Grant {
   std::int32_t tokens = 0;    // computed, from the first
   std::int32_t followed = 0;  // of them, those that the draft module has seen
   std::uint64_t digest = 0;   // of these tokens
+  std::int32_t next = -1;     // the token that was chosen after them; -1: not told
   std::vector<std::int32_t> blocks;
 };
 

@@ -50,10 +50,11 @@ TEST(Frames, survive_the_way) {
   EXPECT_EQ(back.region, w.region);
   EXPECT_EQ(back.shape.bytes(), w.shape.bytes());
   EXPECT_EQ(mismatch(back.shape, w.shape), "");
-  const Grant grant{"", 3, std::uint64_t{1} << 63, 20, 19, ~std::uint64_t{0}, {1, 2}};
+  const Grant grant{"", 3, std::uint64_t{1} << 63, 20, 19, ~std::uint64_t{0}, 77, {1, 2}};
   const Grant same = read_grant(to_json(grant)).value();
   EXPECT_EQ(same.generation, grant.generation);
   EXPECT_EQ(same.digest, grant.digest);
+  EXPECT_EQ(same.next, grant.next);
   EXPECT_EQ(same.blocks, grant.blocks);
   EXPECT_EQ(read_requests(requests_json({"a", "b"})), (std::vector<std::string>{"a", "b"}));
 }

@@ -73,8 +73,9 @@ class Traces(unittest.TestCase):
         self.addCleanup(self.collector.close)
         self.flags = ["--otlp-traces-endpoint", self.collector.endpoint]
 
-    def engine(self, name):
-        engine = Server("--backend", "simulated", *self.flags, env={"OTEL_SERVICE_NAME": name})
+    def engine(self, name, role="kv_both"):
+        transfer = json.dumps({"kv_connector": "NixlConnector", "kv_role": role, "kv_port": 0})
+        engine = Server("--backend", "simulated", "--kv-transfer-config", transfer, *self.flags, env={"OTEL_SERVICE_NAME": name})
         self.addCleanup(engine.end)
         return engine
 
@@ -104,10 +105,13 @@ class Traces(unittest.TestCase):
             request = next(s for s in spans if s["service"] == service and s["name"] == "llm_request")
             self.assertEqual(request["parentSpanId"], by_name[leg]["spanId"])
             parts = {s["name"] for s in spans if s.get("parentSpanId") == request["spanId"]}
-            self.assertLessEqual({"queue", "prefill"}, parts)
+            self.assertLessEqual({"queue", "prefill" if service == "prefiller" else "kv_transfer"}, parts)
+        moved = next(s for s in spans if s["name"] == "kv_transfer")
+        self.assertGreater(int(attributes(moved)["braid.bytes"]), 0)
+        self.assertNotIn("prefill", parts, "the first token came with the keys and values")
         told = attributes(request)
         self.assertEqual((told["gen_ai.usage.prompt_tokens"], told["gen_ai.usage.completion_tokens"], told["gen_ai.request.max_tokens"]), ("160", "4", "4"))
-        self.assertGreater(told["gen_ai.latency.time_in_model_prefill"], 0)
+        self.assertGreater(told["gen_ai.latency.time_to_first_token"], 0)
         self.assertLessEqual(int(by_name["route.prefill"]["endTimeUnixNano"]), int(by_name["route.decode"]["startTimeUnixNano"]))
 
     def test_the_sidecar_is_part_of_the_trace(self):

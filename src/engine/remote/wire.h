@@ -155,7 +155,7 @@ namespace braid::engine {
 
 template <class Archive>
 void fields(Archive& a, Timing& v) {
-  a.all(v.queued, v.prefill, v.decode);
+  a.all(v.queued, v.transfer, v.prefill, v.decode, v.transfer_bytes);
 }
 
 template <class Archive>
