@@ -31,7 +31,7 @@ class Feeder {
       : args_(args), shared_(shared), rank_m_(rank % kT.cluster_m), rank_n_(rank / kT.cluster_m) {}
 
   template <Feed kFeed>
-  __device__ void run(TileOrder<kT> order) {
+  __device__ void run(TileOrder<Map> order) {
     const bool issues = ptx::elected();
     Tile tile;
     while (order.next(tile)) {

@@ -27,8 +27,11 @@ constexpr int feeder_registers(int math_groups) { return math_groups == 3 ? 32 :
 constexpr int math_registers(int math_groups) { return math_groups == 3 ? 160 : 232; }
 
 template <class Map>
-__device__ void prepare_barriers(const GemmArguments& args, Map shared) {
+__device__ void prepare(const GemmArguments& args, Map shared) {
   constexpr Tiling kT = Map::kTiling;
+  if (Map::kCountsTiles && threadIdx.x / 32 == 1) {
+    TileOrder<Map>::count_tiles(args);
+  }
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kT.stages; ++stage) {
       ptx::mbarrier_init(shared.full(stage), Feeder<Map>::kWarps);
@@ -60,9 +63,9 @@ __global__ void __launch_bounds__(built_tiling<kPrecision>(kIndex).threads(), 1)
   extern __shared__ __align__(1024) std::uint8_t memory[];
   const Map shared{ptx::shared_address(memory)};
   const int rank = kTiling.cluster() > 1 ? static_cast<int>(ptx::cluster_rank()) : 0;
-  prepare_barriers(args, shared);
+  prepare(args, shared);
 
-  const TileOrder<kTiling> first(args, rank);
+  const TileOrder<Map> first(args, rank);
   const int warp = ptx::warp_number();
   if (warp >= Map::kMathWarps) {
     ptx::give_registers<feeder_registers(kTiling.math_groups())>();
@@ -76,7 +79,7 @@ __global__ void __launch_bounds__(built_tiling<kPrecision>(kIndex).threads(), 1)
     }
   } else {
     ptx::take_registers<math_registers(kTiling.math_groups())>();
-    TileOrder<kTiling> order = first;
+    TileOrder<Map> order = first;
     Multiplier<Map> multiplier(shared, warp, rank);
     RowStore<Map> out(args, shared, warp);
     typename Multiplier<Map>::Sums sum;

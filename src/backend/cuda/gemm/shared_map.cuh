@@ -6,11 +6,13 @@
 //   output      [math warps][store buffers][16 rows][chunk columns] bf16, swizzled
 //   scales      [stages][rows + 4] float32 of the activations, [stages][n blocks][4] of the weights
 //   barriers    full [stages], empty [stages]
+//   group ends  [groups] the first tile behind each
 #pragma once
 
 #include <cstdint>
 #include <utility>
 
+#include "backend/cuda/gemm/gemm.h"
 #include "backend/cuda/gemm/packed.h"
 #include "backend/cuda/gemm/tiling.h"
 
@@ -20,6 +22,7 @@ template <Precision kPrecision, Tiling kT>
 struct SharedMap {
   static constexpr Tiling kTiling = kT;
   static constexpr bool kScaled = kPrecision == Precision::kFp8;
+  static constexpr bool kCountsTiles = kT.rows == 64;  // tile_order.cuh
   static constexpr int kMathWarps = kT.math_groups() * 4;
   static constexpr int kGroupRows = kT.rows / kT.math_m;
   static constexpr int kGroupColumns = kT.columns / kT.math_n;
@@ -52,7 +55,8 @@ struct SharedMap {
   static constexpr int kWeightScale = kScales + (kScaled ? kT.stages * kScaleBytes : 0);
   static constexpr int kFull = kWeightScale + (kScaled ? kT.stages * kWeightScales * 4 : 0);
   static constexpr int kEmpty = kFull + kT.stages * 8;
-  static constexpr int kBytes = kEmpty + kT.stages * 8;
+  static constexpr int kGroupEnds = kEmpty + kT.stages * 8;
+  static constexpr int kBytes = kGroupEnds + (kCountsTiles ? kMostGemmGroups * sizeof(int) : 0);
   static_assert(kBytes <= 232448, "a block of Hopper has 227 KiB");
 
   std::uint32_t base;  // shared address, a multiple of 1024

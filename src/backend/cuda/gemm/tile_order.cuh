@@ -8,7 +8,7 @@
 #pragma once
 
 #include "backend/cuda/gemm/arguments.h"
-#include "backend/cuda/gemm/tiling.h"
+#include "backend/cuda/gemm/shared_map.cuh"
 
 namespace braid::cuda {
 
@@ -21,25 +21,57 @@ struct Tile {
 };
 
 // Math warps have few registers to spare: what a group is is read again for each tile, from the caches.
-template <Tiling kTiling>
+// In decode steps most groups are empty; so the tilings for few rows count once where each group's tiles
+// end (count_tiles), and stride over those (which takes fewer registers than to ask all lanes).
+template <class Map>
 class TileOrder {
+  static constexpr Tiling kTiling = Map::kTiling;
+
  public:
+  // Where tiles are counted, the block has met behind count_tiles.
   __device__ TileOrder(const GemmArguments& args, int rank)
       : args_(args),
         rank_m_(rank % kTiling.cluster_m),
         rank_n_(rank / kTiling.cluster_m),
         next_(blockIdx.x / kTiling.cluster()) {}
 
-  __device__ bool next(Tile& tile) {
-    Group group = enter();
-    while (next_ >= begin_ + group.tiles()) {
-      begin_ += group.tiles();
-      if (++group_ == args_.groups) {
-        return false;
+  // Called by one whole warp, where tiles are counted.
+  __device__ static void count_tiles(const GemmArguments& args) {
+    constexpr int kEach = 4;
+    int behind = 0;
+    for (int from = 0; from < args.groups; from += 32 * kEach) {
+      const int mine = from + threadIdx.x % 32 * kEach;
+      int tiles[kEach];
+      int sum = 0;
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) {
+        tiles[i] = mine + i < args.groups ? enter(args, mine + i).tiles() : 0;
+        sum += tiles[i];
       }
-      group = enter();
+      int end = sum;
+#pragma unroll
+      for (int step = 1; step < 32; step *= 2) {
+        const int before = __shfl_up_sync(~0u, end, step);
+        end += static_cast<int>(threadIdx.x % 32) >= step ? before : 0;
+      }
+      int first = behind + end - sum;
+      behind += __shfl_sync(~0u, end, 31);
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) {
+        first += tiles[i];
+        if (mine + i < args.groups) {
+          group_ends()[mine + i] = first;
+        }
+      }
     }
-    const int index = next_ - begin_;
+  }
+
+  __device__ bool next(Tile& tile) {
+    if (next_ >= end_ && not find_group()) {
+      return false;
+    }
+    const Group group = enter(args_, group_);
+    const int index = next_ - end_ + group.tiles();
     next_ += gridDim.x / kTiling.cluster();
     const int per_band = args_.band * group.tiles_n;
     const int first_m = index / per_band * args_.band;
@@ -58,28 +90,59 @@ class TileOrder {
     __device__ int tiles() const { return tiles_m * tiles_n; }
   };
 
+  // The first tile behind each group.
+  __device__ static int* group_ends() {
+    extern __shared__ __align__(1024) std::uint8_t memory[];
+    return reinterpret_cast<int*>(memory + Map::kGroupEnds);
+  }
+
   __device__ static int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-  __device__ Group enter() const {
-    Group group{0, args_.rows, 0, 0};
-    if (args_.offsets != nullptr) {
-      group.row = __ldg(args_.offsets + group_);
-      group.rows = __ldg(args_.offsets + group_ + 1) - group.row;
-    } else if (args_.counts != nullptr) {
-      group.row = group_ * args_.pitch;
-      group.rows = __ldg(args_.counts + group_);
+  __device__ static Group enter(const GemmArguments& args, int number) {
+    Group group{0, args.rows, 0, 0};
+    if (args.offsets != nullptr) {
+      group.row = __ldg(args.offsets + number);
+      group.rows = __ldg(args.offsets + number + 1) - group.row;
+    } else if (args.counts != nullptr) {
+      group.row = number * args.pitch;
+      group.rows = __ldg(args.counts + number);
     }
-    group.tiles_m = ceil_div(group.rows, kTiling.rows * kTiling.cluster_m);
-    group.tiles_n = ceil_div(args_.n[group_], kTiling.columns * kTiling.cluster_n);
+    if (group.rows > 0) {
+      group.tiles_m = ceil_div(group.rows, kTiling.rows * kTiling.cluster_m);
+      group.tiles_n = ceil_div(args.n[number], kTiling.columns * kTiling.cluster_n);
+    }
     return group;
+  }
+
+  // The group of tile next_, behind group_.
+  __device__ bool find_group() {
+    if constexpr (Map::kCountsTiles) {
+      for (int step = 16; step > 0; step /= 4) {
+        while (group_ + step < args_.groups && group_ends()[group_ + step] <= next_) {
+          group_ += step;
+        }
+      }
+      if (++group_ < args_.groups) {
+        end_ = group_ends()[group_];
+        return true;
+      }
+    } else {
+      while (++group_ < args_.groups) {
+        end_ += enter(args_, group_).tiles();
+        if (end_ > next_) {
+          return true;
+        }
+      }
+    }
+    return false;
   }
 
   const GemmArguments& args_;
   const int rank_m_;
   const int rank_n_;
   int next_;
-  int group_ = 0;
-  int begin_ = 0;  // the group's first tile
+  int group_ = -1;
+  int end_ = 0;  // the first tile behind the group
 };
 
 }  // namespace braid::cuda

@@ -17,17 +17,23 @@ struct Best {
   int id;
 };
 
+// Numbers in the order of floats; 0 for what is never the best, minus infinity and NaN.
+__device__ inline unsigned rank_of(float value) {
+  const unsigned bits = __float_as_uint(value);
+  return !(value > -INFINITY) ? 0 : bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
 // The largest of [0, count), the lowest index of equals.
 __device__ inline Best best_of(const float* values, int count) {
-  Best best{-INFINITY, count};
+  unsigned most = 0;
+  int id = count;
   for (int i = threadIdx.x; i < count; i += 32) {
-    if (values[i] > best.value) best = {values[i], i};
+    const unsigned rank = rank_of(values[i]);
+    if (rank > most) most = rank, id = i;
   }
-  for (int offset = 16; offset > 0; offset /= 2) {
-    const Best other{__shfl_xor_sync(~0u, best.value, offset), __shfl_xor_sync(~0u, best.id, offset)};
-    if (other.value > best.value || (other.value == best.value && other.id < best.id)) best = other;
-  }
-  return best;
+  const unsigned top = __reduce_max_sync(~0u, most);
+  id = __reduce_min_sync(~0u, most == top ? id : count);
+  return {id < count ? values[id] : -INFINITY, id};
 }
 
 __device__ inline void score(const float* logits, const ops::Route::Problem& p, float* scores) {
