@@ -16,6 +16,14 @@ enum class GemmStore {
   kRows,   // from registers: float32, bf16 of any stride, or added to what is there
 };
 
+// Together, since what a kernel is launched with is fetched in lines.
+struct GroupArguments {
+  const std::uint8_t* weights;
+  const float* weight_scales;
+  std::int32_t n;
+  std::int32_t k_blocks;
+};
+
 struct GemmArguments {
   CUtensorMap activations;  // [rows in all, k], boxes of box_rows x 128 bytes, swizzled
   CUtensorMap scales;       // [k blocks, rows in all] float32, boxes of one tile's rows
@@ -37,11 +45,7 @@ struct GemmArguments {
   std::uint64_t weight_policy;
   std::uint64_t activation_policy;
 
-  // Of each group.
-  const std::uint8_t* weights[kMostGemmGroups];
-  const float* weight_scales[kMostGemmGroups];
-  std::int32_t n[kMostGemmGroups];
-  std::int32_t k_blocks[kMostGemmGroups];
+  GroupArguments group[kMostGemmGroups];
 };
 
 }  // namespace braid::cuda

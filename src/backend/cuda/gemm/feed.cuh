@@ -50,7 +50,7 @@ class Feeder {
  private:
   // First tile of the group's packed weights, or past the last the last: its products are never stored.
   __device__ std::int64_t packed_tile(const Tile& tile, int column) const {
-    return static_cast<std::int64_t>(min(column, args_.n[tile.group] - 1) / kTileOutputs) * tile.k_blocks;
+    return static_cast<std::int64_t>(min(column, args_.group[tile.group].n - 1) / kTileOutputs) * tile.k_blocks;
   }
 
   template <Feed kFeed>
@@ -61,13 +61,13 @@ class Feeder {
       const int slice = tile.column + rank_m_ * Map::kSliceColumns;
       for (int copy = 0; copy < kCopies; ++copy) {
         const int column = slice + copy * Map::kCopyColumns;
-        weights_[copy] = args_.weights[tile.group] + packed_tile(tile, column) * kTileBytes +
+        weights_[copy] = args_.group[tile.group].weights + packed_tile(tile, column) * kTileBytes +
                          column % kTileOutputs * kTileRowBytes;
       }
     } else {
       for (int copy = 0; copy < kScaleCopies; ++copy) {
         const int column = tile.column + copy * kTileOutputs;
-        scales_[copy] = args_.weight_scales[tile.group] + packed_tile(tile, column) * kTileScales;
+        scales_[copy] = args_.group[tile.group].weight_scales + packed_tile(tile, column) * kTileScales;
       }
     }
   }

@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(built_tiling<kPrecision>(kIndex).threads(), 1)
       unrolled<Map::kPieces>([&](auto piece) {
         const int row = multiplier.row_of(piece);
         out.store(sum[piece], tile.row + row, tile.rows - row,
-                  tile.column + multiplier.column_of(piece), args.n[tile.group]);
+                  tile.column + multiplier.column_of(piece), args.group[tile.group].n);
       });
       __syncwarp();  // converged, the compiler keeps what all lanes share in uniform registers
     }

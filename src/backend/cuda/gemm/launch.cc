@@ -158,10 +158,7 @@ Status run_gemm(const GemmPlan& plan, const GemmOperands& operands, cudaStream_t
   RETURN_IF_ERROR(describe_output(plan, operands, args));
   for (std::size_t g = 0; g < operands.weights.size(); ++g) {
     const GemmWeight& w = operands.weights[g];
-    args.weights[g] = w.values;
-    args.weight_scales[g] = w.scales;
-    args.n[g] = w.n;
-    args.k_blocks[g] = PackedShape{problem.precision, 1, w.n, w.k}.k_blocks();
+    args.group[g] = {w.values, w.scales, w.n, PackedShape{problem.precision, 1, w.n, w.k}.k_blocks()};
   }
   args.offsets = operands.offsets;
   args.counts = operands.counts;

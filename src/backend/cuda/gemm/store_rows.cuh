@@ -34,12 +34,15 @@ class RowStore {
 
   // `row` is the first of the warp's 16 rows in the output, `rows` how many of them are valid; columns
   // from n on are not written.
-  __device__ __forceinline__ void store(const float (&sum)[Map::kSums], int row, int rows, int column, int n) {
+  __device__ __forceinline__ void store(float (&sum)[Map::kSums], int row, int rows, int column, int n) {
     if (rows >= 16 && args_.store == GemmStore::kTiles) {
       unrolled<kChunks / kTogether>([&](auto group) {
         store_chunks<group * kTogether>(sum, row, column, n);
       });
     } else if (rows > 0) {
+      if (args_.accumulate) {
+        add_old(sum, row, rows, column, n);
+      }
       store_valid(sum, row, rows, column, n);
     }
   }
@@ -112,14 +115,23 @@ class RowStore {
     }
   }
 
+  // What is there, all of it under way before the first store.
+  __device__ __forceinline__ void add_old(float (&sum)[Map::kSums], int row, int rows, int column, int n) {
+    const float* out = static_cast<const float*>(args_.out);
+#pragma unroll
+    for (int i = 0; i < Map::kSums; ++i) {
+      const int x = column + i / 4 * 8 + lane_ % 4 * 2 + i % 2;
+      const int y = lane_ / 4 + i / 2 % 2 * 8;
+      if (y < rows && x < n) {
+        sum[i] += out[static_cast<std::int64_t>(row + y) * args_.out_stride + x];
+      }
+    }
+  }
+
   // One or two neighbouring elements.
   __device__ __forceinline__ void put(std::int64_t at, float low, float high, bool both) {
     if (args_.out_float) {
       float* out = static_cast<float*>(args_.out) + at;
-      if (args_.accumulate) {
-        low += out[0];
-        high += both ? out[1] : 0.0f;
-      }
       if (both && args_.out_paired) {
         *reinterpret_cast<float2*>(out) = make_float2(low, high);
         return;

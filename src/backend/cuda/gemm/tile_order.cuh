@@ -80,7 +80,7 @@ class TileOrder {
     const int m = (first_m + within % height) * kTiling.cluster_m + rank_m_;
     const int n = within / height * kTiling.cluster_n + rank_n_;
     tile = {group_, group.row + m * kTiling.rows, group.rows - m * kTiling.rows, n * kTiling.columns,
-            args_.k_blocks[group_]};
+            args_.group[group_].k_blocks};
     return true;
   }
 
@@ -109,7 +109,7 @@ class TileOrder {
     }
     if (group.rows > 0) {
       group.tiles_m = ceil_div(group.rows, kTiling.rows * kTiling.cluster_m);
-      group.tiles_n = ceil_div(args.n[number], kTiling.columns * kTiling.cluster_n);
+      group.tiles_n = ceil_div(args.group[number].n, kTiling.columns * kTiling.cluster_n);
     }
     return group;
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // mla_store, mla_query, mla_gather: what surrounds latent attention.
 //
-// Memory: every element is read and written once (the normalised part twice). Warps: a block a
-// token (mla_query: a token and head); its threads stride over the columns. Bound: memory, and launch time at decode.
+// Memory: every element is read and written once (latents wider than 512 twice). Warps: a block a token
+// (mla_query: a token and head); its threads stride over the columns. Bound: memory, and latency at decode.
 #include "backend/cuda/rows/element.cuh"
 #include "backend/cuda/rows/rotary.cuh"
 #include "backend/cuda/rows/rows.h"
@@ -10,21 +10,37 @@
 namespace braid::cuda {
 namespace {
 
-__global__ void store_kernel(const __grid_constant__ ops::MlaStore::Args a) {
+constexpr int kStoreThreads = 128;
+constexpr int kKept = 4;  // columns of a thread that stay in registers
+
+__global__ void __launch_bounds__(kStoreThreads) store_kernel(const __grid_constant__ ops::MlaStore::Args a) {
   const std::int64_t t = blockIdx.x;
-  const std::int32_t slot = a.slots[t];
-  if (slot < 0) return;
   const float* x = a.latent.data + t * a.latent.stride;
-  const int lora = static_cast<int>(a.latent.cols) - a.rope.dim;
-  float sum = 0;
-  for (int c = threadIdx.x; c < lora; c += blockDim.x) sum += x[c] * x[c];
-  const float factor = rsqrtf(block_sum(sum) / static_cast<float>(lora) + a.eps);
-  void* out = row_of(a.cache, slot);
-  for (int c = threadIdx.x; c < lora; c += blockDim.x) store(out, a.cache.dtype, c, x[c] * factor * a.norm_weight[c]);
-  for (int i = threadIdx.x; i < a.rope.dim; i += blockDim.x) {
-    const auto element = [&](int j) { return x[lora + j]; };
-    store(out, a.cache.dtype, lora + i, rotated(element, i, a.rope, a.positions[t]));
+  const int lora = static_cast<int>(a.latent.cols) - a.rope.dim, mine = static_cast<int>(threadIdx.x);
+  const std::int32_t slot = a.slots[t], position = a.positions[t];
+  float kept[kKept], weight[kKept], sum = 0;
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    const int c = mine + i * kStoreThreads;
+    kept[i] = c < lora ? x[c] : 0.0f;
+    weight[i] = c < lora ? a.norm_weight[c] : 0.0f;
   }
+  const auto turned = [&](int i) { return rotated([&](int j) { return x[lora + j]; }, i, a.rope, position); };
+  const float first_turned = mine < a.rope.dim ? turned(mine) : 0.0f;
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) sum += kept[i] * kept[i];
+  for (int c = mine + kKept * kStoreThreads; c < lora; c += kStoreThreads) sum += x[c] * x[c];
+  const float factor = rsqrtf(block_sum(sum) / static_cast<float>(lora) + a.eps);
+  if (slot < 0) return;
+  void* out = row_of(a.cache, slot);
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    const int c = mine + i * kStoreThreads;
+    if (c < lora) store(out, a.cache.dtype, c, kept[i] * factor * weight[i]);
+  }
+  for (int c = mine + kKept * kStoreThreads; c < lora; c += kStoreThreads) store(out, a.cache.dtype, c, x[c] * factor * a.norm_weight[c]);
+  if (mine < a.rope.dim) store(out, a.cache.dtype, lora + mine, first_turned);
+  for (int i = mine + kStoreThreads; i < a.rope.dim; i += kStoreThreads) store(out, a.cache.dtype, lora + i, turned(i));
 }
 
 __global__ void query_kernel(const __grid_constant__ ops::MlaQuery::Args a) {
@@ -58,7 +74,7 @@ __global__ void gather_kernel(const __grid_constant__ ops::MlaGather::Args a) {
 }  // namespace
 
 void mla_store(const ops::MlaStore::Args& a, braid::Stream& s) {
-  launch(stream(s), "mla_store", store_kernel, dim3(static_cast<unsigned>(a.latent.rows)), 128, 0, a);
+  launch(stream(s), "mla_store", store_kernel, dim3(static_cast<unsigned>(a.latent.rows)), kStoreThreads, 0, a);
 }
 
 void mla_query(const ops::MlaQuery::Args& a, braid::Stream& s) {
