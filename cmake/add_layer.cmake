@@ -18,14 +18,39 @@ function(braid_layer_row name out_deps)
   message(FATAL_ERROR "layer '${name}' is not in cmake/layers.cmake")
 endfunction()
 
+# Of HEADERS those that no SOURCE includes before all else: for the others, compiling that source is
+# the proof that they stand alone.
+function(braid_unproven_headers out headers sources)
+  set(unproven ${headers})
+  foreach(source IN LISTS sources)
+    cmake_path(ABSOLUTE_PATH source)
+    if(NOT EXISTS ${source})
+      continue()  # generated
+    endif()
+    file(STRINGS ${source} first REGEX "^ *#include" LIMIT_COUNT 1)
+    if(first MATCHES "\"(.+)\"")
+      set(header ${PROJECT_SOURCE_DIR}/src/${CMAKE_MATCH_1})
+      cmake_path(RELATIVE_PATH header BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+      list(REMOVE_ITEM unproven ${header})
+    endif()
+  endforeach()
+  set(${out} "${unproven}" PARENT_SCOPE)
+endfunction()
+
 function(add_layer)
   cmake_parse_arguments(L "" "NAME" "SOURCES;HEADERS;TESTS;LIBS;TEST_LIBS" ${ARGN})
   string(REPLACE "/" "_" id "${L_NAME}")
   set(target braid_${id})
   add_library(${target} STATIC ${L_SOURCES})
-  target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/src FILES ${L_HEADERS})
+  braid_unproven_headers(unproven "${L_HEADERS}" "${L_SOURCES}")
+  set(proven ${L_HEADERS})
+  list(REMOVE_ITEM proven ${unproven})
+  target_sources(${target} PUBLIC
+    FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/src FILES ${proven}
+    FILE_SET unproven TYPE HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/src FILES ${unproven})
   target_link_libraries(${target} PUBLIC braid_flags ${L_LIBS})
-  set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX VERIFY_INTERFACE_HEADER_SETS ON)
+  set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX
+    VERIFY_INTERFACE_HEADER_SETS ON INTERFACE_HEADER_SETS_TO_VERIFY unproven)
   braid_layer_row(${L_NAME} deps)
   foreach(dep IN LISTS deps)
     string(REPLACE "/" "_" dep_id "${dep}")

@@ -23,27 +23,31 @@ HEAD = "// SPDX-License-Identifier: Apache-2.0\n#pragma once\n"
 USE = "inline std::string name() { return {}; }\n"
 
 
-def verify(folder, header):
+FIRST = '#include "base/a.h"\n#include <string>\n'
+LATER = '#include <string>\n#include "base/a.h"\n'
+
+
+def verify(folder, header, source):
     root = Path(folder)
     base = root / "src/base"
     base.mkdir(parents=True, exist_ok=True)
     (root / "CMakeLists.txt").write_text(PROJECT)
-    (base / "CMakeLists.txt").write_text("add_layer(NAME base HEADERS a.h SOURCES a.cc)\n")
-    (base / "a.cc").write_text("#include <string>\n#include \"base/a.h\"\n")
+    (base / "CMakeLists.txt").write_text("add_layer(NAME base HEADERS a.h b.h SOURCES a.cc)\n")
+    (base / "a.cc").write_text(source)
     (base / "a.h").write_text(header)
+    (base / "b.h").write_text(HEAD)
     build = root / "build"
     subprocess.run([CMAKE, "-G", "Ninja", "-S", root, "-B", build], check=True, capture_output=True)
-    subprocess.run([CMAKE, "--build", build], check=True, capture_output=True)
-    target = "all_verify_interface_header_sets"
-    return subprocess.run([CMAKE, "--build", build, "--target", target],
+    return subprocess.run([CMAKE, "--build", build, "--target", "all", "all_verify_interface_header_sets"],
                           capture_output=True, text=True, check=False)
 
 
-with tempfile.TemporaryDirectory() as folder:
-    result = verify(folder, HEAD + "#include <string>\n" + USE)
-    assert result.returncode == 0, result.stdout
-with tempfile.TemporaryDirectory() as folder:
-    result = verify(folder, HEAD + USE)
-    assert result.returncode != 0, "the planted header was not found"
-    assert "a.h" in result.stdout and "std::string" in result.stdout.replace("‘", ""), result.stdout
+for source in FIRST, LATER:
+    with tempfile.TemporaryDirectory() as folder:
+        result = verify(folder, HEAD + "#include <string>\n" + USE, source)
+        assert result.returncode == 0, result.stdout
+    with tempfile.TemporaryDirectory() as folder:
+        result = verify(folder, HEAD + USE, source)
+        assert result.returncode != 0, "the planted header was not found"
+        assert "a.h" in result.stdout and "std::string" in result.stdout.replace("‘", ""), result.stdout
 print("the header check finds the planted fault")
