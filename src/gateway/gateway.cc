@@ -17,6 +17,7 @@
 #include "gateway/exchange.h"
 #include "gateway/kubernetes_discovery.h"
 #include "gateway/kv_subscriber.h"
+#include "gateway/peers.h"
 #include "gateway/scraper.h"
 #include "metrics/registry.h"
 #include "net/http_server.h"
@@ -123,6 +124,7 @@ class HttpGateway final : public Gateway {
       scraper_.reset();
       kubernetes_.reset();
       discovery_.reset();
+      peers_.reset();
       core_.waiting.clear();
       core_.upstream.reset();
     });
@@ -145,9 +147,11 @@ class HttpGateway final : public Gateway {
     const router::DataLayer layer = router::data_layer_of(config);
     ASSIGN_OR_RETURN(ScraperOptions scraping, scraper_options(core_.settings, layer));
     ASSIGN_OR_RETURN(auto kubernetes, kubernetes_options(core_.settings, layer, configured));
+    ASSIGN_OR_RETURN(auto peers, Peers::options(core_.settings));
     Status status;
     core_.loop->run_and_wait([&] { status = open_on_loop(discovery_options(core_.settings, layer), std::move(scraping)); });
     RETURN_IF_ERROR(std::move(status));
+    if (peers) core_.loop->run_and_wait([&] { peers_ = std::make_unique<Peers>(core_, std::move(*peers)); });
     if (kubernetes) core_.loop->run_and_wait([&] { follow_kubernetes(std::move(*kubernetes)); });
     // A first request may come before `server_` is set; it waits for that.
     const auto ready = std::make_shared<std::latch>(1);
@@ -262,6 +266,7 @@ class HttpGateway final : public Gateway {
   void handle(net::Request&& request, Client client) {
     const std::string_view path = request.path();
     if (is_forwarded(path)) return std::make_shared<Exchange>(core_, std::move(request), std::move(client))->start();
+    if (path == kPeersPath && peers_ != nullptr && request.method == "POST") return peers_->handle(request, *client);
     if (request.method != "GET") return not_found(request, client);
     if (path == "/health" || path == "/healthz" || path == "/livez") return client->send({.content_type = "text/plain"});
     if (path == "/readyz" || path == "/ready") return send_readiness(client);
@@ -316,6 +321,7 @@ class HttpGateway final : public Gateway {
   std::unique_ptr<Scraper> scraper_;
   std::unique_ptr<Discovery> discovery_;
   std::unique_ptr<KubernetesDiscovery> kubernetes_;
+  std::unique_ptr<Peers> peers_;
   std::unique_ptr<net::HttpServer> server_;
   std::unique_ptr<extproc::Server> envoy_;
 };

@@ -8,6 +8,7 @@
 //   GET  /metrics       llm-d's names and our own
 //   GET  /dashboard, /dashboard/data
 //   GET  /debug/report
+//   POST /peers/in-flight   of other routers (peers.h)
 //   GET  /debug/decisions/{x-request-id}, /debug/state
 // Everything else is 404: what controls an engine is not reachable through the gateway.
 #pragma once

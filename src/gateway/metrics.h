@@ -18,6 +18,9 @@ struct Metrics {
   metrics::Counter broken_streams;
   metrics::Counter client_disconnects;
   metrics::Family<metrics::Counter> prefills{{"outcome"}};
+  metrics::Gauge peers;
+  metrics::Gauge peer_requests;
+  metrics::Family<metrics::Counter> peer_pushes{{"outcome"}};
 
   template <class Self, class Visitor>
   static void describe(Self& self, Visitor& v) {
@@ -32,6 +35,9 @@ struct Metrics {
     v.metric("braid_route_broken_streams", self.broken_streams, "Answers that broke off after the client had part of them");
     v.metric("braid_route_client_disconnects", self.client_disconnects, "Requests whose client left before the answer's end");
     v.metric("braid_route_prefills", self.prefills, "Prefills on another endpoint than the decode's, by outcome: done, refused, failed, without_transfer");
+    v.metric("braid_route_peers", self.peers, "Other routers whose requests in flight count here");
+    v.metric("braid_route_peer_requests", self.peer_requests, "Their requests in flight");
+    v.metric("braid_route_peer_pushes", self.peer_pushes, "Times that peers were told what is in flight here, by outcome: done, refused, failed");
   }
 };
 

@@ -72,6 +72,9 @@ struct RouteSettings {
   int refresh_metrics_interval_ms = 50;
   int metrics_timeout_ms = 2000;
   std::string disaggregation = "proxy";
+  std::vector<std::string> peers;
+  std::string peer_key;
+  int peer_interval_ms = 100;
   int decision_history = 1024;
   std::string log_level = "info";
   std::string log_format = "human";
@@ -102,6 +105,9 @@ struct RouteSettings {
     v.field("disaggregation", self.disaggregation,
             {.help = "Who prefills elsewhere when the decision says so. proxy: this process; header: the sidecar of the decode server, told by x-prefiller-host-port",
              .choices = {"proxy", "header"}});
+    v.field("peers", self.peers, {.help = "Other routers in front of the same servers, host:port; every address of a name is one, this router may be among them. They count each other's requests in flight"});
+    v.field("peer-key", self.peer_key, {.help = "The word that such routers share", .environment = "BRAID_ROUTE_PEER_KEY", .secret = true});
+    v.field("peer-interval", self.peer_interval_ms, {.help = "Time between two messages to a peer; what a peer told counts ten times as long if it falls silent", .unit = "ms", .min = 1, .max = 60000});
     v.field("api-key", self.api_key,
             {.help = "Keys of which one must come, as a bearer token or as the password of a browser, for /dashboard and /debug; requests to "
                      "servers pass with what they bring", .environment = "BRAID_ROUTE_API_KEY", .secret = true});

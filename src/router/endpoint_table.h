@@ -29,6 +29,11 @@ class EndpointTable {
     const auto found = slots_.find(name);
     return found == slots_.end() ? kNoSlot : found->second;
   }
+  // visit(name, slot) of all, in any order.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (const auto& [name, slot] : slots_) visit(name, slot);
+  }
   void remove(std::string_view name) {
     const auto found = slots_.find(name);
     if (found == slots_.end()) return;

@@ -47,10 +47,10 @@ std::int64_t InFlightLoad::uncached(const Sent& sent, EndpointIndex endpoint) co
 InFlightLoad::Share InFlightLoad::take(Slot slot, std::int64_t prompt, std::int64_t output) {
   if (slot == kNoSlot) return {};
   if (slot >= loads_.size()) loads_.resize(slot + 1);
-  Load& load = loads_[slot];
+  Load& load = loads_[slot].own;
   load.requests += 1;
   load.tokens += prompt + output;
-  return {slot, load.generation, prompt, output};
+  return {slot, loads_[slot].generation, prompt, output};
 }
 
 void InFlightLoad::sent(const Sent& sent) {
@@ -68,14 +68,14 @@ void InFlightLoad::sent(const Sent& sent) {
 
 void InFlightLoad::release_prompt(Share& share) {
   if (share.slot == kNoSlot || loads_[share.slot].generation != share.generation) return;
-  loads_[share.slot].tokens -= share.prompt;
+  loads_[share.slot].own.tokens -= share.prompt;
   share.prompt = 0;
 }
 
 void InFlightLoad::release(Share& share) {
   if (share.slot == kNoSlot || loads_[share.slot].generation != share.generation) return;
-  loads_[share.slot].tokens -= share.prompt + share.output;
-  loads_[share.slot].requests -= 1;
+  loads_[share.slot].own.tokens -= share.prompt + share.output;
+  loads_[share.slot].own.requests -= 1;
   share = {};
 }
 
@@ -95,7 +95,14 @@ void InFlightLoad::done(FlightNumber flight, const ResponseFacts&, TimePoint) {
 }
 
 void InFlightLoad::endpoint_removed(Slot slot, std::string_view) {
-  if (slot < loads_.size()) loads_[slot] = {0, 0, loads_[slot].generation + 1};
+  if (slot < loads_.size()) loads_[slot] = {{}, loads_[slot].generation + 1};
+  if (slot < others_.size()) others_[slot] = {};
+}
+
+void InFlightLoad::add_others(Slot slot, Load load) {
+  if (slot >= others_.size()) others_.resize(slot + 1);
+  others_[slot].requests += load.requests;
+  others_[slot].tokens += load.tokens;
 }
 
 }  // namespace braid::router

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the router has sent and not yet seen end: requests and tokens by endpoint. A request counts
-// from sent() to done(), never by a timer.
+// What routers have sent and not yet seen end: requests and tokens by endpoint. A request of this router
+// counts from sent() to done(), never by a timer; those of others as they tell (Router::set_others).
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,15 @@ class InFlightLoad final : public Plugin {
   };
   explicit InFlightLoad(Parameters parameters) : parameters_(std::move(parameters)) {}
 
-  std::int64_t requests(Slot slot) const { return slot < loads_.size() ? loads_[slot].requests : 0; }
-  std::int64_t tokens(Slot slot) const { return slot < loads_.size() ? loads_[slot].tokens : 0; }
+  struct Load {
+    std::int64_t requests = 0;
+    std::int64_t tokens = 0;
+  };
+  std::int64_t requests(Slot slot) const { return own(slot).requests + others(slot).requests; }
+  std::int64_t tokens(Slot slot) const { return own(slot).tokens + others(slot).tokens; }
+  Load own(Slot slot) const { return slot < loads_.size() ? loads_[slot].own : Load{}; }
+  void clear_others() { others_.clear(); }
+  void add_others(Slot slot, Load load);
   // Of this request's prompt, on that endpoint.
   std::int64_t uncached_tokens(Context& context, EndpointIndex endpoint) const;
 
@@ -45,9 +52,8 @@ class InFlightLoad final : public Plugin {
   void endpoint_removed(Slot slot, std::string_view name) override;
 
  private:
-  struct Load {
-    std::int64_t requests = 0;
-    std::int64_t tokens = 0;
+  struct Counted {
+    Load own;
     std::uint32_t generation = 0;  // a slot used again is another endpoint
   };
   struct Share {
@@ -60,6 +66,7 @@ class InFlightLoad final : public Plugin {
     Share decode, prefill;
   };
 
+  Load others(Slot slot) const { return slot < others_.size() ? others_[slot] : Load{}; }
   std::int64_t uncached(const Sent& sent, EndpointIndex endpoint) const;
   Share take(Slot slot, std::int64_t prompt, std::int64_t output);
   void release_prompt(Share& share);
@@ -67,7 +74,8 @@ class InFlightLoad final : public Plugin {
 
   Parameters parameters_;
   PrefixProducer* prefixes_ = nullptr;
-  std::vector<Load> loads_;
+  std::vector<Counted> loads_;
+  std::vector<Load> others_;
   std::unordered_map<FlightNumber, Flight> flights_;
 };
 

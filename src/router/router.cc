@@ -10,6 +10,7 @@
 
 #include "router/admission.h"
 #include "router/endpoint_table.h"
+#include "router/in_flight.h"
 #include "router/index/approximate.h"
 #include "router/index/precise.h"
 #include "router/pipeline.h"
@@ -65,6 +66,7 @@ struct Router::Impl {
   std::unique_ptr<KvFeed> feed;
   KvFeedCounts counted;  // of the feed, already in the metrics
   PrecisePrefix* precise = nullptr;
+  std::vector<InFlightLoad*> in_flight_loads;
   std::unordered_map<std::string, std::string> names_by_place;  // "host:port#rank" -> name
   std::set<std::string> sent_to;                                // endpoint names
   std::unordered_map<FlightId, Flight> flights;
@@ -206,6 +208,9 @@ Result<std::unique_ptr<Router>> Router::make(const PickerConfig& config, RouterP
   impl->pipeline.number_prefixes();
   if (impl->parts.metrics != nullptr) impl->pipeline.time_plugins(impl->parts.metrics->plugin_duration);
   impl->open_feed();
+  for (const auto& plugin : impl->pipeline.plugins.all()) {
+    if (auto* load = dynamic_cast<InFlightLoad*>(plugin.get())) impl->in_flight_loads.push_back(load);
+  }
   return std::unique_ptr<Router>(new Router(std::move(impl)));
 }
 
@@ -386,6 +391,28 @@ void Router::done(FlightId flight, const ResponseFacts& facts) {
   for (const auto& plugin : impl_->pipeline.plugins.all()) plugin->done(flight, facts, now);
   impl_->counts.done(found->second.counted, facts, now);
   impl_->flights.erase(found);
+}
+
+bool Router::counts_in_flight() const { return !impl_->in_flight_loads.empty(); }
+
+std::vector<InFlight> Router::in_flight() const {
+  std::vector<InFlight> all;
+  for (const InFlightLoad* each : impl_->in_flight_loads) {
+    impl_->table.for_each([&](const std::string& endpoint, Slot slot) {
+      const InFlightLoad::Load load = each->own(slot);
+      if (load.requests != 0 || load.tokens != 0) all.push_back({each->name, endpoint, load.requests, load.tokens});
+    });
+  }
+  return all;
+}
+
+void Router::set_others(std::span<const InFlight> loads) {
+  for (InFlightLoad* each : impl_->in_flight_loads) {
+    each->clear_others();
+    for (const InFlight& load : loads) {
+      if (load.producer == each->name) each->add_others(impl_->table.slot(load.endpoint), {load.requests, load.tokens});
+    }
+  }
 }
 
 void Router::remove_endpoint(std::string_view name) {

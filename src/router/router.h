@@ -51,6 +51,14 @@ using Ticket = std::uint64_t;
 // A request that an endpoint is working on.
 using FlightId = std::uint64_t;
 
+// What a router has in flight at an endpoint, as one of its inflight-load-producers counts.
+struct InFlight {
+  std::string producer;
+  std::string endpoint;
+  std::int64_t requests = 0;
+  std::int64_t tokens = 0;
+};
+
 struct Settled {
   Ticket ticket = 0;
   Decision decision;  // or its refusal
@@ -101,6 +109,12 @@ class Router {
   // (enableEviction), lowest priority and newest first. Each is named once; the caller still calls
   // done().
   std::vector<FlightId> take_evictions();
+
+  // Whether anything goes by what is in flight; what that is, where there is any; and what other routers
+  // have, which counts in addition from now on instead of what they had before. REQUIRES: the endpoints are in the pool.
+  bool counts_in_flight() const;
+  std::vector<InFlight> in_flight() const;
+  void set_others(std::span<const InFlight> loads);
 
   // Forgets an endpoint: it has left the pool.
   void remove_endpoint(std::string_view name);

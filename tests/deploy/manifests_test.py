@@ -46,6 +46,21 @@ class Manifests(unittest.TestCase):
                     for probe in "startupProbe", "livenessProbe", "readinessProbe":
                         self.assertIn(container[probe]["httpGet"]["port"], [p["containerPort"] for p in container["ports"]])
 
+    def test_several_routers_are_peers(self):
+        documents = render("inference-scheduling", "--set", "router.replicas=2")
+        router, = [pod_of(d)["containers"][0] for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"].endswith("-epp")]
+        peers, = [arg for arg in router["args"] if arg.startswith("--peers=")]
+        service, = [d for d in documents if d["kind"] == "Service" and d["metadata"]["name"].endswith("-epp-peers")]
+        port = service["spec"]["ports"][0]["targetPort"]
+        self.assertEqual(peers, f"--peers={service['metadata']['name']}:{port}")
+        key, = [e["valueFrom"]["secretKeyRef"] for e in router["env"] if e["name"] == "BRAID_ROUTE_PEER_KEY"]
+        secret, = [d for d in documents if d["kind"] == "Secret" and d["metadata"]["name"] == key["name"]]
+        self.assertIn(key["key"], secret["data"])
+        policy, = [d["spec"] for d in documents if d["kind"] == "NetworkPolicy" and d["metadata"]["name"].endswith("-epp")]
+        selector = {"podSelector": policy["podSelector"]}
+        self.assertTrue(any(selector in rule.get("from", []) for rule in policy["ingress"]))
+        self.assertTrue(any(selector in rule.get("to", []) for rule in policy["egress"]))
+
     def test_services_and_budgets_select_pods(self):
         for path in CHARTED:
             documents = render(path)

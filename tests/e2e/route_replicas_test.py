@@ -13,8 +13,8 @@ RANKS = 2
 
 
 class Router(Process):
-    def __init__(self, config, engine):
-        super().__init__([BRAID, "route", "--host", "127.0.0.1", "--port", "0", "--config-file", config, "--endpoints",
+    def __init__(self, config, engine, *flags, port=0):
+        super().__init__([BRAID, "route", "--host", "127.0.0.1", "--port", str(port), "--config-file", config, *flags, "--endpoints",
                           *(f"127.0.0.1:{engine.port}@{rank}" for rank in range(RANKS))])
         self.wait_ready()
         wait_until(lambda: self.metric("llm_d_epp_ready_endpoints ") == RANKS, "the engine's ranks are there")
@@ -31,6 +31,9 @@ class Router(Process):
         decision = json.loads(headers["x-braid-explain"])
         scores = [each["scores"]["prefix-cache-scorer"] for _, each in sorted(decision["profiles"][0]["endpoints"].items())]
         return decision["decode"][0]["rank"], scores
+
+    def in_flight(self):
+        return self.metric("braid_route_peer_requests")
 
     def begin_stream(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
@@ -92,6 +95,22 @@ class Replicas(unittest.TestCase):
         for rank, prompt in zip(chosen, prompts):
             again, scores = third.ask(prompt)
             self.assertEqual((again, scores[rank]), (rank, 1))
+
+    def test_routers_count_each_other_s_requests_in_flight(self):
+        with open(self.config, "a") as config:
+            config.write("- type: active-request-scorer\n")
+        first = free_ports(2)
+        peers = ["--peers", f"127.0.0.1:{first},127.0.0.1:{first + 1}", "--peer-key", "word"]
+        one, other = (self.start(Router(self.config, self.engine, *peers, port=first + i)) for i in range(2))
+        wait_until(lambda: all(router.metric("braid_route_peers") == 1 for router in (one, other)), "each hears the other, and not itself")
+        connection, _ = one.begin_stream()
+        self.addCleanup(connection.close)
+        wait_until(lambda: other.in_flight() == 1, "the other knows of it")
+        self.assertEqual(one.in_flight(), 0)
+        one.process.kill()
+        wait_until(lambda: other.metric("braid_route_peers") == 0, "who is dead counts no longer")
+        self.assertEqual(other.in_flight(), 0)
+        self.assertEqual(len(other.ask([3] * 40)[1]), RANKS)
 
 
 if __name__ == "__main__":
