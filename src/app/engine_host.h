@@ -42,6 +42,8 @@ Status run_headless(const ServeSettings& settings, Words words, const sigset_t& 
 
 // Options of a model of `length` positions, as the settings want it.
 model::Options model_options(const ServeSettings& settings, int length);
+// Shares out a GPU's memory (engine/memory_plan.h), says how, and sets the number of blocks. `settings` must stay.
+Consent memory_consent(engine::Settings& settings, int length, int rank);
 // Of what a rank's cache holds; null: the settings want none.
 Result<std::unique_ptr<events::Publisher>> event_publisher(const engine::Settings& settings, int rank);
 // The labels' model_name.

@@ -192,11 +192,15 @@ Result<int> model_length(const ModelSettings& settings, int setting, const model
   return setting > 0 ? setting : limit;
 }
 
-Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress, int device_index) {
+Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress, int device_index, const Consent& consent) {
   const SteadyClock clock;
   const TimePoint begin = clock.now();
   if (settings.backend == "simulated") return simulated_model(settings, options);
   ASSIGN_OR_RETURN(OpenModel open, open_model(settings, options, device_index));
+  if (consent && !open.loaded.stream->unified()) {
+    ASSIGN_OR_RETURN(const model::Footprint footprint, model::footprint(*open.loaded.checkpoint, options, open.backend));
+    RETURN_IF_ERROR(consent(footprint, *open.loaded.stream));
+  }
   LoadingProgress progress;
   model::Progress report;
   if (show_progress) {
@@ -204,7 +208,7 @@ Result<LoadedModel> load_model(const ModelSettings& settings, model::Options opt
     report = [&](std::size_t done, std::size_t total) { progress(done, total); };
   }
   ASSIGN_OR_RETURN(open.loaded.model, model::build(*open.loaded.checkpoint, options, open.backend, report));
-  RETURN_IF_ERROR(open.loaded.stream->wait());
+  RETURN_IF_ERROR(open.loaded.stream->trim());
   open.loaded.seconds = to_seconds(clock.now() - begin);
   return std::move(open.loaded);
 }

@@ -2,6 +2,7 @@
 // From settings to a model in memory and what surrounds it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,7 +10,7 @@
 #include "app/devices.h"
 #include "app/settings.h"
 #include "engine/engine.h"
-#include "model/model.h"
+#include "model/plan.h"
 #include "protocol/request.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -24,9 +25,12 @@ struct LoadedModel {
   double seconds = 0;
 };
 
+// Asked before anything of a model is put where kernels have memory of their own.
+using Consent = std::function<Status(const model::Footprint& footprint, const Stream& stream)>;
+
 // `options.max_*` may be 0: then the limits of the settings and config.json are taken.
 // `device_index`: which of several GPUs.
-Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress, int device_index = 0);
+Result<LoadedModel> load_model(const ModelSettings& settings, model::Options options, bool show_progress, int device_index = 0, const Consent& consent = {});
 
 // The same without reading its weights (model/plan.h).
 Result<LoadedModel> plan_model(const ModelSettings& settings);

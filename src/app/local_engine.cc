@@ -3,6 +3,7 @@
 #include "app/rank_transport.h"
 #include "base/log.h"
 #include "engine/cache_size.h"
+#include "engine/memory_plan.h"
 #include "engine/metrics.h"
 #include "metrics/registry.h"
 
@@ -50,6 +51,19 @@ model::Options model_options(const ServeSettings& settings, int length) {
   return options;
 }
 
+Consent memory_consent(engine::Settings& settings, int length, int rank) {
+  return [&settings, length, rank](const model::Footprint& f, const Stream& stream) -> Status {
+    const engine::DeviceMemory memory{stream.total_memory(), stream.available_memory(), static_cast<std::int64_t>(f.weights),
+                                      static_cast<std::int64_t>(f.buffers), static_cast<std::int64_t>(f.graphs)};
+    ASSIGN_OR_RETURN(const auto plan, engine::plan_memory(settings, engine::cache_layout(settings, f.cache), length, memory));
+    log_info("memory plan", {{"rank", rank}, {"gpu_mib", memory.total >> 20}, {"free_mib", memory.free >> 20}, {"allowed_mib", plan.allowed >> 20},
+                             {"weights_mib", memory.weights >> 20}, {"buffers_mib", memory.buffers >> 20}, {"graphs_mib", memory.graphs >> 20},
+                             {"cache_mib", plan.cache >> 20}, {"blocks", plan.blocks}, {"longest_sequence", plan.tokens}});
+    settings.cache.num_blocks_override = plan.blocks;
+    return {};
+  };
+}
+
 Result<std::unique_ptr<events::Publisher>> event_publisher(const engine::Settings& settings, int rank) {
   if (!settings.events.enabled()) return std::unique_ptr<events::Publisher>();
   return events::publisher(settings.events, settings.cache.block_size, rank);
@@ -64,12 +78,13 @@ Result<std::unique_ptr<EngineHost>> start_engine(const ServeSettings& settings, 
   return settings.parallel.size > 1 || settings.parallel.enable_elastic_ep ? start_ranks(settings, words) : start_local_engine(settings, vocabulary);
 }
 
-Result<std::unique_ptr<EngineHost>> start_local_engine(const ServeSettings& settings, const engine::Vocabulary& vocabulary) {
+Result<std::unique_ptr<EngineHost>> start_local_engine(const ServeSettings& wanted, const engine::Vocabulary& vocabulary) {
+  ServeSettings settings = wanted;
   const int length = settings.engine.scheduler.max_model_len;
   auto host = std::make_unique<LocalEngine>(settings);
   model::Options options = model_options(settings, length);
   options.timeline = host->recorder();
-  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, true));
+  ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, true, 0, memory_consent(settings.engine, length, 0)));
   log_info("model loaded", {{"model", settings.model.model}, {"seconds", loaded.seconds},
                             {"weight_mib", loaded.model->weight_bytes() >> 20}, {"device", loaded.stream->capabilities().device}, {"workers", loaded.stream->workers()}});
   RETURN_IF_ERROR(engine::check_cache(settings.engine, engine::cache_layout(settings.engine, loaded.model->cache_layout()), length, engine::available_memory(loaded.stream.get())));

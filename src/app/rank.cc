@@ -103,7 +103,6 @@ struct Rank {
     if (settings.model.cpu_threads == 0) settings.model.cpu_threads = std::max(1, cores / local);
     const bool crowded = settings.model.cpu_threads * local > cores;
     take_processors((rank - p.start_rank) % local, settings.model.cpu_threads, local);
-    settings.engine.cache.memory_utilization /= local;
 
     const int length = settings.engine.scheduler.max_model_len;
     Share share(rank % p.size, p.size);
@@ -123,7 +122,9 @@ struct Rank {
     options.timeline = &timeline;
     if (p.enable_expert_parallel) options.experts = &experts;
     options.two_micro_batches = settings.engine.overlap.enable_dbo;
-    ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, first_here(p, rank), (rank - p.start_rank) % local));
+    ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, first_here(p, rank), (rank - p.start_rank) % local,
+                                                    memory_consent(settings.engine, length, rank)));
+    if (loaded.stream->unified()) settings.engine.cache.memory_utilization = engine::host_share(settings.engine) / local;
     if (p.enable_eplb && !loaded.stream->unified()) {
       return Error{ErrorCode::kUnimplemented, "--enable-eplb moves weights in the host's memory only; leave it out or use --device cpu", "enable-eplb"};
     }

@@ -43,6 +43,8 @@ std::int64_t available_memory(const Stream* stream) {
   return std::min(meminfo_available(), control_group_available());
 }
 
+double host_share(const Settings& settings) { return settings.cache.memory_utilization.value_or(0.5); }
+
 kv::Layout cache_layout(const Settings& settings, const kv::Layout& of_model) {
   return settings.cache.disable_hybrid ? of_model : of_model.grouped();
 }
@@ -65,7 +67,7 @@ std::int32_t cache_blocks(const Settings& settings,
         std::clamp<std::int64_t>(*cache.kv_cache_memory_bytes / block_bytes, 1, kMost));
   }
   const std::int64_t useful = paging_of(settings, layout).most_blocks(max_model_len) * settings.scheduler.max_num_seqs;
-  const double share = cache.memory_utilization * static_cast<double>(available);
+  const double share = host_share(settings) * static_cast<double>(available);
   const auto affordable = static_cast<std::int64_t>(share / static_cast<double>(block_bytes));
   // Slot numbers are 32 bits wide.
   const std::int64_t addressable = std::numeric_limits<std::int32_t>::max() / cache.block_size;

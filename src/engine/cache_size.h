@@ -14,6 +14,9 @@ namespace braid::engine {
 // groups counted.
 std::int64_t available_memory(const Stream* stream = nullptr);
 
+// Of the host's free memory that a cache may take.
+double host_share(const Settings& settings);
+
 // The model's, with the groups of layers that the settings want.
 kv::Layout cache_layout(const Settings& settings, const kv::Layout& of_model);
 // How sequences lie in such a cache.

@@ -15,7 +15,7 @@ namespace braid::engine {
 struct CacheSettings {
   int block_size = 16;
   std::optional<std::int64_t> kv_cache_memory_bytes;
-  double memory_utilization = 0.5;
+  std::optional<double> memory_utilization;
   std::optional<int> num_blocks_override;
   bool enable_prefix_caching = true;
   bool disable_hybrid = false;
@@ -31,14 +31,14 @@ struct CacheSettings {
     v.field("kv-cache-memory-bytes",
             self.kv_cache_memory_bytes,
             {.help = "Memory of the key/value cache; unset: what max-num-seqs sequences of "
-                     "max-model-len tokens can use, at most gpu-memory-utilization",
+                     "max-model-len tokens can use, at most what gpu-memory-utilization leaves",
              .unit = "bytes",
              .min = 1,
              .human_size = true});
     v.field("gpu-memory-utilization",
             self.memory_utilization,
-            {.help = "Largest share of the device's free memory (with the CPU backend: of free RAM) "
-                     "that the key/value cache may take",
+            {.help = "Largest share of a GPU's memory that weights, buffers and the key/value cache may take "
+                     "together (unset: 0.9); with the CPU backend the share of free RAM that the cache may take (unset: 0.5)",
              .min = 0.01,
              .max = 1});
     v.field("num-gpu-blocks-override",

@@ -265,6 +265,7 @@ std::unique_ptr<moe::Workspace> Builder::moe_workspace(std::int64_t max_tokens) 
   auto workspace = std::make_unique<moe::Workspace>(shape, widest, stream());
   workspace->timeline = options_.timeline;
   if (options_.experts) {
+    if (options_.plan) (void)stream().allocate(moe::device_bytes(shape, *options_.experts, widest));
     if (options_.two_micro_batches) {
       workspace->other = std::make_unique<moe::Workspace>(shape, widest, stream());
       workspace->other->timeline = options_.timeline;

@@ -103,6 +103,20 @@ Messages messages_of(const LayerShape& shape, int ranks, bool direct, std::int64
           static_cast<std::size_t>(shape.hidden) * size_of(shape.x)};
 }
 
+std::size_t device_bytes(const LayerShape& shape, const ExpertParallel& parallel, std::int64_t widest) {
+  const int ranks = std::max(2, parallel.bootstrap->size());
+  const auto choice = choose_backend(parallel.backend, messages_of(shape, ranks, true, parallel.buffer_tokens));
+  if (!choice.ok()) return 0;
+  const RanksOptions o = options_of(choice->backend, shape, parallel);
+  const int slots = Placement::linear(shape.experts, ranks, parallel.redundant_experts).slots_per_rank();
+  const std::int64_t pairs = ranks * o.buffer_tokens * std::min(shape.top_k, slots);
+  const auto row = static_cast<std::int64_t>(size_of(shape.x)) * shape.hidden;
+  const std::int64_t arriving = ranks * o.buffer_tokens * row + (o.packed || o.fp8 ? pairs : shape.max_tokens) * row;
+  const std::int64_t returning = ranks * o.buffer_tokens * shape.hidden * static_cast<std::int64_t>(size_of(o.returns));
+  const std::int64_t results = pairs * shape.hidden * static_cast<std::int64_t>(sizeof(float));
+  return static_cast<std::size_t>(arriving + returning + results) + ops::GroupedMlp::scratch_bytes(pairs, widest);
+}
+
 Result<std::unique_ptr<PrepareFinalize>> make_prepare(const LayerShape& shape, const ExpertParallel* parallel,
                                                       const ops::Kernel<ops::Arrange>* arrange,
                                                       const ops::Kernel<ops::Combine>* combine, Stream& stream) {

@@ -44,6 +44,9 @@ struct LayerShape {
 // What choose_backend() is asked for such layers.
 Messages messages_of(const LayerShape& shape, int ranks, bool direct, std::int64_t buffer_tokens);
 
+// Bytes that make_prepare() and the results of its rows will take, about, where devices exchange rows themselves.
+std::size_t device_bytes(const LayerShape& shape, const ExpertParallel& parallel, std::int64_t widest);
+
 // Collective when `parallel` is given. Logs the backend, why, and the bytes of its buffers before it
 // allocates them. `arrange` is for a single rank only.
 Result<std::unique_ptr<PrepareFinalize>> make_prepare(const LayerShape& shape, const ExpertParallel* parallel,

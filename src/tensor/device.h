@@ -50,6 +50,10 @@ class Stream {
   virtual Status wait() { return {}; }
   // Bytes of memory for kernels that could be taken now; -1: what the host has.
   virtual std::int64_t available_memory() const { return -1; }
+  // And of all of it; -1: what the host has.
+  virtual std::int64_t total_memory() const { return -1; }
+  // Gives back what is only kept for calls to come, which take it anew. Waits.
+  virtual Status trim() { return wait(); }
 };
 
 }  // namespace braid

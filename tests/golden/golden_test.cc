@@ -7,7 +7,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "model/model.h"
+#include "model/plan.h"
 #include "ops/reference.h"
 #include "tests/golden/test_device.h"
 #include "weights/checkpoint.h"
@@ -317,6 +317,20 @@ TEST_P(Golden, SeveralRowsOfASequenceAreTheSameAsOneByOne) {
     const auto out = s.model->forward(b, *s.cache).value();
     EXPECT_TRUE(std::equal(singles.begin(), singles.end(), out.data));
   }
+}
+
+// What a device with memory of its own is asked for is known before.
+TEST_P(Golden, AFootprintSaysWhatTheModelWillTake) {
+  Subject s(name(), tier(), DType::kBF16);
+  const auto checkpoint = weights::open_checkpoint(folder_of(name()));
+  model::Options options;
+  options.max_model_len = options.max_batched_tokens = 1024;
+  options.max_sequences = 128;
+  const auto footprint = model::footprint(**checkpoint, options, {s.device.kernels, s.device.stream.get(), {tier()}});
+  ASSERT_TRUE(footprint.ok()) << footprint.error().message;
+  EXPECT_GE(footprint->weights, s.model->weight_bytes() / 3);
+  EXPECT_GE(footprint->buffers, std::size_t{1024} * static_cast<std::size_t>(s.model->config().hidden) * sizeof(float));
+  EXPECT_EQ(footprint->cache.row_bytes(), s.model->cache_layout().row_bytes());
 }
 
 // Chosen experts of each token, all layers, sorted.

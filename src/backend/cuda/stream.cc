@@ -159,6 +159,13 @@ void Stream::take_fault() {
   *fault() = {};
 }
 
+Status Stream::trim() {
+  const Status done = wait();
+  scratch_ = {};
+  ++allocations_;
+  return done;
+}
+
 std::int64_t Stream::available_memory() const {
   std::size_t free = 0, total = 0;
   return cudaMemGetInfo(&free, &total) == cudaSuccess ? static_cast<std::int64_t>(free) : 0;

@@ -33,6 +33,8 @@ class Stream final : public braid::Stream {
   Status repeat(std::uint64_t key, const std::function<Status()>& work) override;
   Status wait() override;
   std::int64_t available_memory() const override;
+  std::int64_t total_memory() const override { return static_cast<std::int64_t>(gpu_.memory); }
+  Status trim() override;
 
   const Gpu& gpu() const { return gpu_; }
   cudaStream_t queue() const { return queue_; }
