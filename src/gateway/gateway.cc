@@ -15,6 +15,7 @@
 #include "gateway/discovery.h"
 #include "gateway/envoy_exchange.h"
 #include "gateway/exchange.h"
+#include "gateway/former_names.h"
 #include "gateway/kubernetes_discovery.h"
 #include "gateway/kv_subscriber.h"
 #include "gateway/peers.h"
@@ -143,6 +144,7 @@ class HttpGateway final : public Gateway {
     registry_.add(core_.metrics);
     core_.metrics.info.with({version()}).set(1);
     registry_.add(core_.trace_metrics);
+    if (core_.settings.old_metric_names) add_former_names(registry_, core_.settings.pool_name);
     ASSIGN_OR_RETURN(core_.tracer, tracing::Tracer::start(core_.settings.tracing, "braid-route", core_.trace_metrics));
     const router::DataLayer layer = router::data_layer_of(config);
     ASSIGN_OR_RETURN(ScraperOptions scraping, scraper_options(core_.settings, layer));

@@ -53,6 +53,19 @@ TEST_F(GatewayTest, BringsARequestToAnEndpointAndItsAnswerBack) {
   EXPECT_EQ(seen.header("x-forwarded-for"), "127.0.0.1");
 }
 
+TEST_F(GatewayTest, MetricsHaveTheirFormerNamesTooWhenAsked) {
+  FakeEngine engine("a");
+  settings_.old_metric_names = true;
+  start({engine.address()});
+  wait_ready();
+  ASSERT_EQ(post(kAsk).status, 200);
+  EXPECT_EQ(metric("inference_pool_ready_pods"), 1);
+  EXPECT_EQ(metric("inference_pool_average_queue_size"), metric("llm_d_epp_average_queue_size"));
+  EXPECT_EQ(metric("inference_objective_request_total"), metric("llm_d_epp_request_total"));
+  EXPECT_THAT(get("/metrics").body, HasSubstr("inference_pool_per_pod_queue_size{model_server_pod=\"" + engine.address() + "\"} 0.0"));
+  EXPECT_THAT(get("/metrics").body, HasSubstr("# TYPE inference_extension_scheduler_attempts_total counter"));
+}
+
 TEST_F(GatewayTest, StreamsComeByteForByte) {
   FakeEngine engine("a");
   start({engine.address()});

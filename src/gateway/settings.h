@@ -75,6 +75,7 @@ struct RouteSettings {
   std::vector<std::string> peers;
   std::string peer_key;
   int peer_interval_ms = 100;
+  bool old_metric_names = false;
   int decision_history = 1024;
   std::string log_level = "info";
   std::string log_format = "human";
@@ -111,6 +112,7 @@ struct RouteSettings {
     v.field("api-key", self.api_key,
             {.help = "Keys of which one must come, as a bearer token or as the password of a browser, for /dashboard and /debug; requests to "
                      "servers pass with what they bring", .environment = "BRAID_ROUTE_API_KEY", .secret = true});
+    v.field("old-metric-names", self.old_metric_names, {.help = "/metrics also has the names of before llm_d_epp_*: inference_objective_*, inference_pool_*, inference_extension_*"});
     v.field("decision-history", self.decision_history, {.help = "Decisions kept for /debug/decisions", .min = 0, .max = 1000000});
     v.group("HTTP", self.http);
     v.group("Tracing", self.tracing);

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metrics/registry.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <set>
+#include <utility>
+
+#include "base/check.h"
 
 namespace braid::metrics {
 namespace {
@@ -57,6 +61,7 @@ Labels joined(Labels labels,
 struct SamplePrinter {
   const std::string& name;
   const Labels& labels;
+  const std::vector<std::string>& renamed;
   std::string& out;
 
   void operator()(const Counter& counter) const { line(name + "_total", labels, counter.value()); }
@@ -77,8 +82,8 @@ struct SamplePrinter {
   template <class Metric>
   void operator()(const Family<Metric>& family) const {
     family.for_each([&](const std::vector<std::string>& values, const Metric& metric) {
-      const Labels all = joined(labels, family.labels(), values);
-      SamplePrinter{name, all, out}(metric);
+      const Labels all = joined(labels, renamed.empty() ? family.labels() : renamed, values);
+      SamplePrinter{name, all, renamed, out}(metric);
     });
   }
 
@@ -120,6 +125,17 @@ std::string wire_name(const Entry& entry) {
 
 }  // namespace
 
+void Registry::add_former(std::string_view name, std::string former, std::vector<std::string> label_names, const Labels& more) {
+  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.name == name; });
+  CHECK(found != entries_.end());
+  Entry entry = *found;
+  entry.help = "Former name of " + wire_name(entry) + ".";
+  entry.name = std::move(former);
+  entry.labels.insert(entry.labels.begin(), more.begin(), more.end());
+  entry.label_names = std::move(label_names);
+  entries_.push_back(std::move(entry));
+}
+
 std::string Registry::text() const {
   std::string out;
   std::set<std::string> printed;
@@ -130,7 +146,7 @@ std::string Registry::text() const {
     out += "# TYPE " + name + " " + visit_metric(entry, TypeOf()) + "\n";
     for (const Entry& other : entries_) {
       if (other.name == entry.name) {
-        visit_metric(other, SamplePrinter{other.name, other.labels, out});
+        visit_metric(other, SamplePrinter{other.name, other.labels, other.label_names, out});
       }
     }
   }

@@ -26,6 +26,7 @@ struct Entry {
   std::string help;
   MetricRef metric;
   Labels labels;  // the same on every sample
+  std::vector<std::string> label_names = {};  // instead of the family's; empty: those
 };
 
 // What the Content-Type of /metrics must say.
@@ -41,6 +42,10 @@ class Registry {
     Adder adder{*this, labels};
     Metrics::describe(metrics, adder);
   }
+
+  // Prints what was added as `name` under `former` too, as an older version called it: with its names of
+  // labels (empty: the same) and `more` of them first. REQUIRES: `name` was added.
+  void add_former(std::string_view name, std::string former, std::vector<std::string> label_names = {}, const Labels& more = {});
 
   // All samples. Metrics that were added under one name with different labels (one per engine)
   // are printed together.
@@ -58,7 +63,7 @@ class Registry {
 
     template <class Metric>
     void metric(std::string_view name, const Metric& metric, std::string_view help) {
-      registry.entries_.push_back({std::string(name), std::string(help), &metric, labels});
+      registry.entries_.push_back({std::string(name), std::string(help), &metric, labels, {}});
     }
   };
 
