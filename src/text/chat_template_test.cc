@@ -57,7 +57,7 @@ TEST(ChatTemplate, EndlessLoopsAndDeepValuesAreErrors) {
 
 TEST(ChatTemplate, ComputesAsPythonDoes) {
   const std::string message =
-      R"({"content":"héllo","n":null,"l":["a",1,null],"d":{"items":{"type":"x"},"big":123456789012345678901234567890123456789012345}})";
+      R"({"content":"héllo","i":{"j":{"k":7}},"p":[{"a":1},{"a":2}],"n":null,"l":["a",1,null],"d":{"items":{"type":"x"},"big":123456789012345678901234567890123456789012345}})";
   const std::pair<const char*, const char*> cases[] = {
       {"m.l ~ m.n ~ 1e-7 ~ true", "['a', 1, None]None1e-07True"},
       {"m.l | join(',')", "a,1,None"},
@@ -74,12 +74,23 @@ TEST(ChatTemplate, ComputesAsPythonDoes) {
       {"(m.zz is iterable) ~ (m.n is iterable) ~ (m.content is sequence) ~ (true is number)", "TrueFalseTrueTrue"},
       {"'7' | int + ('x' | int(5))", "12"},
       {"strftime_now('%d %b %Y')", "31 Jan 2026"},
+      {"'%s %s|%5s|%-3s|' | format(123456.789, 5e-324, 'a', none)", "123456.789 5e-324|    a|None|"},
+      {"'%d %.1f %r %(a)s' | format(3.7, 2, 'x') if false else '%d %.1f %r' % [3.7, 2, 'x']", "3 2.0 'x'"},
+      {"'%(a)s%%' % {'a': 0.1}", "0.1%"},
+      {"(m.d.big is integer) ~ (m.d.big is number) ~ -m.l.zz | default('', true) if false else -m.i.j.k", "-7"},
+      {"m.d.items() | length ~ range(3) | length", "23"},
+      {"2.5 | round ~ 2.675 | round(2) ~ 2.1 | round(method='ceil') ~ 155 | round(-1)", "2.02.673.0160.0"},
+      {"[3, 1] | sort(true) ~ [2, 9] | max ~ m.p | max(attribute='a') ~ m.p | sum(attribute='a')", "[3, 1]9{'a': 2}3"},
+      {"'ff' | int(0, 16) ~ ({'a': 1} | tojson(false, 1))", "255{\n \"a\": 1\n}"},
+      {"('<\"' | e) ~ ('a bc def' | truncate(6, leeway=0))", "&lt;&#34;a..."},
       {"('<b>' | safe) + '<'", "<b>&lt;"},
   };
   for (const auto& [expression, want] : cases) {
     EXPECT_EQ(rendered("{% set m = messages[0] %}{{ " + std::string(expression) + " }}", message), want) << expression;
   }
   EXPECT_EQ(rendered("{% for c in 'ab' %}{{ c ~ loop.last }}{% endfor %}"), "aFalsebTrue");
+  EXPECT_EQ(rendered("{% for c in ['a', 'b'] | map('upper') %}{{ c ~ loop.last ~ loop.length }}{% endfor %}"), "AFalse2BTrue2");
+  EXPECT_EQ(rendered("a\r\nb{% if true %}\r\nc{% endif %}\r\n"), "a\nbc");
 }
 
 TEST(ChatTemplate, RefusesWhatPythonRefuses) {
@@ -93,6 +104,8 @@ TEST(ChatTemplate, RefusesWhatPythonRefuses) {
       {"{{ messages[0].content < 1 }}", "not supported between instances of 'str' and 'int'"},
       {"{{ messages[0].n[1:] }}", "not subscriptable"},
       {"{{ ', '.join([1]) }}", "expected str instance, int found"},
+      {"{{ '%s' | format('a', 'b') }}", "not all arguments converted"},
+      {"{{ '%d' | format('a') }}", "a number is required, not str"},
       {"{{ raise_exception('no ' ~ messages[0].role) }}", "no user"},
   };
   for (const auto& [source, want] : cases) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Filters, tests and functions where Jinja2 and transformers differ from minijinja.
 use crate::budget;
+use crate::builtins::{bind, flag};
+use crate::json::BigInteger;
 use crate::operators::{each, type_error};
 use crate::pyvalue::{is_space, to_json, to_str, type_name, write_str, JsonStyle};
 use crate::strftime::Moment;
@@ -10,26 +12,25 @@ use minijinja::{Environment, Error, State};
 /// The variable that strftime_now reads its moment from.
 pub const NOW: &str = "__now";
 
-fn tojson(value: Value, kwargs: Kwargs) -> Result<String, Error> {
-    let indent = match kwargs.get::<Option<Value>>("indent")? {
+fn tojson(value: Value, args: Rest<Value>) -> Result<String, Error> {
+    let [ensure_ascii, indent, separators, sort_keys] =
+        bind(&args, ["ensure_ascii", "indent", "separators", "sort_keys"])?;
+    let indent = match indent {
         Some(v) if v.is_integer() => Some(" ".repeat(i64::try_from(v)?.clamp(0, 32) as usize)),
         Some(v) if v.kind() == ValueKind::String => Some(v.to_string()),
         _ => None,
     };
     let mut style = JsonStyle {
-        ensure_ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        ensure_ascii: flag(&ensure_ascii),
         item_separator: if indent.is_some() { "," } else { ", " }.into(),
         key_separator: ": ".into(),
-        sort_keys: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        sort_keys: flag(&sort_keys),
         indent,
     };
-    if let Some(separators) = kwargs.get::<Option<Value>>("separators")? {
-        if separators.kind() == ValueKind::Seq && separators.len() == Some(2) {
-            style.item_separator = separators.get_item_by_index(0)?.to_string();
-            style.key_separator = separators.get_item_by_index(1)?.to_string();
-        }
+    if let Some(separators) = separators.filter(|pair| pair.kind() == ValueKind::Seq && pair.len() == Some(2)) {
+        style.item_separator = separators.get_item_by_index(0)?.to_string();
+        style.key_separator = separators.get_item_by_index(1)?.to_string();
     }
-    kwargs.assert_all_used()?;
     to_json(&value, &style)
 }
 
@@ -174,18 +175,28 @@ fn add_generator(env: &mut Environment, name: &'static str, filter: Value) {
 }
 
 /// The number that a text writes, else the default.
-fn int(value: Value, default: Option<Value>) -> Value {
-    let text = value.as_str().map(|text| text.trim_matches(is_space).replace('_', ""));
+fn int(value: Value, args: Rest<Value>) -> Result<Value, Error> {
+    let [default, base] = bind(&args, ["default", "base"])?;
+    let base = base.map_or(Ok(10), i64::try_from)?;
+    let text = value.as_str().map(|text| text.trim_matches(is_space).replace('_', "").to_lowercase());
+    let prefix = |base| match base { 2 => "0b", 8 => "0o", 16 => "0x", _ => "" };
     let number = match text {
+        Some(text) if (2..=36).contains(&base) && base != 10 => {
+            i128::from_str_radix(text.strip_prefix(prefix(base)).unwrap_or(&text), base as u32).ok()
+        }
         Some(text) => text.parse().ok().or_else(|| text.parse::<f64>().ok().filter(|x| x.is_finite()).map(|x| x as i128)),
         None if value.kind() == ValueKind::Bool => Some(value.is_true() as i128),
-        None if value.is_integer() => return value,
+        None if is_integer(&value) => return Ok(value),
         None => f64::try_from(value).ok().filter(|x| x.is_finite()).map(|x| x as i128),
     };
-    match number {
+    Ok(match number {
         Some(number) => i64::try_from(number).map_or_else(|_| Value::from(number), Value::from),
         None => default.unwrap_or_else(|| Value::from(0)),
-    }
+    })
+}
+
+fn is_integer(value: &Value) -> bool {
+    value.is_integer() || value.downcast_object_ref::<BigInteger>().is_some()
 }
 
 fn float(value: Value, default: Option<Value>) -> Value {
@@ -236,11 +247,13 @@ pub fn register(env: &mut Environment) {
     add_generator(env, "rejectattr", Value::from_function(builtin::rejectattr));
     add_generator(env, "map", Value::from_function(builtin::map));
     env.add_filter("filesizeformat", minijinja_contrib::filters::filesizeformat);
-    env.add_filter("truncate", minijinja_contrib::filters::truncate);
     env.add_filter("wordcount", |value: Value| to_str(&value).map(|text| text.split_whitespace().count()));
     env.add_test("iterable", |value: Value| is_iterable(&value));
     env.add_test("sequence", |value: Value| is_sequence(&value));
-    env.add_test("number", |value: Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
+    env.add_test("number", |value: Value| {
+        matches!(value.kind(), ValueKind::Number | ValueKind::Bool) || is_integer(&value)
+    });
+    env.add_test("integer", |value: Value| is_integer(&value));
     env.add_test("callable", |value: Value| type_name(&value) == "object");
     env.add_function("raise_exception", |message: Value| -> Result<Value, Error> { Err(type_error(to_str(&message)?)) });
     env.add_function("strftime_now", strftime_now);

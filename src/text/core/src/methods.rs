@@ -2,7 +2,7 @@
 //! Python's methods of strings and lists that minijinja-contrib lacks or reads otherwise.
 use crate::budget;
 use crate::filters::{join_all, replace_in, strip_method};
-use crate::operators::type_error;
+use crate::operators::{each, type_error};
 use crate::pyvalue::{is_space, type_name};
 use minijinja::value::{from_args, Kwargs, Value, ValueKind};
 use minijinja::{Error, State};
@@ -11,6 +11,11 @@ pub fn call(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<
     let known = match value.kind() {
         ValueKind::String => string_method(value.as_str().unwrap_or(""), name, args)?,
         ValueKind::Seq if name == "index" => Some(index_of(value, args)?),
+        ValueKind::Seq | ValueKind::Map if name == "copy" => Some(value.clone()),
+        ValueKind::Map if matches!(name, "items" | "keys" | "values") => {
+            let all = minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)?;
+            Some(each(all)?)
+        }
         _ => None,
     };
     known.map_or_else(|| minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args), Ok)
@@ -182,7 +187,7 @@ fn find(text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
     }
 }
 
-fn pad(text: &str, name: &str, args: &[Value]) -> Result<String, Error> {
+pub fn pad(text: &str, name: &str, args: &[Value]) -> Result<String, Error> {
     let (width, fill): (i64, Option<&str>) = from_args(args)?;
     let missing = (width.max(0) as usize).saturating_sub(text.chars().count());
     let fill = if name == "zfill" { "0" } else { fill.unwrap_or(" ") };

@@ -2,10 +2,10 @@
 //! Python's operators as filters. minijinja's own print values their own way, accept what Python
 //! refuses, and know no budget; rewrite.rs puts these in their place.
 use crate::budget;
+use crate::printf::printf;
 use crate::pyvalue::{to_str, type_name};
 use minijinja::value::{Object, ObjectRepr, Rest, Value, ValueKind};
-use minijinja::{format_filter, Environment, Error, ErrorKind, FormatStyle, State};
-use regex::Regex;
+use minijinja::{Environment, Error, ErrorKind, State};
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ fn checked(result: Option<i128>) -> Result<Value, Error> {
 }
 
 /// What joins a text that the filter `safe` marked is escaped for HTML, as in Jinja2.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let escape = |c: char| match c {
         '&' => "&amp;".to_string(),
         '<' => "&lt;".to_string(),
@@ -94,7 +94,7 @@ fn escaped(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-fn add(a: Value, b: Value) -> Result<Value, Error> {
+pub fn add(a: Value, b: Value) -> Result<Value, Error> {
     if let (Some(left), Some(right)) = (a.as_str(), b.as_str()) {
         budget::check(left.len() + right.len())?;
         return Ok(match (a.is_safe(), b.is_safe()) {
@@ -186,22 +186,6 @@ fn remainder(a: Value, b: Value) -> Result<Value, Error> {
         Numbers::Floats(_, b) if b == 0.0 => Err(zero_division()),
         Numbers::Floats(a, b) => Ok(Value::from(a - b * (a / b).floor())),
     }
-}
-
-/// Python's `format % arguments`; %s prints as str() does.
-pub fn printf(format: &str, arguments: &[Value]) -> Result<Value, Error> {
-    let wide = Regex::new(r"%(?:\([^)]*\))?[-+ #0]*(?:\d{5}|\*|\d*\.(?:\d{5}|\*))").unwrap();
-    if wide.is_match(&format.replace("%%", "")) {
-        return Err(type_error("a format's width has at most four digits".into()));
-    }
-    budget::check_product(10_000, format.matches('%').count())?;
-    let printed = |value: &Value| match value.kind() {
-        ValueKind::Number => Ok(value.clone()),
-        ValueKind::Map if format.contains("%(") => Ok(value.clone()),
-        _ => to_str(value).map(Value::from),
-    };
-    let arguments = arguments.iter().map(printed).collect::<Result<Vec<_>, Error>>()?;
-    format_filter(FormatStyle::Printf, format, &arguments).map(Value::from)
 }
 
 fn concat(a: Value, b: Value) -> Result<Value, Error> {
@@ -298,6 +282,7 @@ pub fn each(value: Value) -> Result<Value, Error> {
             budget::check_product(text.len(), VALUE_SIZE)?;
             Ok(Value::from(text.chars().map(Value::from).collect::<Vec<_>>()))
         }
+        ValueKind::Iterable => Ok(Value::from(items(&value)?)),
         _ => Ok(value),
     }
 }

@@ -99,6 +99,13 @@ pub fn to_str(value: &Value) -> Result<String, Error> {
     Ok(out)
 }
 
+/// Python's repr().
+pub fn to_repr(value: &Value) -> Result<String, Error> {
+    let mut out = String::new();
+    write_repr(&mut out, value, 0)?;
+    Ok(out)
+}
+
 pub fn write_str(out: &mut String, value: &Value) -> Result<(), Error> {
     match value.as_str() {
         _ if value.is_undefined() => {}

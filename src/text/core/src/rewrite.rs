@@ -46,17 +46,20 @@ fn jump_target<'a>(instruction: &'a mut Instruction) -> Option<&'a mut u32> {
 pub fn rewrite<'a>(program: &Instructions<'a>) -> Instructions<'a> {
     let mut out = Instructions::new(program.name(), program.source());
     let mut moved = Vec::with_capacity(program.len() + 1);
+    let mut negated = false;
     for at in 0..program.len() as u32 {
         moved.push(out.len() as u32);
         let line = program.get_line(at).unwrap_or(0) as u16;
         let mut add = |instruction| {
             out.add_with_line(instruction, line);
         };
+        let before_attribute = matches!(program.get(at + 1), Some(Instruction::GetAttr(_)));
         match program.get(at) {
             Some(Instruction::PushLoop(flags)) => {
                 add(Instruction::ApplyFilter("operator.each", Some(1), UNCACHED));
                 add(Instruction::PushLoop(*flags));
             }
+            Some(Instruction::Neg) if before_attribute => negated = true,
             Some(Instruction::EmitRaw(text)) => {
                 add(Instruction::LoadConst(Value::from(*text)));
                 add(Instruction::Emit);
@@ -66,6 +69,11 @@ pub fn rewrite<'a>(program: &Instructions<'a>) -> Instructions<'a> {
                 None => add(other.clone()),
             },
             None => {}
+        }
+        // -a.b is -(a.b): minijinja negates first.
+        if negated && !before_attribute {
+            out.add_with_line(Instruction::Neg, line);
+            negated = false;
         }
     }
     moved.push(out.len() as u32);

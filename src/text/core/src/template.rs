@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Chat templates as transformers' apply_chat_template renders them.
-use crate::{budget, content, filters, json, methods, namespaces, operators, rewrite};
+use crate::{budget, builtins, content, filters, json, methods, namespaces, operators, rewrite};
 use minijinja::machinery::{ast, make_string_output, parse, CodeGenerator, Instructions, Vm, WhitespaceConfig};
 use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind};
@@ -62,14 +62,17 @@ fn environment() -> Environment<'static> {
     });
     operators::register(&mut env);
     filters::register(&mut env);
+    builtins::register(&mut env);
     namespaces::register(&mut env);
     env
 }
 
-/// transformers' tag {% generation %} marks what the assistant said, and prints it.
+/// transformers' tag {% generation %} marks what the assistant said, and prints it. A line ends in
+/// one character, as in Jinja2.
 fn without_generation_tags(source: &str) -> String {
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let tag = Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").unwrap();
-    let plain = tag.replace_all(source, |c: &regex::Captures| {
+    let plain = tag.replace_all(&source, |c: &regex::Captures| {
         let word = if c.get(2).is_some() { "endif" } else { "if true" };
         format!("{{%{} {word} {}%}}", &c[1], &c[3])
     });
