@@ -27,6 +27,9 @@ struct TileConfig {
   std::int64_t row_tiles = 0;  // that suffice for any spread of the rows
 };
 
+// For matmul/few_rows.h: how many blocks share k, 0 where gemm/gemm.h is faster.
+int few_rows_split(const GemmProblem& problem, std::int64_t rows, int processors);
+
 TileConfig choose_tile(const MatmulProblem& problem);
 
 // Why Hopper's GEMM can't run it; empty when it can. Its e4m3 weights need e4m3 inputs.

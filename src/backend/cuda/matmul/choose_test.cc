@@ -72,5 +72,19 @@ TEST(DescribeGemm, OnlyGroupsThatCanHaveRowsCount) {
   EXPECT_EQ(many.k % 16, 0);
 }
 
+TEST(ChooseFewRows, ShareKWhereTheirOutputsAreFew) {
+  const auto split = [](Precision precision, int groups, std::int64_t rows, int n, int k) {
+    return few_rows_split({precision, groups, (rows + groups - 1) / groups, n, k}, rows, 132);
+  };
+  EXPECT_EQ(split(Precision::kFp8, 1, 1, 2048, 4096), 4);
+  EXPECT_EQ(split(Precision::kFp8, 1, 1, 5120, 2048), 2);
+  EXPECT_EQ(split(Precision::kFp8, 8, 8, 1536, 2048), 1);
+  EXPECT_EQ(split(Precision::kBf16, 1, 8, 2048, 2048), 1) << "bfloat16 is summed in one chain";
+  EXPECT_EQ(split(Precision::kFp8, 1, 3, 2048, 4096), 0);
+  EXPECT_EQ(split(Precision::kBf16, 1, 9, 2048, 2048), 0);
+  EXPECT_EQ(split(Precision::kBf16, 1, 1, 2048, 10944), 0) << "rows of one tile lie in shared memory whole";
+  EXPECT_EQ(split(Precision::kBf16, 1, 1, 102400, 2048), 0) << "many outputs";
+}
+
 }  // namespace
 }  // namespace braid::cuda

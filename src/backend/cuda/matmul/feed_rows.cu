@@ -5,11 +5,10 @@
 // Memory: 16 bytes of bfloat16 a thread and load; every element is read and written once. Warps: 16
 // threads take 128 columns of a row, and find their largest value by shuffles. Bound: memory, and
 // launch time at decode.
-#include <cuda_fp8.h>
-
 #include <algorithm>
 
 #include "backend/cuda/matmul/feed_rows.h"
+#include "backend/cuda/matmul/feed_values.cuh"
 #include "backend/cuda/matmul/groups.cuh"
 #include "backend/cuda/rows/element.cuh"
 
@@ -17,10 +16,7 @@ namespace braid::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kBlock = 128;              // columns of one scale
-constexpr int kEach = 8;                 // columns of a thread
-constexpr int kTeam = kBlock / kEach;    // threads of a block of columns
-constexpr float kLargest = 448.0f;       // e4m3's
+constexpr int kBlock = kFeedColumns, kEach = kFeedEach, kTeam = kFeedTeam;
 
 struct Target {
   void* values;
@@ -51,39 +47,20 @@ __device__ inline void load_8(const __nv_bfloat16* from, float (&x)[kEach]) {
     auto* to = reinterpret_cast<__nv_bfloat16*>(&packed);
     for (int i = 0; i < kEach; ++i) to[i] = from[i];
   }
-  const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&packed);
-#pragma unroll
-  for (int i = 0; i < kEach / 2; ++i) {
-    const float2 both = __bfloat1622float2(pairs[i]);
-    x[2 * i] = both.x, x[2 * i + 1] = both.y;
-  }
+  unpack_8(packed, x);
 }
 
 template <bool kF8>
 __device__ inline void put_8(const Target& t, const Place& at, const float (&x)[kEach]) {
   if constexpr (!kF8) {
     if (at.row < 0 || at.column >= t.columns) return;
-    uint4 packed;
-    auto* pairs = reinterpret_cast<__nv_bfloat162*>(&packed);
-#pragma unroll
-    for (int i = 0; i < kEach / 2; ++i) pairs[i] = __floats2bfloat162_rn(x[2 * i], x[2 * i + 1]);
-    *reinterpret_cast<uint4*>(static_cast<__nv_bfloat16*>(t.values) + at.row * t.stride + at.column) = packed;
+    *reinterpret_cast<uint4*>(static_cast<__nv_bfloat16*>(t.values) + at.row * t.stride + at.column) = to_bf16_8(x);
   } else {
-    float most = 1e-10f;
-#pragma unroll
-    for (int i = 0; i < kEach; ++i) most = fmaxf(most, fabsf(x[i]));
-    for (int offset = kTeam / 2; offset > 0; offset /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, offset));
+    const float most = largest_of_team(x);
     if (at.row < 0) return;
-    const float scale = most / kLargest, inverse = kLargest / most;
-    if (threadIdx.x % kTeam == 0) t.scales[at.block * t.scale_rows + at.row] = scale;
+    if (threadIdx.x % kTeam == 0) t.scales[at.block * t.scale_rows + at.row] = most / kLargestE4m3;
     if (at.column >= t.columns) return;
-    uint2 packed;
-    auto* pairs = reinterpret_cast<__nv_fp8x2_storage_t*>(&packed);
-#pragma unroll
-    for (int i = 0; i < kEach / 2; ++i) {
-      pairs[i] = __nv_cvt_float2_to_fp8x2(make_float2(x[2 * i] * inverse, x[2 * i + 1] * inverse), __NV_SATFINITE, __NV_E4M3);
-    }
-    *reinterpret_cast<uint2*>(static_cast<std::uint8_t*>(t.values) + at.row * t.stride + at.column) = packed;
+    *reinterpret_cast<uint2*>(static_cast<std::uint8_t*>(t.values) + at.row * t.stride + at.column) = to_e4m3_8(x, most);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "backend/cuda/matmul/choose.h"
 #include "backend/cuda/matmul/feed_rows.h"
+#include "backend/cuda/matmul/few_rows.h"
 #include "backend/cuda/matmul/matmul.h"
 #include "backend/cuda/matmul/pack.h"
 #include "base/check.h"
@@ -109,6 +110,8 @@ struct Groups {
     inter = (inter + kGateUnit - 1) / kGateUnit * kGateUnit;
   }
 
+  bool biased() const { return std::any_of(bias.begin(), bias.end(), [](const float* b) { return b != nullptr; }); }
+
   std::vector<GemmWeight> gate_up, down;
   std::vector<const float*> bias;
   ops::Glu glu;
@@ -140,6 +143,12 @@ void linear_hopper(const ops::Linear::Args& a, braid::Stream& braid_stream) {
   Stream& s = stream(braid_stream);
   const GemmWeight weight = weight_of(*a.weight);
   const Precision precision = precision_of(a.weight->format);
+  const GemmProblem problem = describe_gemm(precision, a.x.rows, 1, weight.n, weight.k);
+  const int split = aligned(a.x) ? few_rows_split(problem, a.x.rows, s.workers()) : 0;
+  if (split > 0) {
+    return run_few_rows({.precision = precision, .x = a.x.data, .stride = a.x.stride, .rows = a.x.rows, .weights = {&weight, 1}, .out = a.y,
+                         .accumulate = a.accumulate, .split = split}, s);
+  }
   FedRows rows(precision, a.x.rows, a.weight->k);
   const auto* at = static_cast<const std::byte*>(a.x.data);
   if (precision == Precision::kBf16 && aligned(a.x)) {
@@ -152,7 +161,7 @@ void linear_hopper(const ops::Linear::Args& a, braid::Stream& braid_stream) {
   GemmOperands operands = operands_of(rows, at, {&weight, 1});
   operands.out = a.y;
   operands.accumulate = a.accumulate;
-  run(describe_gemm(precision, rows.rows, 1, weight.n, weight.k), operands, s);
+  run(problem, operands, s);
 }
 
 void grouped_mlp_hopper(const ops::GroupedMlp::Args& a, braid::Stream& braid_stream) {
@@ -160,6 +169,17 @@ void grouped_mlp_hopper(const ops::GroupedMlp::Args& a, braid::Stream& braid_str
   Stream& s = stream(braid_stream);
   const Groups groups(a.groups);
   const auto count = static_cast<std::int64_t>(a.groups.size());
+  const GemmProblem problems[] = {describe_gemm(groups.first, a.out.rows, count, static_cast<int>(2 * groups.inter), static_cast<int>(groups.hidden)),
+                                  describe_gemm(groups.second, a.out.rows, count, static_cast<int>(groups.hidden), static_cast<int>(groups.inter))};
+  const Activations gate_up{a.scratch, DType::kBF16, a.out.rows, 2 * groups.inter, 2 * groups.inter};
+  const Activations out{a.out.data, DType::kF32, a.out.rows, a.out.cols, a.out.stride};
+  const int splits[] = {few_rows_split(problems[0], a.out.rows, s.workers()), few_rows_split(problems[1], a.out.rows, s.workers())};
+  if (aligned(a.x) && !groups.biased() && splits[0] > 0 && splits[1] > 0) {
+    run_few_rows({.precision = groups.first, .x = a.x.data, .stride = a.x.stride, .row_token = a.row_token, .offsets = a.offsets, .rows = a.out.rows,
+                  .weights = groups.gate_up, .out = gate_up, .split = splits[0]}, s);
+    return run_few_rows({.precision = groups.second, .x = a.scratch, .stride = gate_up.stride, .gated = true, .glu = groups.glu, .offsets = a.offsets,
+                         .rows = a.out.rows, .weights = groups.down, .out = out, .split = splits[1]}, s);
+  }
   FedRows in(groups.first, a.out.rows, groups.hidden);
   const FedRows act(groups.second, a.out.rows, groups.inter);
   std::byte* const fed = s.scratch(std::max(in.bytes(), act.bytes()));
@@ -172,13 +192,13 @@ void grouped_mlp_hopper(const ops::GroupedMlp::Args& a, braid::Stream& braid_str
   }
   GemmOperands first = operands_of(in, at, groups.gate_up);
   first.offsets = a.offsets;
-  first.out = {a.scratch, DType::kBF16, a.out.rows, 2 * groups.inter, 2 * groups.inter};
-  run(describe_gemm(groups.first, a.out.rows, count, static_cast<int>(2 * groups.inter), static_cast<int>(groups.hidden)), first, s);
+  first.out = gate_up;
+  run(problems[0], first, s);
   activate_rows({a.scratch, 2 * groups.inter, a.offsets, groups.down, groups.bias, groups.glu}, act, fed, s);
   GemmOperands second = operands_of(act, fed, groups.down);
   second.offsets = a.offsets;
-  second.out = {a.out.data, DType::kF32, a.out.rows, a.out.cols, a.out.stride};
-  run(describe_gemm(groups.second, a.out.rows, count, static_cast<int>(groups.hidden), static_cast<int>(groups.inter)), second, s);
+  second.out = out;
+  run(problems[1], second, s);
   add_group_bias(a, s);
 }
 

@@ -98,4 +98,13 @@ __device__ inline std::uint32_t map_to_rank(std::uint32_t address, std::uint32_t
   return mapped;
 }
 
+// To shared memory of the cluster, at a mapped address.
+__device__ inline void store_in_cluster(std::uint32_t mapped, float a, float b, float c, float d) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(mapped), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+
+__device__ inline void store_in_cluster(std::uint32_t mapped, float value) {
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(mapped), "f"(value) : "memory");
+}
+
 }  // namespace braid::cuda::ptx

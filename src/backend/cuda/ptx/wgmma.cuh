@@ -51,6 +51,25 @@ template <int kColumns>
 struct Wgmma;
 
 template <>
+struct Wgmma<8> {
+  __device__ static void e4m3(float (&sum)[4], std::uint64_t a, std::uint64_t b, int add) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %6, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n8k32.f32.e4m3.e4m3 {%0, %1, %2, %3}, %4, %5, p, 1, 1;\n}\n"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "l"(a), "l"(b), "r"(add));
+  }
+
+  __device__ static void bf16(float (&sum)[4], std::uint64_t a, std::uint64_t b, int add) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %6, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%0, %1, %2, %3}, %4, %5, p, 1, 1, 0, 0;\n}\n"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "l"(a), "l"(b), "r"(add));
+  }
+};
+
+template <>
 struct Wgmma<32> {
   __device__ static void e4m3(float (&sum)[16], std::uint64_t a, std::uint64_t b, int add) {
     asm volatile(
