@@ -18,8 +18,9 @@ class ToolTypes {
 
   bool has(std::string_view tool) const { return types_.find(tool) != types_.end(); }
 
-  // The JSON value that `text` is as this parameter: by its declared type, and a string where it has
-  // none or the text does not fit.
+  // The JSON value that `text` is as this parameter: of the types that its schema allows the first that
+  // the text fits (null, integer, number, boolean, object or array, string), and a string where the
+  // parameter is not declared.
   std::string value(std::string_view tool, std::string_view parameter, std::string_view text) const;
 
  private:
