@@ -32,7 +32,7 @@ CMAKE_ARGS ?=
 
 STAMPS := build/.stamps
 BRAID := build/release/braid
-CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test cuda_attention_bench cuda_gemm_bench cuda_exchange_bench
+CUDA_TARGETS := braid backend_cuda_test golden_cuda_test exchange_cuda_test rebalance_cuda_test cuda_attention_bench cuda_gemm_bench cuda_exchange_bench
 PROGRAMS ?= braid
 
 .PHONY: help build serve test test-many test-pd test-exactness test-deploy test-cluster test-kubernetes test-walk package test-package test-image cuda test-gpu bundle test-observability screenshots reference clean

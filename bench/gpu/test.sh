@@ -17,6 +17,7 @@ failed=0
   done
   "$build"/src/backend/cuda/cuda_gemm_bench --check || failed=1
   if [ "$(nvidia-smi --list-gpus | wc -l)" -ge 2 ]; then
+    "$build"/tests/ranks/rebalance_cuda_test --gtest_brief=1 || failed=1
     python3 tests/e2e/gpu_ranks_test.py "$build"/braid models/lexicon-30m "$build"/golden/models/{deepseek-v3,qwen3-moe,mixtral,gpt-oss,llama4} || failed=1
   fi
 } 2>&1 | tee "$log"

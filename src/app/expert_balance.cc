@@ -48,10 +48,10 @@ Status check_eplb(const ParallelSettings& p, const model::Config& config) {
   return Status::success();
 }
 
-ExpertBalance::ExpertBalance(const ParallelSettings& settings, int rank, fabric::Transport& transport, model::Model& model,
+ExpertBalance::ExpertBalance(const ParallelSettings& settings, int rank, fabric::Transport& transport, model::Model& model, Stream& stream,
                              metrics::Registry& registry, const metrics::Labels& labels)
     : watch_(metrics_, watch_options(settings, rank, model.config())),
-      rebalancer_(transport, model.mixtures(), rebalance_options(settings, model.config()), watch_) {
+      rebalancer_(transport, model.mixtures(), stream, rebalance_options(settings, model.config()), watch_) {
   registry.add(metrics_, labels);
 }
 

@@ -17,8 +17,8 @@ Status check_eplb(const ParallelSettings& settings, const model::Config& config)
 
 class ExpertBalance {
  public:
-  // `transport` and `model` outlive it. Its metrics go to `registry`.
-  ExpertBalance(const ParallelSettings& settings, int rank, fabric::Transport& transport, model::Model& model,
+  // `transport`, `model` and its stream outlive it. Its metrics go to `registry`.
+  ExpertBalance(const ParallelSettings& settings, int rank, fabric::Transport& transport, model::Model& model, Stream& stream,
                 metrics::Registry& registry, const metrics::Labels& labels);
 
   // Has no ranks until it joins them.

@@ -116,6 +116,7 @@ struct Rank {
     experts.buffer_tokens = p.moe_buffer_tokens;
     experts.deterministic = p.deterministic;
     experts.redundant_experts = p.eplb.num_redundant_experts;
+    experts.balanced = p.enable_eplb;
     experts.timeout = std::chrono::seconds(p.step_timeout_seconds);
     Timeline timeline;
     model::Options options = model_options(settings, length);
@@ -125,9 +126,6 @@ struct Rank {
     ASSIGN_OR_RETURN(LoadedModel loaded, load_model(settings.model, options, first_here(p, rank), (rank - p.start_rank) % local,
                                                     memory_consent(settings.engine, length, rank)));
     if (loaded.stream->unified()) settings.engine.cache.memory_utilization = engine::host_share(settings.engine) / local;
-    if (p.enable_eplb && !loaded.stream->unified()) {
-      return Error{ErrorCode::kUnimplemented, "--enable-eplb moves weights in the host's memory only; leave it out or use --device cpu", "enable-eplb"};
-    }
     log_info("model loaded", {{"rank", rank}, {"seconds", loaded.seconds}, {"weight_mib", loaded.model->weight_bytes() >> 20},
                               {"device", loaded.stream->capabilities().device}, {"workers", loaded.stream->workers()}});
     RETURN_IF_ERROR(engine::check_cache(settings.engine, engine::cache_layout(settings.engine, loaded.model->cache_layout()), length, engine::available_memory(loaded.stream.get())));
@@ -149,7 +147,7 @@ struct Rank {
     std::optional<ExpertBalance> balance;
     if (p.enable_eplb) {
       ASSIGN_OR_RETURN(balance_transport, rank_transport(p, ends.leader->local_address(), Duration::zero()));
-      balance.emplace(p, rank, *balance_transport, *loaded.model, registry, labels);
+      balance.emplace(p, rank, *balance_transport, *loaded.model, *loaded.stream, registry, labels);
     }
     std::unique_ptr<engine::Lockstep> lockstep;
     if (options.experts && loaded.model->config().moe.experts > 0) {

@@ -231,11 +231,13 @@ moe::Layer Builder::moe(const std::string& prefix, int layer) {
   parts.mlp_kernel = choose_mlp(name(0), std::max(m.inter, m.shared_inter), problem);
   parts.index = layer;
   parts.placement = placement();
+  const std::size_t before = bytes_;
   for (const std::int32_t e : parts.placement.experts_of(rank())) {
     if (error_) break;
     if (e < 0) parts.experts.emplace_back();
     else parts.experts.push_back(pack_mlp(parts.mlp_kernel, problem, name(e)));
   }
+  plan_arrivals(bytes_ - before);
   for (int e = 0; options_.experts && e < m.experts; ++e) peek_mlp(name(e));
   if (m.shared_inter > 0) parts.shared.push_back(pack_mlp(parts.mlp_kernel, problem, {shared_name, m.shared_inter}));
   if (options_.experts && parts.mlp_kernel) {
@@ -245,6 +247,13 @@ moe::Layer Builder::moe(const std::string& prefix, int layer) {
     };
   }
   return moe::Layer(std::move(parts), rank());
+}
+
+// Experts that move wait for their slots, those of one layer at a time.
+void Builder::plan_arrivals(std::size_t bytes) {
+  if (!options_.plan || !options_.experts || !options_.experts->balanced || bytes <= planned_arrivals_) return;
+  (void)stream().allocate(bytes - planned_arrivals_);
+  planned_arrivals_ = bytes;
 }
 
 int Builder::rank() const { return options_.experts ? options_.experts->bootstrap->rank() : 0; }

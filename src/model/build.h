@@ -108,6 +108,7 @@ class Builder {
   // A matrix that is packed, or would be.
   void count(ops::WeightFormat format, std::int64_t parameters, bool expert = false);
   void show_progress();
+  void plan_arrivals(std::size_t bytes);
 
   const weights::Checkpoint& checkpoint_;
   const Config& config_;
@@ -117,6 +118,7 @@ class Builder {
   std::optional<Error> error_;
   std::vector<Model::ChosenKernel> chosen_;
   std::size_t bytes_ = 0;
+  std::size_t planned_arrivals_ = 0;
   WeightCount count_;
 };
 

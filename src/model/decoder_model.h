@@ -59,6 +59,8 @@ class DecoderModel final : public Model {
     const auto run = [&] { return run_layers(step, cache, trace); };
     if (batch.two_halves) RETURN_IF_ERROR(run_halves(batch, step, cache));
     else RETURN_IF_ERROR(step.key == 0 || trace ? run() : context_.decoder.stream().repeat(step.key, run));
+    const auto& moe = context_.decoder.workspace().moe;
+    if (moe && moe->slot_rows) moe->slot_rows->show();
     return context_.decoder.logits(step);
   }
 

@@ -93,7 +93,7 @@ Result<std::unique_ptr<PrepareFinalize>> make_device_prepare(const Choice& choic
   RETURN_IF_ERROR(exchange->connect(descriptors));
   // Nobody writes before everybody has connected.
   RETURN_IF_ERROR(parallel.bootstrap->all_gather("connected"));
-  return std::unique_ptr<PrepareFinalize>(new PrepareDevice(name_of(choice.backend), options, std::move(exchange), stream));
+  return std::unique_ptr<PrepareFinalize>(new PrepareDevice(name_of(choice.backend), options, std::move(exchange)));
 }
 
 }  // namespace

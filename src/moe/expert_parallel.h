@@ -21,6 +21,7 @@ struct ExpertParallel {
   std::int64_t buffer_tokens = 0;  // most tokens that one dispatch carries; more go in chunks
   bool deterministic = false;      // bit for bit what one rank computes, whatever the payload asks for
   int redundant_experts = 0;
+  bool balanced = false;           // a Rebalancer will move experts: kernels count the rows of slots
   Duration timeout = std::chrono::seconds(60);
   Payload payload = Payload::kAuto;
 };

@@ -54,6 +54,7 @@ Status Layer::begin(const Activations& x, Matrix<const float> exact, Matrix<floa
   w.hidden = hidden;
   w.most_tokens = most_tokens;
   w.first = 0;
+  if (!stream.unified() && !w.prepare->local() && on_device_.empty()) on_device_.set(parts_.placement, stream);
   return send(w, stream);
 }
 
@@ -86,7 +87,8 @@ Status Layer::send(Workspace& w, Stream& stream) const {
   const Routing routing{count, parts_.routing.top_k, w.ids.as<std::int32_t>() + at,
                         parts_.scaled_inputs ? w.ones.as<float>() : w.weights.as<float>() + at, &parts_.placement, w.first_row + w.first,
                         std::clamp<std::int64_t>(w.most_tokens - w.first, count, w.prepare->max_tokens()),
-                        parts_.routing.shared_gate ? w.shared_weights.as<float>() + row : nullptr};
+                        parts_.routing.shared_gate ? w.shared_weights.as<float>() + row : nullptr,
+                        on_device_.slots(), counted_ ? counted_->counters(counted_at_) : nullptr};
   return w.prepare->send(parts_.scaled_inputs ? scaled_chunk(w, stream) : chunk_x(w), routing, parts_.index);
 }
 
@@ -141,9 +143,15 @@ void Layer::add_shared(Matrix<float> hidden, Workspace& w, Stream& stream) const
   parts_.combine_kernel->run({rows, w.own_rows.as<std::int32_t>(), weights, 1, hidden}, stream);
 }
 
-void Layer::apply(Placement placement) {
+void Layer::apply(Placement placement, Stream& stream) {
   CHECK(placement.slots() == parts_.placement.slots() && placement.ranks() == parts_.placement.ranks());
   parts_.placement = std::move(placement);
+  if (!on_device_.empty()) on_device_.set(parts_.placement, stream);
+}
+
+void Layer::count_in(const SlotRows* rows, std::size_t layer) {
+  counted_ = rows;
+  counted_at_ = layer;
 }
 
 std::vector<std::int32_t> Layer::held() const {
@@ -172,6 +180,7 @@ Status Layer::place(Placement placement, int rank) {
   parts_.experts = std::move(experts);
   slot_rows_.assign(wanted.size(), 0);
   parts_.placement = std::move(placement);
+  on_device_ = {};
   rank_ = rank;
   return Status::success();
 }

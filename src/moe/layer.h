@@ -5,8 +5,8 @@
 // scaled: those of the shared expert are not).
 //
 // Experts move between slots (placement/): between two steps, on every rank alike, the weights in
-// slots() are replaced by those of the experts that a new placement has there, and apply() is given
-// that placement. Nothing else of a layer changes.
+// slots() are replaced by those of the experts that a new placement has there (in the memory of before where kernels
+// have memory of their own), and apply() is given that placement. Nothing else of a layer changes.
 // Thread rules: one thread; slots() may be read by others while no one replaces them.
 #pragma once
 
@@ -17,6 +17,7 @@
 #include "base/timeline.h"
 #include "moe/expert_parallel.h"
 #include "moe/experts.h"
+#include "moe/placement/on_device.h"
 #include "moe/prepare.h"
 #include "ops/backend.h"
 
@@ -64,6 +65,7 @@ struct Workspace {
   Buffer shared_weights;  // [tokens] float32, or empty
   ExpertsScratch experts;
   std::unique_ptr<Workspace> other;  // of the second of two micro-batches, or null
+  std::unique_ptr<SlotRows> slot_rows;  // where kernels count them for a Rebalancer, or null
   std::int64_t first_row = 0;        // of the step's tokens, set before begin()
   // Between begin() and finish():
   Activations x;
@@ -106,9 +108,11 @@ class Layer {
   // The weights of the local experts, by slot; see above.
   std::span<ops::PackedMlp> slots() { return parts_.experts; }
   // From the next begin() on. It has as many slots as the one before.
-  void apply(Placement placement);
-  // Rows that each local slot has computed since the start; counted where the host sees what travels.
-  std::span<const std::int64_t> slot_rows() const { return slot_rows_; }
+  void apply(Placement placement, Stream& stream);
+  // Kernels count into the `layer`-th part of it, which outlives the layer's steps; null: they don't.
+  void count_in(const SlotRows* rows, std::size_t layer);
+  // Rows that each local slot has computed since the start; counted where the host sees what travels, or by kernels.
+  std::span<const std::int64_t> slot_rows() const { return counted_ ? counted_->shown(counted_at_) : slot_rows_; }
   std::size_t bytes() const;
 
  private:
@@ -125,6 +129,9 @@ class Layer {
   Parts parts_;
   int rank_ = 0;  // in the placement
   std::vector<std::int64_t> slot_rows_;
+  const SlotRows* counted_ = nullptr;
+  std::size_t counted_at_ = 0;
+  DevicePlacement on_device_;  // empty until it is needed
 };
 
 }  // namespace braid::moe

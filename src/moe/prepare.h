@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "moe/placement/placement.h"
+#include "ops/exchange.h"
 #include "tensor/tensor.h"
 
 namespace braid::moe {
@@ -37,6 +38,9 @@ struct Routing {
   std::int64_t first_row = 0;            // of the step; replicas of an expert take turns by rows
   std::int64_t most_tokens = 0;          // of any rank in this call
   const float* shared_weights = nullptr;  // [tokens] of the shared expert; null: all 1
+  // Where the host knows of no count:
+  ops::Exchange::Slots slots = {};        // the placement, where kernels read it
+  std::int64_t* slot_rows = nullptr;      // kernels add what each local slot computes; null: nobody asks
 };
 
 // What the local experts work on. Local slot s has offsets[s + 1] - offsets[s] results, from row

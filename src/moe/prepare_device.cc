@@ -3,12 +3,10 @@
 
 #include <algorithm>
 
-#include "tensor/staging.h"
-
 namespace braid::moe {
 
-PrepareDevice::PrepareDevice(std::string_view name, const ops::Exchange::Options& options, std::unique_ptr<ops::Exchange> exchange, Stream& stream)
-    : name_(name), options_(options), exchange_(std::move(exchange)), stream_(stream) {
+PrepareDevice::PrepareDevice(std::string_view name, const ops::Exchange::Options& options, std::unique_ptr<ops::Exchange> exchange)
+    : name_(name), options_(options), exchange_(std::move(exchange)) {
   traffic_.wait_seconds.resize(static_cast<std::size_t>(options.ranks));
 }
 
@@ -16,34 +14,17 @@ std::int64_t PrepareDevice::most_results(std::int64_t tokens, int slots) const {
   return options_.ranks * tokens * std::min(options_.top_k, slots);
 }
 
-const PrepareDevice::Table& PrepareDevice::table_of(int layer, const Placement& placement) {
-  const auto index = static_cast<std::size_t>(layer);
-  if (tables_.size() <= index) tables_.resize(index + 1);
-  Table& table = tables_[index];
-  if (table.placement == placement) return table;
-  std::vector<std::int32_t> first{0}, replicas;
-  for (std::int32_t e = 0; e < placement.experts(); ++e) {
-    const auto slots = placement.slots_of(e);
-    replicas.insert(replicas.end(), slots.begin(), slots.end());
-    first.push_back(static_cast<std::int32_t>(replicas.size()));
-  }
-  table.first = upload(stream_, first);
-  table.replicas = upload(stream_, replicas);
-  table.placement = placement;
-  return table;
-}
-
 Status PrepareDevice::send(const Activations& x, const Routing& routing, int layer) {
-  const Table& table = table_of(layer, *routing.placement);
   routing_ = routing;
   ++traffic_.dispatches;
   traffic_.tokens += static_cast<std::uint64_t>(routing.tokens);
   exchange_->send({.x = x,
                    .ids = routing.ids,
                    .weights = routing.weights,
-                   .slots = {routing.placement->slots_per_rank(), table.first.as<std::int32_t>(), table.replicas.as<std::int32_t>()},
+                   .slots = routing.slots,
                    .first_row = options_.rank + routing.first_row,
-                   .layer = layer});
+                   .layer = layer,
+                   .slot_rows = routing.slot_rows});
   return Status::success();
 }
 

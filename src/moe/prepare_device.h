@@ -7,8 +7,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
-#include <vector>
 
 #include "moe/prepare.h"
 #include "ops/exchange.h"
@@ -17,8 +15,8 @@ namespace braid::moe {
 
 class PrepareDevice final : public PrepareFinalize {
  public:
-  // `exchange` was made with `options` and is connected; `name` and `stream` outlive the object.
-  PrepareDevice(std::string_view name, const ops::Exchange::Options& options, std::unique_ptr<ops::Exchange> exchange, Stream& stream);
+  // `exchange` was made with `options` and is connected; `name` outlives the object.
+  PrepareDevice(std::string_view name, const ops::Exchange::Options& options, std::unique_ptr<ops::Exchange> exchange);
 
   std::string_view name() const override { return name_; }
   Format format() const override { return Format::kRagged; }
@@ -33,19 +31,11 @@ class PrepareDevice final : public PrepareFinalize {
   Status collect(Matrix<float> hidden) override;
 
  private:
-  // A layer's placement where kernels read it.
-  struct Table {
-    std::optional<Placement> placement;
-    Buffer first, replicas;
-  };
-  const Table& table_of(int layer, const Placement& placement);
   std::int64_t most_results(std::int64_t tokens, int slots) const;
 
   const std::string_view name_;
   const ops::Exchange::Options options_;
   const std::unique_ptr<ops::Exchange> exchange_;
-  Stream& stream_;
-  std::vector<Table> tables_;
   Routing routing_;
   Traffic traffic_;
 };

@@ -51,6 +51,9 @@ Status regroup(std::span<Layer* const> layers, Workspace& workspace, const Exper
     ASSIGN_OR_RETURN(auto prepare, make_prepare(half->shape, &group, nullptr, layers.front()->parts().combine_kernel, stream));
     half->use(std::move(prepare));
   }
+  workspace.slot_rows.reset();
+  if (group.balanced && !stream.unified()) workspace.slot_rows = std::make_unique<SlotRows>(layers.size(), layers.front()->slots().size(), stream);
+  for (std::size_t l = 0; l < layers.size(); ++l) layers[l]->count_in(workspace.slot_rows.get(), l);
   return Status::success();
 }
 

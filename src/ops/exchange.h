@@ -70,6 +70,7 @@ class Exchange {
     Slots slots;
     std::int64_t first_row = 0;           // of the step; replicas take turns by rows
     int layer = 0;                        // for messages
+    std::int64_t* slot_rows = nullptr;    // [Slots::each] grow by the results of each slot; null: nobody asks
   };
   struct Received {
     Activations x;                             // bfloat16, or e4m3 (kGroupedFp8)

@@ -14,4 +14,8 @@ void Stream::copy(void* to, const void* from, std::size_t bytes) {
   if (bytes > 0) std::memcpy(to, from, bytes);
 }
 
+Result<std::unique_ptr<PeerWindow>> Stream::peer_window(std::size_t) {
+  return Error{ErrorCode::kUnimplemented, "device " + capabilities().device + " has no memory that other ranks' devices write", {}};
+}
+
 }  // namespace braid

@@ -6,9 +6,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "tensor/tensor.h"
 
@@ -21,6 +24,21 @@ struct Capabilities {
   std::string device;  // "cpu"
   std::vector<std::string> features;
   bool has(std::string_view feature) const;
+};
+
+// Memory for kernels that the devices of other ranks write, by copies beside the kernels and copies of the
+// stream. Thread rules: one thread at a time, which need not be that of the stream.
+class PeerWindow {
+ public:
+  virtual ~PeerWindow() = default;
+  // Of this rank's memory; every rank gets all of them, in the order of ranks.
+  virtual std::string descriptor() const = 0;
+  virtual Status connect(std::span<const std::string> descriptors) = 0;
+  virtual const std::byte* data() const = 0;
+  // Writes memory for kernels to a rank's, the own one too. It does not change before flush() returns.
+  virtual Status put(int rank, std::size_t offset, const void* from, std::size_t bytes) = 0;
+  // Returns when all that was put is there.
+  virtual Status flush(Duration timeout) = 0;
 };
 
 // Kernels and copies of one stream take place in the order of the calls. A call that failed makes
@@ -52,6 +70,8 @@ class Stream {
   virtual std::int64_t available_memory() const { return -1; }
   // And of all of it; -1: what the host has.
   virtual std::int64_t total_memory() const { return -1; }
+  // Where memory for kernels is not the host's.
+  virtual Result<std::unique_ptr<PeerWindow>> peer_window(std::size_t bytes);
   // Gives back what is only kept for calls to come, which take it anew. Waits.
   virtual Status trim() { return wait(); }
 };

@@ -16,6 +16,8 @@ BRAID, MODELS = sys.argv[1], sys.argv[2:]
 DEADLINE_S = 90
 PROMPTS = [[(7 * i + 3 * p) % 200 + 5 for i in range(3 + 5 * p)] for p in range(12)]
 EXPERTS = ["--data-parallel-size", "2", "--enable-expert-parallel"]
+BALANCED = ["--enable-eplb", "--eplb-config", '{"window_size": 4, "step_interval": 4, "num_redundant_experts": 2}']
+OVERLAPPED = ["--enable-dbo", "--dbo-decode-token-threshold", "2", "--dbo-prefill-token-threshold", "2"]
 
 
 class Server:
@@ -49,6 +51,10 @@ class Server:
         with concurrent.futures.ThreadPoolExecutor(12) as pool:
             return list(pool.map(self.ask, PROMPTS))
 
+    def sum_of(self, metric):
+        text = urllib.request.urlopen(self.url + "/metrics", timeout=DEADLINE_S).read().decode()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if re.match(metric + r"[{ ]", line))
+
     def kill_a_rank(self):
         children = [int(p) for p in os.listdir("/proc") if p.isdigit() and self.parent_of(p) == self.process.pid]
         os.kill(max(children), signal.SIGKILL)
@@ -72,7 +78,7 @@ class Server:
 def answers(model, *flags):
     server = Server(model, *flags)
     try:
-        return server.answers()
+        return server.answers(), [server.sum_of("braid:" + m) for m in ("eplb_moved_bytes_total", "eplb_stopped", "dbo_steps_total")]
     except Exception:
         sys.stderr.write("".join(server.log))
         raise
@@ -88,14 +94,18 @@ def main():
         failed.extend([] if right else [what])
     for model in MODELS:
         name = os.path.basename(model)
-        alone = answers(model, "--served-model-name", "m")
+        alone, _ = answers(model, "--served-model-name", "m")
         for flags in (["--deterministic"], ["--deterministic", "--all2all-backend", "high_throughput"],
-                      ["--all2all-payload", "exact"], []):
-            got = answers(model, "--served-model-name", "m", *EXPERTS, *flags)
+                      ["--deterministic", *BALANCED], ["--deterministic", *OVERLAPPED], ["--all2all-payload", "exact"], []):
+            got, sums = answers(model, "--served-model-name", "m", *EXPERTS, *flags)
             texts = sum(a[0] == b[0] for a, b in zip(alone, got))
             bits = sum(a == b for a, b in zip(alone, got))
             what = f"{name} {' '.join(flags) or 'as it is'}: {texts} of {len(alone)} texts are those of one GPU, {bits} in every bit"
             check(what, bits == len(alone) or "--deterministic" not in flags)
+            if "--enable-eplb" in flags:
+                check(f"{name}: {sums[0]:.0f} bytes of experts moved meanwhile, balancing stopped {sums[1]:.0f} times", sums[0] > 0 and sums[1] == 0)
+            if "--enable-dbo" in flags:
+                check(f"{name}: {sums[2]:.0f} steps in two halves", sums[2] > 0)
     server = Server(MODELS[0], "--served-model-name", "m", *EXPERTS, "--deterministic")
     try:
         before = server.answers()

@@ -143,7 +143,7 @@ void run_rank(const Case& c, fabric::Bootstrap& b) {
   Node node;
   auto model = node.model(c, &experts);
   Moves moves;
-  moe::Rebalancer rebalancer(*second, model->mixtures(), {.window = 4, .interval = 4, .timeout = kLong, .policy = testing::rotated}, moves);
+  moe::Rebalancer rebalancer(*second, model->mixtures(), *node.stream, {.window = 4, .interval = 4, .timeout = kLong, .policy = testing::rotated}, moves);
   engine::testing::LocalMembership membership;
   engine::Lockstep lockstep(membership, *transport, kLong, [&, model = model.get()](fabric::Bootstrap& group) -> Status {
     RETURN_IF_ERROR(model->regroup(experts));

@@ -115,7 +115,7 @@ TEST_P(RebalancedModel, ComputesTheSameWhileExpertsMove) {
     ASSERT_TRUE(lockstep.form().ok());
     moe::RebalanceOptions options{.window = 4, .interval = 4, .background = c.background, .timeout = kLong, .policy = testing::rotated};
     Counter counter;
-    moe::Rebalancer rebalancer(*second, subject.model->mixtures(), options, counter);
+    moe::Rebalancer rebalancer(*second, subject.model->mixtures(), *subject.stream, options, counter);
     ASSERT_TRUE(rebalancer.join(b).ok());
     std::vector<float> logits;
     int step = 0;
@@ -153,7 +153,7 @@ TEST(Rebalancer, SpreadsASkewedLoadAndStopsMovingWhenItIsEven) {
       std::vector<int> moved;
     } watch;
     moe::RebalanceOptions options{.window = 16, .interval = 16, .background = false, .timeout = kLong};
-    moe::Rebalancer rebalancer(*transport, subject.model->mixtures(), options, watch);
+    moe::Rebalancer rebalancer(*transport, subject.model->mixtures(), *subject.stream, options, watch);
     ASSERT_TRUE(rebalancer.join(b).ok());
     for (int round = 0; round < 6; ++round) {
       for (int step = 0; step < 16; ++step) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "backend/cuda/backend.h"
+#include "backend/cuda/exchange/peers.h"
 
 namespace braid::cuda {
 namespace {
@@ -158,6 +159,8 @@ void Stream::take_fault() {
   if (fault()->raised && !error_) error_ = error_of(*fault());
   *fault() = {};
 }
+
+Result<std::unique_ptr<PeerWindow>> Stream::peer_window(std::size_t bytes) { return make_peer_window(gpu_, bytes); }
 
 Status Stream::trim() {
   const Status done = wait();

@@ -9,6 +9,7 @@
 #include <cuda_runtime_api.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -34,6 +35,7 @@ class Stream final : public braid::Stream {
   Status wait() override;
   std::int64_t available_memory() const override;
   std::int64_t total_memory() const override { return static_cast<std::int64_t>(gpu_.memory); }
+  Result<std::unique_ptr<PeerWindow>> peer_window(std::size_t bytes) override;
   Status trim() override;
 
   const Gpu& gpu() const { return gpu_; }

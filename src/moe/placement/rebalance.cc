@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/thread_name.h"
 #include "base/thread_priority.h"
@@ -26,17 +27,18 @@ std::uint64_t maps_of(const std::vector<Layer*>& layers) {
 
 }  // namespace
 
-Rebalancer::Rebalancer(fabric::Transport& transport, std::vector<Layer*> layers, const RebalanceOptions& options,
+Rebalancer::Rebalancer(fabric::Transport& transport, std::vector<Layer*> layers, Stream& stream, const RebalanceOptions& options,
                        RebalanceObserver& observer)
-    : transport_(transport), layers_(std::move(layers)), options_(options), observer_(observer) {}
+    : transport_(transport), layers_(std::move(layers)), stream_(stream), options_(options), observer_(observer) {}
 
 Status Rebalancer::join(fabric::Bootstrap& bootstrap) {
   leave();
-  ASSIGN_OR_RETURN(mover_, WeightMover::create(bootstrap, transport_, layers_, options_.timeout));
+  ASSIGN_OR_RETURN(const auto nodes, bootstrap.all_gather(std::to_string(options_.nodes)));
+  left_.reset();
+  ASSIGN_OR_RETURN(mover_, WeightMover::create(bootstrap, transport_, layers_, stream_, options_.timeout));
   const std::size_t slots = layers_.front()->slots().size();
   ASSIGN_OR_RETURN(loads_, fabric::AllGather::create(bootstrap, transport_, layers_.size() * slots * sizeof(std::int64_t),
                                                      options_.timeout));
-  ASSIGN_OR_RETURN(const auto nodes, bootstrap.all_gather(std::to_string(options_.nodes)));
   const bool alike = std::count(nodes.begin(), nodes.end(), nodes.front()) == bootstrap.size();
   nodes_ = alike && bootstrap.size() % options_.nodes == 0 ? options_.nodes : 1;
   windows_.clear();
@@ -54,11 +56,11 @@ void Rebalancer::leave() {
   stopping_ = true;
   wake();
   if (thread_.joinable()) thread_.join();
-  mover_.reset();
+  if (mover_) left_ = std::move(mover_);
   loads_.reset();
   staged_ = applied_ = maps_ = 0;
   unreported_ = 0;
-  busy_ = has_task_ = pending_ = stopping_ = false;
+  busy_ = copying_ = has_task_ = pending_ = stopping_ = false;
   change_ = {};
 }
 
@@ -67,10 +69,11 @@ void Rebalancer::step(std::uint64_t staged_by_all) {
   const TimePoint begin = now();
   const std::int64_t before = rows_;
   observe_rows();
+  if (copying_) let_go();
   if (staged_by_all > applied_) {
+    copying_ = !stream_.unified();
     apply(change_);
-    pending_ = false;
-    wake();
+    if (!copying_) let_go();
   }
   ++steps_;
   ++unreported_;
@@ -80,6 +83,13 @@ void Rebalancer::step(std::uint64_t staged_by_all) {
     start(false);
   }
   observer_.stepped(rows_ - before, now() - begin);
+}
+
+// What change_ has is the thread's again: the step before has been waited for, so its copies are made.
+void Rebalancer::let_go() {
+  copying_ = false;
+  pending_ = false;
+  wake();
 }
 
 void Rebalancer::observe_rows() {
@@ -110,8 +120,12 @@ void Rebalancer::apply(Change& change) {
     return;
   }
   Layer& layer = *layers_[change.layer];
-  for (Incoming& in : change.incoming) std::swap(layer.slots()[in.slot], in.weights);
-  layer.apply(*change.placement);
+  for (Incoming& in : change.incoming) {
+    ops::PackedMlp& slot = layer.slots()[in.slot];
+    if (stream_.unified()) std::swap(slot, in.weights);
+    else CHECK(SlotRecord::read(in.header, in.buffers, slot, stream_).ok(), "an expert's weights arrived without their header");
+  }
+  layer.apply(*change.placement, stream_);
   windows_[change.layer].clear();
   maps_ = maps_of(layers_);
 }
@@ -184,6 +198,7 @@ Status Rebalancer::rearrange(const std::vector<LayerLoad>& loads) {
     if (!placement) continue;
     ASSIGN_OR_RETURN(auto incoming, mover_->fetch(i, *placement, std::move(spare)));
     if (!hand_over({i, std::move(placement), std::move(incoming)})) return Status::success();
+    if (!options_.background) RETURN_IF_ERROR(stream_.wait());
     spare = std::move(change_.incoming);
     ++moved;
   }

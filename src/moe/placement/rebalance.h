@@ -6,7 +6,8 @@
 //
 //   a thread fetches the weights that come to this rank   (the layer still computes with the old ones)
 //   every rank says so in the message before a step        staged()
-//   when all have said so, all change to the new placement  step(), which only exchanges pointers
+//   when all have said so, all change to the new placement  step(), which only exchanges pointers, or, where kernels have
+//                                                           memory of their own, tells the stream to copy them
 //
 // so serving goes on all the time. The message also carries maps(), by which the ranks see that they
 // agree on who holds what.
@@ -59,8 +60,8 @@ struct RebalanceOptions {
 
 class Rebalancer {
  public:
-  // The layers and `observer` outlive it, and so does `transport`, which a thread of its own uses.
-  Rebalancer(fabric::Transport& transport, std::vector<Layer*> layers, const RebalanceOptions& options,
+  // The layers, their stream and `observer` outlive it, and so does `transport`, which a thread of its own uses.
+  Rebalancer(fabric::Transport& transport, std::vector<Layer*> layers, Stream& stream, const RebalanceOptions& options,
              RebalanceObserver& observer);
   ~Rebalancer() { leave(); }
 
@@ -94,6 +95,7 @@ class Rebalancer {
   void observe_rows();
   void start(bool rearrange);
   void apply(Change& change);
+  void let_go();
   void run();
   template <class Ready>
   void wait_until(Ready ready);
@@ -107,9 +109,11 @@ class Rebalancer {
 
   fabric::Transport& transport_;
   const std::vector<Layer*> layers_;
+  Stream& stream_;
   const RebalanceOptions options_;
   RebalanceObserver& observer_;
   std::unique_ptr<WeightMover> mover_;
+  std::unique_ptr<WeightMover> left_;  // others may still write to its memory
   std::unique_ptr<fabric::AllGather> loads_;
   std::vector<LoadWindow> windows_;
   int nodes_ = 1;
@@ -119,6 +123,7 @@ class Rebalancer {
   int steps_ = 0;              // since the last rearrangement
   int unreported_ = 0;         // steps since the last measurement
   bool busy_ = false;
+  bool copying_ = false;       // the stream reads what change_ has
 
   // No lock: serving must not wait for a thread that others keep from running. task_ belongs to the
   // thread while has_task_, change_ to the layers' thread while pending_.

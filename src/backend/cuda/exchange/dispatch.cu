@@ -184,7 +184,7 @@ __device__ inline void for_choices(const ExchangeShared& s, int source, int toke
 }
 
 // From counts to where each slot's results begin.
-__device__ inline void place_slots(const ExchangeShared& s, int* cursor) {
+__device__ inline void place_slots(const ExchangeShared& s, std::int64_t* slot_rows, int* cursor) {
   if (threadIdx.x >= 32) return;
   int* const offsets = in_own<int>(s, s.at.offsets);
   int* const counts = in_own<int>(s, s.at.counts);
@@ -200,6 +200,7 @@ __device__ inline void place_slots(const ExchangeShared& s, int* cursor) {
     if (slot < s.slots_each) {
       offsets[slot] = before + sum - count;
       counts[slot] = count;
+      if (slot_rows && count > 0) atomicAdd(reinterpret_cast<unsigned long long*>(slot_rows + slot), static_cast<unsigned long long>(count));
       cursor[slot] = s.pitch > 0 ? static_cast<int>(slot * s.pitch) : before + sum - count;
     }
     before += __shfl_sync(~0u, sum, 31);
@@ -221,7 +222,7 @@ __device__ void sort_tickets(const ExchangeShared& s, const DispatchCall& c, std
     });
   }
   __syncthreads();
-  place_slots(s, scratch.cursor);
+  place_slots(s, c.slot_rows, scratch.cursor);
   __syncthreads();
   int* const row_token = in_own<int>(s, s.at.row_token);
   for (int source = 0; source < s.ranks; ++source) {

@@ -115,7 +115,7 @@ class CudaExchange final : public ops::Exchange {
   void take(const Tokens& t) {
     CHECK(t.x.rows <= options_.tokens && t.x.dtype == DType::kBF16 && t.x.cols == options_.hidden && t.slots.each <= options_.slots);
     shared_.slots_each = t.slots.each;
-    call_ = {t.x, t.x.rows, t.ids, t.weights, t.slots, t.first_row, -1, t.layer, false, false};
+    call_ = {t.x, t.x.rows, t.ids, t.weights, t.slots, t.first_row, -1, t.layer, t.slot_rows, false, false};
     const Activations own = staging();
     const auto* data = static_cast<const std::byte*>(t.x.data);
     if (own.data && data >= own.row(0) && data < own.row(own.rows) && t.x.stride == own.stride) call_.staged = (data - own.row(0)) / at_.record_bytes;

@@ -38,6 +38,7 @@ struct DispatchCall {
   std::int64_t first_row;
   std::int64_t staged;  // row of x among the own ones, -1: x lies elsewhere
   int layer;
+  std::int64_t* slot_rows;
   bool send, receive;
 };
 

@@ -2,6 +2,7 @@
 // Device memory that the processes of one host map into each other, through CUDA's inter-process handles.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,5 +41,8 @@ class PeerMemory {
   std::vector<std::byte*> mapped_;
   std::vector<std::byte*> opened_;  // to be closed again
 };
+
+// Memory of the same kind that copies write, not kernels.
+Result<std::unique_ptr<PeerWindow>> make_peer_window(const Gpu& gpu, std::size_t bytes);
 
 }  // namespace braid::cuda
