@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Time of decode attention over a paged cache on this GPU, with every kernel that takes the shape:
+// Time of decode attention over a paged cache on this GPU, BF16 and FP8, with every kernel that takes the shape:
 //
 //   cuda_attention_bench [BLOCK_SIZE]     64
 //
@@ -48,6 +48,24 @@ Buffer random_rows(Stream& stream, std::int64_t elements) {
   return memory;
 }
 
+// Rows of an FP8 cache of random elements in [-1, 1), the same thousand again and again.
+Buffer random_fp8_rows(Stream& stream, const ops::Fp8Row& shape, std::int64_t rows) {
+  constexpr std::int64_t kPattern = 1024;
+  std::mt19937 random(1);
+  std::vector<std::byte> pattern(static_cast<std::size_t>(kPattern * shape.bytes()));
+  std::vector<float> row(static_cast<std::size_t>(shape.elements + shape.plain));
+  for (std::int64_t i = 0; i < kPattern; ++i) {
+    for (float& x : row) x = static_cast<float>(random() % 2000) / 1000.0f - 1.0f;
+    shape.put(pattern.data() + i * shape.bytes(), row.data());
+  }
+  Buffer memory = stream.allocate(static_cast<std::size_t>(rows * shape.bytes()));
+  if (!memory.data()) give_up("not enough memory on the GPU");
+  for (std::int64_t at = 0; at < rows; at += kPattern) {
+    stream.copy(memory.data() + at * shape.bytes(), pattern.data(), static_cast<std::size_t>(std::min(kPattern, rows - at) * shape.bytes()));
+  }
+  return memory;
+}
+
 struct Case {
   const char* name;
   AttentionShape shape;
@@ -56,12 +74,15 @@ struct Case {
 
 class Bench {
  public:
-  Bench(Stream& stream, const Case& c, int block_size, std::byte* flush) : stream_(stream), case_(c), block_size_(block_size), flush_(flush) {
+  Bench(Stream& stream, const Case& c, DType cached, int block_size, std::byte* flush)
+      : stream_(stream), case_(c), cached_(cached), block_size_(block_size), flush_(flush) {
     const auto& s = c.shape;
     latent_ = s.kv_heads == 1;
     columns_ = latent_ ? s.qk_dim : s.kv_heads * (s.qk_dim + s.v_dim);
+    fp8_ = latent_ ? ops::Fp8Row::latent(s.v_dim, s.qk_dim - s.v_dim) : ops::Fp8Row::keys_and_values(s.kv_heads, s.v_dim);
     const int blocks = (c.context + block_size - 1) / block_size;
-    cache_ = random_rows(stream, std::int64_t{c.batch} * blocks * block_size * columns_);
+    const std::int64_t rows = std::int64_t{c.batch} * blocks * block_size;
+    cache_ = cached == DType::kBF16 ? random_rows(stream, rows * columns_) : random_fp8_rows(stream, fp8_, rows);
     q_ = random_rows(stream, std::int64_t{c.batch} * s.heads * s.qk_dim);
     out_ = stream.allocate(static_cast<std::size_t>(c.batch) * static_cast<std::size_t>(s.heads * s.v_dim) * 2);
     scratch_ = stream.allocate(AttentionDecode::scratch_bytes(s, c.batch, c.context));
@@ -78,8 +99,7 @@ class Bench {
     const auto& s = case_.shape;
     const Activations q{q_.data(), DType::kBF16, case_.batch, s.heads * s.qk_dim, s.heads * s.qk_dim};
     const Activations out{out_.data(), DType::kBF16, case_.batch, s.heads * s.v_dim, s.heads * s.v_dim};
-    const std::byte* values = cache_.data() + (latent_ ? 0 : s.kv_heads * s.qk_dim * 2);
-    const AttentionDecode::Args args{s, q, {cache_.data(), DType::kBF16, columns_, s.qk_dim}, {values, DType::kBF16, columns_, s.v_dim}, block_size_,
+    const AttentionDecode::Args args{s, q, rows_of(0, s.qk_dim), rows_of(latent_ ? 0 : s.kv_heads * s.qk_dim, s.v_dim), block_size_,
                                      {rows_.data(), device_rows_.as<AttentionDecode::Row>(), rows_.size()}, out, scratch_.data()};
     std::vector<double> us;
     for (int i = 0; i < kRuns + 3; ++i) us.push_back(time_us([&] { kernel.run(args, stream_); }));
@@ -88,6 +108,12 @@ class Bench {
   }
 
  private:
+  ops::Rows rows_of(std::int64_t first, std::int64_t each) const {
+    if (cached_ == DType::kF8E4M3) return {cache_.data(), cached_, fp8_.bytes(), each, fp8_, first};
+    return {cache_.data() + first * 2, cached_, columns_, each};
+  }
+  double row_bytes() const { return static_cast<double>(cached_ == DType::kF8E4M3 ? fp8_.bytes() : columns_ * 2); }
+
   template <class Work>
   double time_us(const Work& work) {
     cudaEvent_t begin = nullptr, end = nullptr;
@@ -110,18 +136,20 @@ class Bench {
     const auto& s = case_.shape;
     const double pairs = static_cast<double>(case_.batch) * case_.context;
     const double flops = 2.0 * pairs * s.heads * (s.qk_dim + s.v_dim);
-    const double bytes = 2.0 * (pairs * static_cast<double>(columns_) + static_cast<double>(case_.batch) * s.heads * (s.qk_dim + s.v_dim));
-    std::printf("| %s | %d | %d | %s | %.1f | %.0f | %.2f | %.0f |\n", case_.name, case_.batch, case_.context, kernel, us, flops / us / 1e6,
-                bytes / us / 1e6, std::max(flops / 800e6, bytes / 3.0e6));
+    const double bytes = pairs * row_bytes() + 2.0 * case_.batch * s.heads * (s.qk_dim + s.v_dim);
+    std::printf("| %s | %s | %d | %d | %s | %.1f | %.0f | %.2f | %.0f |\n", case_.name, cached_ == DType::kBF16 ? "BF16" : "FP8", case_.batch,
+                case_.context, kernel, us, flops / us / 1e6, bytes / us / 1e6, std::max(flops / 800e6, bytes / 3.0e6));
     std::fflush(stdout);
   }
 
   Stream& stream_;
   const Case& case_;
+  const DType cached_;
   const int block_size_;
   std::byte* const flush_;
   bool latent_ = false;
   std::int64_t columns_ = 0;
+  ops::Fp8Row fp8_;
   Buffer cache_, q_, out_, scratch_, table_, device_rows_;
   std::vector<AttentionDecode::Row> rows_;
 };
@@ -138,13 +166,15 @@ int measure(int block_size) {
       {"32 heads over 4 of 128", kQwen, 128, 4096}, {"32 heads over 4 of 128", kQwen, 32, 4096}, {"32 heads over 4 of 128", kQwen, 1, 512},
       {"64 heads over 8 of 128", kEightEach, 64, 4096},
   };
-  std::printf("%s, pages of %d\n\n| case | batch | context | kernel | us | TFLOPS | TB/s | floor us |\n|---|---|---|---|---|---|---|---|\n",
+  std::printf("%s, pages of %d\n\n| case | cache | batch | context | kernel | us | TFLOPS | TB/s | floor us |\n|---|---|---|---|---|---|---|---|---|\n",
               stream.gpu().name.c_str(), block_size);
   const Buffer flush = stream.allocate(kFlush);
   for (const Case& c : cases) {
-    Bench bench(stream, c, block_size, flush.data());
-    for (const auto& kernel : kernels().attention_decode) {
-      if (kernel.rank >= 10 && kernel.supports({DType::kBF16, DType::kBF16, c.shape}, stream.capabilities()).empty()) bench.run(kernel);
+    for (const DType cached : {DType::kBF16, DType::kF8E4M3}) {
+      Bench bench(stream, c, cached, block_size, flush.data());
+      for (const auto& kernel : kernels().attention_decode) {
+        if (kernel.rank >= 10 && kernel.supports({DType::kBF16, cached, c.shape}, stream.capabilities()).empty()) bench.run(kernel);
+      }
     }
   }
   return 0;

@@ -88,10 +88,6 @@ Result<OpenModel> open_model(const ModelSettings& settings, model::Options& opti
   options.f8_activations = settings.gpu_activations == "fp8" || (settings.gpu_activations == "auto" && meant_for_f8);
   ASSIGN_OR_RETURN(OpenDevice device, open_device(settings, device_index));
   RETURN_IF_ERROR(ops::check_forced(*device.kernels, settings.kernel));
-  if (options.f8_cache && !device.stream->unified()) {
-    return invalid_argument("--kv-cache-dtype " + settings.kv_cache_dtype + " is for models on CPUs, and " + settings.model + " runs on " +
-                            device.stream->capabilities().device + "; leave it out, or set --device cpu", "kv-cache-dtype");
-  }
   open.loaded.stream = std::move(device.stream);
   open.backend = {device.kernels, open.loaded.stream.get(), settings.kernel};
   return open;

@@ -78,7 +78,7 @@ struct ModelSettings {
             {.help = "Where the model runs; auto: on a GPU if there is one that works", .choices = {"auto", "cpu", "cuda"}});
     v.field("kv-cache-dtype", self.kv_cache_dtype,
             {.help = "fp8 (fp8_e4m3): keys and values are kept as e4m3 with a scale for each head, or each 128 elements of a latent row, "
-                     "in about half the memory; on CPUs. auto: as dtype says",
+                     "in about half the memory. auto: as dtype says",
              .choices = {"auto", "fp8", "fp8_e4m3"}});
     v.field("cpu-activations", self.cpu_activations,
             {.help = "int8: activations and weights requantised, faster prefill, other results", .choices = {"bf16", "int8"}});

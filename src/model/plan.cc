@@ -8,7 +8,8 @@
 namespace braid::model {
 namespace {
 
-// What grows with the first large steps: logits, splits of decode attention, and rows as GEMMs want them.
+// What grows with the first large steps: logits, splits of decode attention, and rows as GEMMs want them or, of an FP8
+// cache, as prefill does.
 std::size_t step_bytes(const Config& c, const Options& o) {
   const std::int64_t sequences = std::max(o.max_sequences, 1), tokens = std::max<std::int64_t>(o.max_batched_tokens, sequences);
   const std::int64_t longest = std::min<std::int64_t>(o.max_model_len, Footprint::kLongContext);
@@ -17,7 +18,8 @@ std::size_t step_bytes(const Config& c, const Options& o) {
                                                   : ops::AttentionShape{c.heads, c.kv_heads, c.head_dim, c.head_dim, 1.0f};
   const std::size_t splits = ops::AttentionDecode::scratch_bytes(shape, sequences, longest);
   const std::int64_t fed = tokens * std::max(1, c.moe.experts > 0 ? c.moe.top_k : 1) * std::max({c.hidden, c.inter, c.moe.inter}) * 2;
-  return static_cast<std::size_t>(sequences * row + fed + fed / 8) + splits + splits / 2;
+  const std::int64_t expanded = o.f8_cache && c.kv_lora == 0 ? (longest + tokens) * c.kv_heads * c.head_dim * 4 : 0, scratch = std::max(fed, expanded);
+  return static_cast<std::size_t>(sequences * row + scratch + scratch / 8) + splits + splits / 2;
 }
 
 // One for each number of rows and length of contexts.

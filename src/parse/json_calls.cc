@@ -171,6 +171,9 @@ class Mistral : public ToolFormat {
   bool start() {
     in_.skip_space();
     if (in_.rest().empty()) return false;
+    const auto again = in_.begins_with(kBegin);
+    if (again == Scanner::Begins::kUnknown) return false;
+    if (again == Scanner::Begins::kYes) return true;
     state_ = in_.rest().front() == '[' ? State::kList : State::kName;
     return true;
   }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Formats that write each parameter of a call in tags of its own: Qwen3-Coder, GLM 4.5, DeepSeek V3.2.
+#include <algorithm>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "parse/json_text.h"
 #include "parse/tool_format.h"
@@ -19,6 +22,7 @@ struct Frame {
   std::string_view value_begin, value_end;  // empty value_begin: the value follows key_end
   Markers call_end;
   std::string_view end;          // of the section; empty: calls stand alone
+  bool key_ends_value = true;    // a key in front of which no value has ended ends it
   bool strips_newlines = false;  // one on each side of a value
   bool attributes = false;       // key is NAME" string="true|false"
   bool drops_unknown = false;    // calls of tools that are not in the request
@@ -28,10 +32,18 @@ struct Frame {
 class ParameterCalls : public ToolFormat {
  public:
   explicit ParameterCalls(const Frame& frame) : frame_(frame) {
-    for (const auto& marker : frame_.call_end) after_value_.push_back(marker);
-    value_ends_ = after_value_;
-    value_ends_.insert(value_ends_.begin(), {frame_.value_end, frame_.key_begin});
+    after_value_ = frame_.call_end;
     after_value_.insert(after_value_.begin(), frame_.key_begin);
+    value_ends_ = frame_.call_end;
+    value_ends_.insert(value_ends_.begin(), frame_.value_end);
+    if (frame_.key_ends_value) value_ends_.push_back(frame_.key_begin);
+    behind_call_ = frame_.call_end;
+    behind_call_.insert(behind_call_.end(), frame_.begin.begin(), frame_.begin.end());
+    if (!frame_.name_begin.empty()) behind_call_.push_back(frame_.name_begin);
+    if (!frame_.end.empty()) behind_call_.push_back(frame_.end);
+    strays_ = frame_.call_end;
+    strays_.push_back(frame_.value_end);
+    strays_.insert(strays_.end(), frame_.begin.begin(), frame_.begin.end());
   }
 
  protected:
@@ -41,15 +53,16 @@ class ParameterCalls : public ToolFormat {
       case State::kOpening: return opening(sink);
       case State::kName: return name(sink);
       case State::kParameters: return parameters(sink);
-      case State::kKey: return key();
+      case State::kKey: return key(sink);
       case State::kValueBegin: return value_begin(sink);
       case State::kValue: return value(sink);
+      case State::kCallEnd: return call_end(sink);
     }
     return false;
   }
 
  private:
-  enum class State { kText, kOpening, kName, kParameters, kKey, kValueBegin, kValue };
+  enum class State { kText, kOpening, kName, kParameters, kKey, kValueBegin, kValue, kCallEnd };
 
   bool text(Sink& sink) {
     Markers markers = frame_.begin;
@@ -66,15 +79,16 @@ class ParameterCalls : public ToolFormat {
 
   // Behind `begin`: a call, the end of the section, or something else, which is content.
   bool opening(Sink& sink) {
-    in_.skip_space();
-    const auto call = in_.begins_with(frame_.name_begin);
-    if (call == Scanner::Begins::kYes) state_ = State::kName;
-    if (call == Scanner::Begins::kYes) return true;
-    const auto end = frame_.end.empty() ? Scanner::Begins::kNo : in_.begins_with(frame_.end);
-    if (end == Scanner::Begins::kYes) state_ = State::kText;
-    if (end == Scanner::Begins::kYes) return true;
-    if (in_.rest().empty() || call == Scanner::Begins::kUnknown || end == Scanner::Begins::kUnknown) return false;
-    if (in_.cut() && (frame_.name_begin.starts_with(in_.rest()) || frame_.end.starts_with(in_.rest()))) return false;
+    const std::string_view rest = in_.rest(), ahead = trimmed(rest);
+    if (ahead.empty()) return false;
+    const auto skip = [&] { in_.consume(static_cast<std::size_t>(ahead.data() - rest.data())); };
+    const auto begins = [&](std::string_view marker) { return !marker.empty() && ahead.starts_with(marker); };
+    const auto may_begin = [&](std::string_view marker) { return ahead.size() < marker.size() && marker.starts_with(ahead); };
+    if (begins(frame_.name_begin)) return skip(), in_.consume(frame_.name_begin.size()), state_ = State::kName, true;
+    if (begins(frame_.end)) return skip(), in_.consume(frame_.end.size()), state_ = State::kText, true;
+    const auto stray = std::find_if(strays_.begin(), strays_.end(), begins);
+    if (stray != strays_.end()) return skip(), in_.consume(stray->size()), true;
+    if (may_begin(frame_.name_begin) || may_begin(frame_.end) || std::any_of(strays_.begin(), strays_.end(), may_begin)) return false;
     sink.content(opened_with_);
     state_ = State::kText;
     return true;
@@ -86,12 +100,13 @@ class ParameterCalls : public ToolFormat {
     if (bare) markers.insert(markers.end(), after_value_.begin(), after_value_.end());
     const auto found = in_.whole_until(markers);
     if (found.marker < 0 && !(in_.ended() && !found.before.empty() && !bare)) return false;
+    value_.clear();
     tool_ = std::string(trimmed(found.before));
     first_ = true;
     hidden_ = tool_.empty() || (frame_.drops_unknown && !sink.request().types.has(tool_));
     if (!hidden_) sink.begin_call(tool_);
     state_ = State::kParameters;
-    if (found.marker < 0) return false;
+    if (found.marker < 0) return unfinished(sink);
     const std::string_view marker = markers[static_cast<std::size_t>(found.marker)];
     if (bare && found.marker > 0) behind(marker, sink);
     return true;
@@ -112,17 +127,22 @@ class ParameterCalls : public ToolFormat {
     state_ = in_section ? State::kOpening : State::kText;
   }
 
-  bool parameters(Sink& sink) {
-    const auto found = in_.until(after_value_);
-    if (found.marker >= 0) behind(after_value_[static_cast<std::size_t>(found.marker)], sink);
-    else if (in_.ended() && !in_.cut()) close(sink);
-    else return false;
-    return found.marker >= 0;
+  // The output has ended within the call.
+  bool unfinished(Sink& sink) {
+    if (in_.ended() && !in_.cut()) close(sink);
+    return false;
   }
 
-  bool key() {
+  bool parameters(Sink& sink) {
+    const auto found = in_.until(after_value_);
+    if (found.marker < 0) return unfinished(sink);
+    behind(after_value_[static_cast<std::size_t>(found.marker)], sink);
+    return true;
+  }
+
+  bool key(Sink& sink) {
     const auto found = in_.whole_until({frame_.key_end});
-    if (found.marker < 0) return false;
+    if (found.marker < 0) return unfinished(sink);
     key_ = std::string(trimmed(found.before));
     state_ = frame_.value_begin.empty() ? State::kValue : State::kValueBegin;
     return true;
@@ -132,19 +152,53 @@ class ParameterCalls : public ToolFormat {
     Markers markers = after_value_;
     markers.insert(markers.begin(), frame_.value_begin);
     const auto found = in_.until(markers);
-    if (found.marker < 0) return false;
+    if (found.marker < 0) return unfinished(sink);
     if (found.marker == 0) state_ = State::kValue;
     else behind(markers[static_cast<std::size_t>(found.marker)], sink);
     return true;
   }
 
   bool value(Sink& sink) {
-    const auto found = in_.whole_until(value_ends_);
-    if (found.marker < 0 && (!in_.ended() || in_.cut())) return false;
-    add(found.before, sink);
-    if (found.marker >= 0) behind(value_ends_[static_cast<std::size_t>(found.marker)], sink);
-    else close(sink);
-    return found.marker >= 0;
+    const auto found = in_.until(value_ends_);
+    value_ += found.before;
+    if (found.marker < 0) return in_.ended() && !in_.cut() && value_without_end(sink);
+    ended_with_ = value_ends_[static_cast<std::size_t>(found.marker)];
+    if (std::find(frame_.call_end.begin(), frame_.call_end.end(), ended_with_) != frame_.call_end.end()) {
+      state_ = State::kCallEnd;
+      return true;
+    }
+    add(std::exchange(value_, {}), sink);
+    behind(ended_with_, sink);
+    return true;
+  }
+
+  // A marker that ends calls has come within a value. It is the end of the call if only such markers
+  // come behind it, up to the next call or the end of the output; else it belongs to the value.
+  bool call_end(Sink& sink) {
+    const std::string_view ahead = trimmed(in_.rest());
+    const auto begins = [&](std::string_view marker) { return ahead.starts_with(marker); };
+    const auto may_begin = [&](std::string_view marker) { return ahead.size() < marker.size() && marker.starts_with(ahead); };
+    const bool ends = ahead.empty() || std::any_of(behind_call_.begin(), behind_call_.end(), begins);
+    if (!in_.ended() && (ahead.empty() || (!ends && std::any_of(behind_call_.begin(), behind_call_.end(), may_begin)))) return false;
+    if (ends) {
+      add(std::exchange(value_, {}), sink);
+      close(sink);
+    } else {
+      if (!first_end_) first_end_ = {value_.size(), ended_with_.size()};
+      value_ += ended_with_;
+      state_ = State::kValue;
+    }
+    return true;
+  }
+
+  // Nothing has ended the value; the first marker that could have ended the call did.
+  bool value_without_end(Sink& sink) {
+    const auto end = std::exchange(first_end_, std::nullopt);
+    std::string value = std::exchange(value_, {});
+    if (end) in_.put_back(value.substr(end->at + end->size));
+    add(end ? value.substr(0, end->at) : value, sink);
+    close(sink);
+    return end.has_value();
   }
 
   void add(std::string_view text, Sink& sink) {
@@ -161,13 +215,17 @@ class ParameterCalls : public ToolFormat {
     const std::string value = is_string ? quoted(text) : is_json ? json_or_quoted(text) : sink.request().types.value(tool_, name, text);
     if (!hidden_) sink.arguments((first_ ? "{" : ", ") + quoted(name) + ": " + value);
     first_ = false;
+    first_end_.reset();
   }
 
+  struct Place { std::size_t at, size; };
+
   const Frame frame_;
-  Markers after_value_, value_ends_;
+  Markers after_value_, value_ends_, behind_call_, strays_;
   State state_ = State::kText;
-  std::string_view opened_with_;
-  std::string tool_, key_;
+  std::string_view opened_with_, ended_with_;
+  std::string tool_, key_, value_;
+  std::optional<Place> first_end_;  // in value_: a marker that would have ended the call
   bool first_ = true;
   bool hidden_ = false;
 };
@@ -195,12 +253,13 @@ const Frame kGlm45 = {
     .value_end = "</arg_value>",
     .call_end = {"</tool_call>"},
     .end = "",
+    .key_ends_value = false,
     .drops_unknown = true,
 };
 
 Frame dsml(std::string_view begin, std::string_view end) {
   return {
-      .begin = {begin},
+      .begin = {begin, "<｜DSML｜invoke name=\""},
       .name_begin = "<｜DSML｜invoke name=\"",
       .name_end = {"\">"},
       .key_begin = "<｜DSML｜parameter name=\"",

@@ -11,12 +11,12 @@ const std::vector<ReasoningFormat>& reasoning_formats() {
   static const std::vector<ReasoningFormat> formats = {
       {.name = "deepseek_r1", .open = "<think>", .close = "</think>", .call_begin = "", .keeps_later_opens = true},
       {.name = "deepseek_v3", .open = "<think>", .close = "</think>", .call_begin = "", .keeps_later_opens = true, .asked_for = true},
-      {.name = "deepseek_v4", .open = "<think>", .close = "</think>", .call_begin = ""},
+      {.name = "deepseek_v4", .open = "<think>", .close = "</think>", .call_begin = "<｜DSML｜tool_calls>"},
       {.name = "qwen3", .open = "<think>", .close = "</think>", .call_begin = "<tool_call>"},
       {.name = "kimi_k2", .open = "<think>", .close = "</think>", .call_begin = "<|tool_calls_section_begin|>"},
-      {.name = "glm45", .open = "<think>", .close = "</think>", .call_begin = ""},
-      {.name = "glm47", .open = "<think>", .close = "</think>", .call_begin = ""},
-      {.name = "mistral", .open = "[THINK]", .close = "[/THINK]", .call_begin = "", .presumed = false, .by_prompt = false},
+      {.name = "glm45", .open = "<think>", .close = "</think>", .call_begin = "<tool_call>"},
+      {.name = "glm47", .open = "<think>", .close = "</think>", .call_begin = "<tool_call>"},
+      {.name = "mistral", .open = "[THINK]", .close = "[/THINK]", .call_begin = "[TOOL_CALLS]", .presumed = false, .by_prompt = false},
   };
   return formats;
 }
@@ -31,7 +31,7 @@ Opening opening_of(const ReasoningFormat& format, const Request& request) {
 
 ReasoningSplitter::ReasoningSplitter(const ReasoningFormat& format, const Request& request, bool may_call,
                                      std::vector<std::string_view> call_starts)
-    : format_(format), call_starts_(std::move(call_starts)) {
+    : format_(format), call_starts_(std::move(call_starts)), may_call_(may_call) {
   switch (opening_of(format, request)) {
     case Opening::kContent: state_ = State::kContent; break;
     case Opening::kReasoning: state_ = State::kReasoning; break;
@@ -58,6 +58,7 @@ std::string ReasoningSplitter::read(Sink& sink) {
       case State::kUndecided: more = undecided(sink, content); break;
       case State::kBefore: more = before(content); break;
       case State::kReasoning: more = reasoning(sink, content); break;
+      case State::kClosed: more = closed(); break;
       case State::kContent:
         content += in_.rest();
         in_.consume(in_.rest().size());
@@ -98,8 +99,20 @@ bool ReasoningSplitter::reasoning(Sink& sink, std::string& content) {
     opened_ = true;
     return true;
   }
-  state_ = State::kContent;
+  const bool closed = found.marker == 0 && may_call_ && !format_.keeps_later_opens;
+  state_ = closed ? State::kClosed : State::kContent;
   if (found.marker == 2) content += format_.call_begin;
+  return true;
+}
+
+bool ReasoningSplitter::closed() {
+  const std::string_view ahead = trimmed(in_.rest());
+  if (!in_.ended() && ahead.size() < format_.close.size() && format_.close.starts_with(ahead)) return false;
+  if (ahead.starts_with(format_.close)) {
+    in_.consume(static_cast<std::size_t>(ahead.data() - in_.rest().data()) + format_.close.size());
+  } else {
+    state_ = State::kContent;
+  }
   return true;
 }
 

@@ -45,15 +45,17 @@ class ReasoningSplitter {
   std::string finish(bool cut, Sink& sink);
 
  private:
-  enum class State { kUndecided, kBefore, kReasoning, kContent };
+  enum class State { kUndecided, kBefore, kReasoning, kClosed, kContent };
 
   std::string read(Sink& sink);
   bool undecided(Sink& sink, std::string& content);
   bool before(std::string& content);
   bool reasoning(Sink& sink, std::string& content);
+  bool closed();  // with a parser of tools: what closes reasoning again right behind its end is dropped
 
   const ReasoningFormat& format_;
   const std::vector<std::string_view> call_starts_;
+  const bool may_call_;
   Scanner in_;
   State state_;
   bool opened_ = false;

@@ -40,6 +40,8 @@ class Scanner {
   void consume(std::size_t size) { at_ += size; }
   // Puts a marker that was consumed last back.
   void unread(std::string_view marker) { at_ -= marker.size(); }
+  // `text` is what is read next.
+  void put_back(std::string_view text) { text_.insert(at_, text); }
 
  private:
   struct Place {

@@ -9,6 +9,8 @@
 namespace braid::parse {
 namespace {
 
+using Markers = std::vector<std::string_view>;
+
 struct Section {
   std::string_view begin, end;
   std::string_view call_begin, call_end;
@@ -40,11 +42,14 @@ class SectionCalls : public ToolFormat {
   enum class State { kText, kSection, kHead, kName, kFence, kArguments };
 
   bool text(Sink& sink) {
-    const auto found = in_.until({section_.begin});
+    Markers markers = {section_.begin};
+    if (seen_section_) markers.insert(markers.end(), {section_.end, section_.call_begin, section_.call_end});
+    const auto found = in_.until(markers);
     if (!seen_section_ || !section_.drops_text_after) sink.content(found.before);
     if (found.marker < 0) return false;
     seen_section_ = true;
-    state_ = State::kSection;
+    if (found.marker == 2) begin_call();
+    else if (found.marker == 0) state_ = State::kSection;
     return true;
   }
 
@@ -52,9 +57,11 @@ class SectionCalls : public ToolFormat {
     const auto found = in_.until({section_.call_begin, section_.end});
     if (found.marker < 0) return false;
     if (found.marker == 1) state_ = State::kText;
-    else state_ = section_.before_name.empty() ? State::kName : State::kHead;
+    else begin_call();
     return true;
   }
+
+  void begin_call() { state_ = section_.before_name.empty() ? State::kName : State::kHead; }
 
   bool head() {
     const auto found = in_.until({section_.before_name, section_.call_end, section_.end});

@@ -230,9 +230,7 @@ TEST_P(Golden, Float32HiddenStatesAndRoutingAgree) {
 
 // Arithmetic, and whether the cache is FP8 where this device has one.
 std::vector<std::pair<DType, bool>> arithmetics() {
-  std::vector<std::pair<DType, bool>> all = {{DType::kF32, false}, {DType::kBF16, false}};
-  if (open_test_device().stream->unified()) all.insert(all.end(), {{DType::kF32, true}, {DType::kBF16, true}});
-  return all;
+  return {{DType::kF32, false}, {DType::kBF16, false}, {DType::kF32, true}, {DType::kBF16, true}};
 }
 
 TEST_P(Golden, ChunksBatchesAndWorkersChangeNoBit) {
@@ -328,7 +326,7 @@ TEST_P(Golden, AFootprintSaysWhatTheModelWillTake) {
   options.max_sequences = 128;
   const auto footprint = model::footprint(**checkpoint, options, {s.device.kernels, s.device.stream.get(), {tier()}});
   ASSERT_TRUE(footprint.ok()) << footprint.error().message;
-  EXPECT_GE(footprint->weights, s.model->weight_bytes() / 3);
+  EXPECT_GE(footprint->weights, s.model->weight_bytes() / 5) << "matrices as small as these are padded to whole tiles";
   EXPECT_GE(footprint->buffers, std::size_t{1024} * static_cast<std::size_t>(s.model->config().hidden) * sizeof(float));
   EXPECT_EQ(footprint->cache.row_bytes(), s.model->cache_layout().row_bytes());
 }
@@ -442,11 +440,6 @@ std::vector<const char*> reference_models() {
   return open_test_device().stream->unified() ? std::vector<const char*>{"deepseek-v3"} : std::vector<const char*>{};
 }
 
-// Those of a device that has an FP8 cache.
-std::vector<const char*> cached_models() {
-  return open_test_device().stream->unified() ? std::vector<const char*>(std::begin(kModels), std::end(kModels)) : std::vector<const char*>{};
-}
-
 std::string test_name(const testing::TestParamInfo<Golden::ParamType>& info) {
   std::string text = std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
   std::replace(text.begin(), text.end(), '-', '_');
@@ -455,8 +448,7 @@ std::string test_name(const testing::TestParamInfo<Golden::ParamType>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Device, Golden, testing::Combine(testing::ValuesIn(kModels), testing::ValuesIn(tiers())), test_name);
 INSTANTIATE_TEST_SUITE_P(Device, GoldenF8, testing::Combine(testing::Values("deepseek-v3-fp8", "qwen3-moe-fp8"), testing::ValuesIn(tiers())), test_name);
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GoldenF8Cache);
-INSTANTIATE_TEST_SUITE_P(Device, GoldenF8Cache, testing::Combine(testing::ValuesIn(cached_models()), testing::ValuesIn(tiers())), test_name);
+INSTANTIATE_TEST_SUITE_P(Device, GoldenF8Cache, testing::Combine(testing::ValuesIn(kModels), testing::ValuesIn(tiers())), test_name);
 INSTANTIATE_TEST_SUITE_P(Device, GoldenDraft, testing::Combine(testing::Values("deepseek-v3"), testing::ValuesIn(tiers())), test_name);
 
 INSTANTIATE_TEST_SUITE_P(Reference, Golden, testing::Combine(testing::ValuesIn(reference_models()), testing::Values("reference")), test_name);

@@ -4,12 +4,9 @@
 namespace braid::cuda {
 namespace {
 
-std::string any_decode(const ops::AttentionDecode::Problem& p, const Capabilities&) {
-  return p.cache == DType::kF8E4M3 ? "reads no FP8 cache" : "";
-}
+std::string any_decode(const ops::AttentionDecode::Problem&, const Capabilities&) { return {}; }
 
 std::string any_prefill(const ops::AttentionPrefill::Problem& p, const Capabilities&) {
-  if (p.cache == DType::kF8E4M3) return "reads no FP8 cache";
   return p.shape.v_dim > kMostSimpleV ? "values wider than 512" : "";
 }
 
@@ -24,7 +21,7 @@ std::string prefill_hopper_support(const ops::AttentionPrefill::Problem& p, cons
 
 std::string decode_hopper_support(const ops::AttentionDecode::Problem& p, const Capabilities& caps) {
   if (!caps.has("sm_90a")) return "needs compute capability 9.0";
-  if (p.q != DType::kBF16 || p.cache != DType::kBF16) return "multiplies bfloat16";
+  if (p.q != DType::kBF16 || p.cache == DType::kF32) return "multiplies bfloat16";
   if (!p.shape.sees_all() || p.shape.sinks) return "sees all keys and no sinks";
   const bool latent = p.shape.kv_heads == 1 && p.shape.qk_dim == 576 && p.shape.v_dim == 512;
   return latent ? "" : "needs latent attention with rows of 512 + 64 elements";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention_decode for grouped queries with heads of 64 or 128 elements, on BF16 tensor cores; splits and their merge:
-// splits.cuh.
+// attention_decode for grouped queries with heads of 64 or 128 elements, on BF16 tensor cores, for BF16 and FP8
+// caches; splits and their merge: splits.cuh; tiles and products: gqa_tiles.cuh.
 //
 // A block takes one query row, up to 16 heads that share a kv head, and a split of 512 keys. Its four warps never meet
 // before the end: each walks over every fourth tile of 16 keys with a running softmax of its own, so that copies go on
@@ -9,39 +9,38 @@
 // of keys [16][dim] and values [16][dim] for each warp, over which the sums [4][16][dim] lie at the end. Bound: the
 // bytes of the cache.
 #include "backend/cuda/attention/attention.h"
-#include "backend/cuda/attention/splits.cuh"
-#include "backend/cuda/attention/tiles.cuh"
+#include "backend/cuda/attention/gqa_tiles.cuh"
 #include "backend/cuda/ptx/warp.cuh"
 
 namespace braid::cuda {
 namespace {
 
 constexpr int kHeads = 16, kWarps = 4, kThreads = 32 * kWarps, kStages = 3;
-constexpr int kKeys = 16;  // of a tile
+constexpr int kKeys = kGqaKeys;  // of a tile
 constexpr int kSplitKeys = 512, kTiles = kSplitKeys / (kKeys * kWarps);  // of a warp
 constexpr float kLog2E = 1.4426950408889634f;
 
-template <int kDim>
+template <int kDim, class Tile>
 struct Shared {
   __nv_bfloat16 queries[kHeads * kDim];
   float top[kWarps][kHeads], sum[kWarps][kHeads];
   union {
-    char stages[kWarps][kStages][2][kKeys * kDim * 2];
+    char stages[kWarps][kStages][Tile::kBytes];
     float sums[kWarps][kHeads][kDim];
   };
 };
 
-template <int kDim>
+template <int kDim, class Tile>
 struct Warp {
   const DecodeTask& t;
-  Shared<kDim>& shared;
+  Shared<kDim, Tile>& shared;
   const int number, lane, kv_head, keys;  // keys: of the split
   std::int64_t row_at[kTiles / 2];  // this lane's cache rows: of two tiles each, first those that are loaded next
   std::uint32_t query[kDim / 16][4];
   float o[kDim / 8][4] = {};
   float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};  // of heads lane / 4 and lane / 4 + 8; maxima of exponents of 2
 
-  __device__ __forceinline__ Warp(const DecodeTask& task, Shared<kDim>& memory, int head, const DecodeTask::Keys& seen, std::int64_t row)
+  __device__ __forceinline__ Warp(const DecodeTask& task, Shared<kDim, Tile>& memory, int head, const DecodeTask::Keys& seen, std::int64_t row)
       : t(task), shared(memory), number(ptx::warp_number()), lane(threadIdx.x % 32), kv_head(head), keys(seen.count) {
 #pragma unroll
     for (int i = 0; i < kTiles / 2; ++i) {
@@ -51,23 +50,19 @@ struct Warp {
   }
 
   __device__ __forceinline__ int first_key_of(int tile) const { return (tile * kWarps + number) * kKeys; }
-  __device__ __forceinline__ char* stage(int tile, int values) const { return shared.stages[number][tile % kStages][values]; }
+  __device__ __forceinline__ char* stage(int tile) const { return shared.stages[number][tile % kStages]; }
 
   // Starts the copies of a tile, which come in rising order; a group of copies even when there is none.
   __device__ __forceinline__ void load(int tile) {
     if (tile < kTiles && first_key_of(tile) < keys) {
-      constexpr int kPieces = kDim / 8, kRowsAtOnce = 32 / kPieces;
-      const int piece = lane % kPieces;
+      constexpr int kPieces = Tile::kPieces, kRowsAtOnce = 32 / kPieces;
 #pragma unroll
       for (int first = 0; first < kKeys; first += kRowsAtOnce) {
         const int r = first + lane / kPieces;
         const std::int64_t row = __shfl_sync(~0u, row_at[0], tile % 2 * kKeys + r);
-        const int at = value_at(r, piece, kDim), bytes = row < 0 ? 0 : 16;
-        const auto* k = static_cast<const __nv_bfloat16*>(head_row(t.k, max(row, std::int64_t{0}), kv_head)) + piece * 8;
-        const auto* v = static_cast<const __nv_bfloat16*>(head_row(t.v, max(row, std::int64_t{0}), kv_head)) + piece * 8;
-        ptx::copy_16(stage(tile, 0) + at, k, bytes);
-        ptx::copy_16(stage(tile, 1) + at, v, bytes);
+        Tile::load_piece(t, stage(tile), r, row, kv_head, lane % kPieces);
       }
+      Tile::load_scale(t, stage(tile), lane, __shfl_sync(~0u, row_at[0], tile % 2 * kKeys + lane % kKeys), kv_head);
       if (tile % 2 == 1) {
 #pragma unroll
         for (int i = 1; i < kTiles / 2; ++i) row_at[i - 1] = row_at[i];
@@ -76,21 +71,11 @@ struct Warp {
     ptx::commit_copies();
   }
 
-  __device__ __forceinline__ void load_queries() {
-    const char* from = reinterpret_cast<const char*>(shared.queries);
-#pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) ptx::load_matrices(query[k], from + value_at(lane % 16, k * 2 + lane / 16, kDim));
-  }
+  __device__ __forceinline__ void load_queries() { Tile::load_queries(reinterpret_cast<const char*>(shared.queries), query); }
 
   // Exponents of 2 of a tile's keys, of this lane's heads and keys.
   __device__ __forceinline__ void score(int tile, float (&c)[2][4]) const {
-#pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) {
-      std::uint32_t b[4];
-      ptx::load_matrices(b, stage(tile, 0) + value_at(lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2, kDim));
-      ptx::mma_bf16(c[0], query[k][0], query[k][1], query[k][2], query[k][3], b[0], b[1]);
-      ptx::mma_bf16(c[1], query[k][0], query[k][1], query[k][2], query[k][3], b[2], b[3]);
-    }
+    Tile::score(stage(tile), query, c);
     const int first = first_key_of(tile) + lane % 4 * 2;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -126,8 +111,7 @@ struct Warp {
     float c[2][4] = {};
     score(tile, c);
     weigh(c);
-    const std::uint32_t p[4] = {pack_bf16(c[0][0], c[0][1]), pack_bf16(c[0][2], c[0][3]), pack_bf16(c[1][0], c[1][1]), pack_bf16(c[1][2], c[1][3])};
-    add_values<kDim>(o, p, stage(tile, 1), 0, 0, kDim, kDim);
+    Tile::add(stage(tile), c, o);
   }
 
   __device__ __forceinline__ void run() {
@@ -147,23 +131,18 @@ struct Warp {
 
   // For the others of the block, who have run too.
   __device__ __forceinline__ void put() {
-    const int g = lane / 4, column = lane % 4 * 2;
+    const int g = lane / 4;
 #pragma unroll
-    for (int n = 0; n < kDim / 8; ++n) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        *reinterpret_cast<float2*>(&shared.sums[number][g + 8 * h][n * 8 + column]) = {o[n][2 * h], o[n][2 * h + 1]};
-      }
+    for (int h = 0; h < 2; ++h) {
+      Tile::put(o, h, shared.sums[number][g + 8 * h]);
+      if (lane % 4 == 0) shared.top[number][g + 8 * h] = top[h], shared.sum[number][g + 8 * h] = sum[h];
     }
-    if (column != 0) return;
-#pragma unroll
-    for (int h = 0; h < 2; ++h) shared.top[number][g + 8 * h] = top[h], shared.sum[number][g + 8 * h] = sum[h];
   }
 };
 
 // What the warps found becomes the split's part, or the row's output if it has no other split.
-template <int kDim>
-__device__ void finish(const DecodeTask& t, const Shared<kDim>& shared, std::int64_t row, int first_head, int heads, int split) {
+template <int kDim, class Tile>
+__device__ void finish(const DecodeTask& t, const Shared<kDim, Tile>& shared, std::int64_t row, int first_head, int heads, int split) {
   const bool whole = t.rows[row].context <= t.split_keys;
   for (int i = threadIdx.x; i < heads * kDim; i += kThreads) {
     const int h = i / kDim, c = i % kDim, head = first_head + h;
@@ -186,10 +165,10 @@ __device__ void finish(const DecodeTask& t, const Shared<kDim>& shared, std::int
   }
 }
 
-template <int kDim>
+template <int kDim, class Tile>
 __global__ void __launch_bounds__(kThreads, 2) gqa_kernel(const __grid_constant__ DecodeTask t) {
   extern __shared__ __align__(128) char memory[];
-  auto& shared = *reinterpret_cast<Shared<kDim>*>(memory);
+  auto& shared = *reinterpret_cast<Shared<kDim, Tile>*>(memory);
   const int each = t.shape.heads / t.shape.kv_heads, chunks = (each + kHeads - 1) / kHeads;
   const int kv_head = blockIdx.y / chunks, inside = blockIdx.y % chunks * kHeads;
   const int first_head = kv_head * each + inside, heads = min(kHeads, each - inside);
@@ -202,7 +181,7 @@ __global__ void __launch_bounds__(kThreads, 2) gqa_kernel(const __grid_constant_
     ptx::copy_16(memory + value_at(h, piece, kDim), from, h < heads ? 16 : 0);
   }
   ptx::commit_copies();
-  Warp<kDim> warp(t, shared, kv_head, seen, row);
+  Warp<kDim, Tile> warp(t, shared, kv_head, seen, row);
 #pragma unroll
   for (int tile = 0; tile < kStages - 1; ++tile) warp.load(tile);
   ptx::wait_copies<kStages - 1>();
@@ -215,22 +194,32 @@ __global__ void __launch_bounds__(kThreads, 2) gqa_kernel(const __grid_constant_
   finish(t, shared, row, first_head, heads, static_cast<int>(blockIdx.x));
 }
 
+template <int kDim, class Tile>
+void run(const ops::AttentionDecode::Args& a, const DecodeTask& task, Stream& s) {
+  const unsigned each = blocks_for(a.shape.heads / a.shape.kv_heads, kHeads);
+  const dim3 grid(static_cast<unsigned>(task.splits), a.shape.kv_heads * each, static_cast<unsigned>(a.rows.size()));
+  launch(s, "attention_decode", gqa_kernel<kDim, Tile>, grid, kThreads, sizeof(Shared<kDim, Tile>), task);
+}
+
+template <int kDim>
+void run(const ops::AttentionDecode::Args& a, const DecodeTask& task, Stream& s) {
+  if (a.k.dtype == DType::kBF16) run<kDim, PlainTile<kDim>>(a, task, s);
+  else run<kDim, Fp8Tile<kDim>>(a, task, s);
+}
+
 }  // namespace
 
 std::string decode_gqa_support(const ops::AttentionDecode::Problem& p, const Capabilities& caps) {
   if (!caps.has("sm_90a")) return "needs 101 KB of shared memory a block, measured on compute capability 9.0";
-  const std::string reason = decode_mma_support(p, caps);
-  if (!reason.empty()) return reason;
+  if (p.q != DType::kBF16 || p.cache == DType::kF32) return "multiplies bfloat16";
   return p.shape.qk_dim == p.shape.v_dim && (p.shape.v_dim == 64 || p.shape.v_dim == 128) ? "" : "needs heads of 64 or 128 elements";
 }
 
 void decode_gqa(const ops::AttentionDecode::Args& a, braid::Stream& s) {
   DecodeTask task = decode_task(a, kSplitKeys);
   task.whole_rows_done = true;
-  const unsigned each = blocks_for(a.shape.heads / a.shape.kv_heads, kHeads);
-  const dim3 grid(static_cast<unsigned>(task.splits), a.shape.kv_heads * each, static_cast<unsigned>(a.rows.size()));
-  if (a.shape.v_dim == 64) launch(stream(s), "attention_decode", gqa_kernel<64>, grid, kThreads, sizeof(Shared<64>), task);
-  else launch(stream(s), "attention_decode", gqa_kernel<128>, grid, kThreads, sizeof(Shared<128>), task);
+  if (a.shape.v_dim == 64) run<64>(a, task, stream(s));
+  else run<128>(a, task, stream(s));
   merge_splits(task, static_cast<unsigned>(a.rows.size()), stream(s));
 }
 

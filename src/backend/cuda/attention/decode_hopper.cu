@@ -7,6 +7,8 @@
 // [panel][64], a panel being 64 elements. Warps: two warpgroups, each with a stage that it fills and scores in its
 // turn; the scores' weights go into the stage's last panel, in which no value lies, and then both multiply them
 // by their half of the values' columns, whose sums stay in registers. While one scores the other fills.
+// Codes of an FP8 cache come into panels 4 to 7, a row of 128 each, and become two panels of bfloat16 beginning with
+// the first, by the threads that copied them, while the tensor cores multiply the other stage's values.
 // Bound: the bytes of the cache up to 64 heads, the rate of wgmma beyond.
 #include <algorithm>
 #include <bit>
@@ -27,6 +29,7 @@ constexpr int kQk = 576;
 constexpr int kV = 512;
 constexpr int kPanels = kQk / 64;
 constexpr int kWeightPanel = kV / 64;
+constexpr int kCodes = 4;  // panels of e4m3 codes, and scales of a row
 constexpr int kRowBytes = 128;  // of a panel
 constexpr int kPanelBytes = kKeys * kRowBytes;
 constexpr int kTileBytes = kPanels * kPanelBytes;
@@ -43,6 +46,7 @@ constexpr float kLn2 = 0.6931471805599453f;
 struct Shared {
   char queries[kTileBytes];
   char keys[2][kTileBytes];
+  float scales[2][kKeys][kCodes];  // of an FP8 cache
   float top[kRows];  // that weights are relative to, an exponent of two
   float keep[2][kRows];  // by stage: what the output shrinks by
   float sum[2][kRows];
@@ -64,6 +68,7 @@ struct Part {
 // Piece `lane` of 16 bytes of a row of a panel.
 __device__ inline int piece_at(int panel, int row, int lane) { return panel * kPanelBytes + row * kRowBytes + (lane ^ row % 8) * 16; }
 
+template <bool kFp8>
 struct Warpgroup {
   const DecodeTask& t;
   Shared& shared;
@@ -105,23 +110,63 @@ struct Warpgroup {
       source.from[i] = nullptr;
       if (key >= part.keys) continue;
       const std::int64_t at = static_cast<std::int64_t>(table[position / t.block_size]) * t.block_size + position % t.block_size;
-      source.from[i] = static_cast<const char*>(t.k.base) + at * t.k.row_stride * 2 + threadIdx.x % 8 * 16;
+      source.from[i] = static_cast<const char*>(t.k.base) + at * t.k.row_stride * (kFp8 ? 1 : 2) + threadIdx.x % 8 * 16;
     }
     return source;
   }
 
   // Starts the copies of a tile into this warpgroup's stage, zeros behind the last key.
   __device__ void fill(const Source& source) {
+    constexpr int kFirst = kFp8 ? kCodes : 0;
 #pragma unroll
-    for (int panel = 0; panel < kPanels; ++panel) {
+    for (int panel = kFirst; panel < kPanels; ++panel) {
+      const int skip = kFp8 && panel == kWeightPanel ? kV + kCodes * 4 : (panel - kFirst) * kRowBytes;
 #pragma unroll
       for (int i = 0; i < Source::kEach; ++i) {
         const char* const from = source.from[i];
-        ptx::copy_16(shared.keys[group] + piece_at(panel, threadIdx.x % kGroup / 8 + i * Source::kTogether, threadIdx.x % 8),
-                     from ? from + panel * kRowBytes : t.k.base, from ? 16 : 0);
+        ptx::copy_16(shared.keys[group] + own_piece(panel, i), from ? from + skip : t.k.base, from ? 16 : 0);
+      }
+    }
+    if (kFp8 && threadIdx.x % 8 == 0) {
+#pragma unroll
+      for (int i = 0; i < Source::kEach; ++i) {
+        const char* const from = source.from[i];
+        ptx::copy_16(shared.scales[group][own_row(i)], from ? from + kV : t.k.base, from ? 16 : 0);
       }
     }
     ptx::commit_copies();
+  }
+
+  // Rows of a stage that this thread fills, and its piece of them.
+  __device__ int own_row(int i) const { return threadIdx.x % kGroup / 8 + i * Source::kTogether; }
+  __device__ int own_piece(int panel, int i) const { return piece_at(panel, own_row(i), threadIdx.x % 8); }
+
+  // Waits for this warpgroup's stage of an FP8 cache and makes it bfloat16. Rows are a warp's own.
+  __device__ void decode() {
+    if constexpr (!kFp8) return;
+    char* const keys = shared.keys[group];
+    ptx::wait_copies<0>();
+    __syncwarp();
+#pragma unroll
+    for (int part = 0; part < kCodes; ++part) {
+      uint4 codes[Source::kEach];
+#pragma unroll
+      for (int i = 0; i < Source::kEach; ++i) codes[i] = *reinterpret_cast<const uint4*>(keys + own_piece(kCodes + part, i));
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < Source::kEach; ++i) put_decoded(keys, part, i, codes[i]);
+    }
+  }
+
+  // Eight lanes write a row of two panels: four begin with the pieces that the others end with.
+  __device__ void put_decoded(char* keys, int part, int i, const uint4& codes) const {
+    const int in_panel = threadIdx.x % 4 * 2, second = threadIdx.x / 4 % 2;
+    const float scale = shared.scales[group][own_row(i)][part];
+    const uint2 a = fp8_to_bf16(codes.x, scale), b = fp8_to_bf16(codes.y, scale), c = fp8_to_bf16(codes.z, scale), d = fp8_to_bf16(codes.w, scale);
+    const uint4 low = {a.x, a.y, b.x, b.y}, high = {c.x, c.y, d.x, d.y};
+    const int panel = 2 * part + second;
+    *reinterpret_cast<uint4*>(keys + piece_at(panel, own_row(i), in_panel + second)) = second ? high : low;
+    *reinterpret_cast<uint4*>(keys + piece_at(panel, own_row(i), in_panel + 1 - second)) = second ? low : high;
   }
 
   // Waits for this warpgroup's stage and starts the products of its keys.
@@ -232,6 +277,7 @@ struct Warpgroup {
     ptx::named_barrier_sync(kWeighed, kThreads);
     shrink(group ^ 1);
     add_values(group ^ 1);
+    if (tile + 1 < part.tiles()) decode();
     wait_for_values();
     if (tile + 2 < part.tiles()) ptx::named_barrier_arrive(kFree + (group ^ 1), kThreads);
   }
@@ -248,7 +294,7 @@ struct Warpgroup {
     ptx::wait_copies<1>();  // of the queries
     ptx::fence_async_shared();
     __syncthreads();
-    if (group == 0) score_and_weigh(0);
+    if (group == 0) decode(), score_and_weigh(0);
     for (int tile = 0; tile < part.tiles(); ++tile) {
       if (tile % 2 == group) {
         finish_own(tile);
@@ -297,12 +343,13 @@ struct Warpgroup {
   }
 };
 
+template <bool kFp8>
 __global__ void __launch_bounds__(kThreads, 1) mla_kernel(const __grid_constant__ DecodeTask t) {
   extern __shared__ __align__(1024) char memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   const Part part(t);
   if (part.keys <= 0) return;
-  Warpgroup(t, shared, part).run();
+  Warpgroup<kFp8>(t, shared, part).run();
 }
 
 // Keys of a split: the more heads, the more a split's output weighs beside its keys.
@@ -318,7 +365,8 @@ void decode_hopper(const ops::AttentionDecode::Args& a, braid::Stream& s) {
   task.whole_rows_done = true;
   const auto rows = static_cast<unsigned>(a.rows.size());
   const dim3 grid(static_cast<unsigned>(task.splits), blocks_for(a.shape.heads, kRows), rows);
-  launch(stream(s), "attention_decode", mla_kernel, grid, kThreads, sizeof(Shared), task);
+  const auto kernel = a.k.dtype == DType::kF8E4M3 ? mla_kernel<true> : mla_kernel<false>;
+  launch(stream(s), "attention_decode", kernel, grid, kThreads, sizeof(Shared), task);
   merge_splits(task, rows, stream(s));
 }
 

@@ -45,10 +45,9 @@ __global__ void __launch_bounds__(kThreads) split_kernel(const __grid_constant__
   __syncthreads();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   for (int p = warp; p < keys; p += kThreads / 32) {
-    const void* key = head_row(t.k, key_rows[p], kv_head);
     float sums[kHeads] = {};
     for (int i = lane; i < t.shape.qk_dim; i += 32) {
-      const float x = load(key, t.k.dtype, i);
+      const float x = load_cached(t.k, key_rows[p], kv_head, i);
 #pragma unroll
       for (int h = 0; h < kHeads; ++h) sums[h] += x * queries[h * t.shape.qk_dim + i];
     }
@@ -67,7 +66,7 @@ __global__ void __launch_bounds__(kThreads) split_kernel(const __grid_constant__
   for (int c = threadIdx.x; c < t.shape.v_dim; c += kThreads) {
     float sums[kHeads] = {};
     for (int p = 0; p < keys; ++p) {
-      const float x = load(head_row(t.v, key_rows[p], kv_head), t.v.dtype, c);
+      const float x = load_cached(t.v, key_rows[p], kv_head, c);
 #pragma unroll
       for (int h = 0; h < kHeads; ++h) sums[h] += scores[h * kSplit + p] * x;
     }

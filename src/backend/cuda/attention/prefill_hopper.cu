@@ -8,6 +8,7 @@
 // other weighs. All threads start the next stage's copies before they work on this one. Blocks with
 // the most keys come first. Bound: wgmma rate, and the exponentials beside it.
 #include "backend/cuda/attention/attention.h"
+#include "backend/cuda/attention/expand_rows.h"
 #include "backend/cuda/attention/rows.cuh"
 #include "backend/cuda/ptx/async_copy.cuh"
 #include "backend/cuda/ptx/barrier.cuh"
@@ -262,6 +263,7 @@ void run(const ops::AttentionPrefill::Args& a, const PrefillTask& task, Stream& 
 }  // namespace
 
 void prefill_hopper(const ops::AttentionPrefill::Args& a, braid::Stream& s) {
+  if (a.k.dtype == DType::kF8E4M3) return prefill_hopper(ExpandedRows(a, stream(s)).args(), s);
   const PrefillTask task = prefill_task(a);
   if (a.shape.qk_dim <= 128) run<128>(a, task, stream(s));
   else run<192>(a, task, stream(s));

@@ -7,6 +7,7 @@
 // scores to the second product without leaving them. All threads start the next stage's copies before
 // they work on this one. Bound: mma.sync rate.
 #include "backend/cuda/attention/attention.h"
+#include "backend/cuda/attention/expand_rows.h"
 #include "backend/cuda/attention/tiles.cuh"
 
 namespace braid::cuda {
@@ -201,12 +202,13 @@ void run(const ops::AttentionPrefill::Args& a, const PrefillTask& task, Stream& 
 }  // namespace
 
 std::string prefill_mma_support(const ops::AttentionPrefill::Problem& p, const Capabilities&) {
-  if (p.q != DType::kBF16 || p.cache != DType::kBF16) return "multiplies bfloat16";
+  if (p.q != DType::kBF16 || p.cache == DType::kF32) return "multiplies bfloat16";
   if (p.shape.qk_dim % 8 != 0 || p.shape.v_dim % 8 != 0) return "needs heads of a multiple of 8 elements";
   return p.shape.qk_dim > 256 || p.shape.v_dim > 256 ? "heads wider than 256" : "";
 }
 
 void prefill_mma(const ops::AttentionPrefill::Args& a, braid::Stream& s) {
+  if (a.k.dtype == DType::kF8E4M3) return prefill_mma(ExpandedRows(a, stream(s)).args(), s);
   const PrefillTask task = prefill_task(a);
   if (a.shape.qk_dim <= 128 && a.shape.v_dim <= 128) run<128, 128>(a, task, stream(s));
   else if (a.shape.qk_dim <= 192 && a.shape.v_dim <= 128) run<192, 128>(a, task, stream(s));

@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant
     for (int p = threadIdx.x; p < count; p += kThreads) key_rows[p] = key_row(s, t.block_size, first + p);
     __syncthreads();
     for (int i = threadIdx.x; i < count * qk; i += kThreads) {
-      keys[i / qk * stride + i % qk] = load(head_row(t.k, key_rows[i / qk], kv_head), t.k.dtype, i % qk);
+      keys[i / qk * stride + i % qk] = load_cached(t.k, key_rows[i / qk], kv_head, i % qk);
     }
     __syncthreads();
     float scores[2] = {-INFINITY, -INFINITY};
@@ -91,10 +91,9 @@ __global__ void __launch_bounds__(kThreads) prefill_kernel(const __grid_constant
       for (float& o : x.out) o *= keep;
       __syncwarp();
       for (int p = 0; p < count; ++p) {
-        const void* value = head_row(t.v, key_rows[p], kv_head);
 #pragma unroll
         for (int i = 0; i < kColumns; ++i) {
-          if (i * 32 + lane < v) x.out[i] += weights[p] * load(value, t.v.dtype, i * 32 + lane);
+          if (i * 32 + lane < v) x.out[i] += weights[p] * load_cached(t.v, key_rows[p], kv_head, i * 32 + lane);
         }
       }
     }

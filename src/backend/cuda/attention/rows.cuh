@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backend/cuda/rows/element.cuh"
+#include "backend/cuda/rows/fp8_row.cuh"
 #include "ops/attention.h"
 
 namespace braid::cuda {
@@ -27,6 +28,12 @@ __device__ inline std::int64_t key_row(const ops::AttentionPrefill::Sequence& s,
 // First element of a kv head in a row.
 __device__ inline const void* head_row(const ops::Rows& rows, std::int64_t row, int kv_head) {
   return static_cast<const char*>(rows.base) + (row * rows.row_stride + kv_head * rows.head_stride) * (rows.dtype == DType::kBF16 ? 2 : 4);
+}
+
+// Element i of a kv head in a row of any type.
+__device__ inline float load_cached(const ops::Rows& rows, std::int64_t row, int kv_head, int i) {
+  if (rows.dtype != DType::kF8E4M3) return load(head_row(rows, row, kv_head), rows.dtype, i);
+  return fp8_at(static_cast<const char*>(rows.base) + row * rows.row_stride, rows.fp8, static_cast<int>(rows.first + kv_head * rows.head_stride) + i);
 }
 
 __device__ inline std::uint32_t pack_bf16(float low, float high) {

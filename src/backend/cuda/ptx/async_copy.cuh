@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// cp.async: copies of 8 or 16 bytes from global to shared memory that a thread does not wait for.
+// cp.async: copies of 4, 8 or 16 bytes from global to shared memory that a thread does not wait for.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,11 @@ __device__ inline void copy_16(void* shared, const void* global, int valid) {
 __device__ inline void copy_8(void* shared, const void* global, int valid) {
   const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
   asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(global), "r"(valid));
+}
+
+__device__ inline void copy_4(void* shared, const void* global, int valid) {
+  const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(global), "r"(valid));
 }
 
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;"); }

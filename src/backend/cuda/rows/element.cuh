@@ -21,8 +21,10 @@ __device__ inline void store(void* data, DType dtype, std::int64_t i, float valu
   else static_cast<float*>(data)[i] = value;
 }
 
+__device__ inline int element_bytes(DType dtype) { return dtype == DType::kBF16 ? 2 : dtype == DType::kF32 ? 4 : 1; }
+
 __device__ inline void* row_of(const Activations& a, std::int64_t row) {
-  return static_cast<char*>(a.data) + row * a.stride * (a.dtype == DType::kBF16 ? 2 : 4);
+  return static_cast<char*>(a.data) + row * a.stride * element_bytes(a.dtype);
 }
 
 __device__ inline float warp_sum(float value) {

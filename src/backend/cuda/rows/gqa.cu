@@ -5,6 +5,7 @@
 // are written. Warps: one for each token and head of q, k or v, its lanes stride over the head's
 // elements. Bound: memory, and launch time at decode.
 #include "backend/cuda/rows/element.cuh"
+#include "backend/cuda/rows/fp8_row.cuh"
 #include "backend/cuda/rows/rotary.cuh"
 #include "backend/cuda/rows/rows.h"
 
@@ -32,10 +33,16 @@ __global__ void prepare_kernel(const __grid_constant__ ops::GqaPrepare::Args a) 
   void* out = is_query ? row_of(a.q, t) : row_of(a.cache, slot);
   const DType dtype = is_query ? a.q.dtype : a.cache.dtype;
   const std::int64_t at = static_cast<std::int64_t>(is_query ? head : head - a.heads) * a.dim;
-  for (int i = lane; i < a.dim; i += 32) {
-    const bool rotates = !is_value && i < a.rope.dim;
-    store(out, dtype, at + i, rotates ? rotated(element, i, a.rope, a.positions[t]) : element(i));
+  const auto turned = [&](int i) { return !is_value && i < a.rope.dim ? rotated(element, i, a.rope, a.positions[t]) : element(i); };
+  if (dtype == DType::kF8E4M3) {
+    float largest = 0;
+    for (int i = lane; i < a.dim; i += 32) largest = fmaxf(largest, fp8_size(turned(i)));
+    const float scale = fp8_scale(warp_max(largest));
+    for (int i = lane; i < a.dim; i += 32) static_cast<unsigned char*>(out)[at + i] = fp8_code(turned(i), scale);
+    if (lane == 0) put_scale(out, ops::Fp8Row::keys_and_values(a.kv_heads, a.dim), head - a.heads, scale);
+    return;
   }
+  for (int i = lane; i < a.dim; i += 32) store(out, dtype, at + i, turned(i));
 }
 
 }  // namespace

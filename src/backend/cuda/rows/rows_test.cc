@@ -29,6 +29,43 @@ class RowsTest : public Gpu {
   }
 };
 
+// Rows of an FP8 cache on both sides, random at first.
+struct Fp8Cache {
+  Fp8Cache(Stream& stream, Fp8Row row_shape, std::int64_t row_count, unsigned seed)
+      : shape(row_shape), count(row_count), memory(stream, bytes(seed)) {}
+
+  Activations host() { return {memory.host<std::byte>(), DType::kF8E4M3, count, shape.bytes(), shape.bytes()}; }
+  Activations device() const { return {memory.device<std::byte>(), DType::kF8E4M3, count, shape.bytes(), shape.bytes()}; }
+  std::vector<float> wanted() { return floats(memory.host<std::byte>()); }
+  std::vector<float> got() const {
+    const auto result = memory.result();
+    return floats(result.data());
+  }
+
+  Fp8Row shape;
+  std::int64_t count;
+  Twin memory;
+
+ private:
+  int columns() const { return shape.elements + shape.plain; }
+  std::vector<std::byte> bytes(unsigned seed) const {
+    const auto values = reference::random_values(static_cast<std::size_t>(count * columns()), seed);
+    std::vector<std::byte> all(static_cast<std::size_t>(count * shape.bytes()));
+    for (std::int64_t r = 0; r < count; ++r) shape.put(all.data() + r * shape.bytes(), values.data() + r * columns());
+    return all;
+  }
+  std::vector<float> floats(const std::byte* data) const {
+    std::vector<float> values;
+    for (std::int64_t r = 0; r < count; ++r) {
+      for (int i = 0; i < columns(); ++i) values.push_back(shape.at(data + r * shape.bytes(), i));
+    }
+    return values;
+  }
+};
+
+// A value that lies between two codes may become either.
+constexpr double kFp8Tolerance = 1.0 / 16;
+
 struct Rotation {
   Rotation(Stream& stream, int dim, bool interleaved) : cos(stream, DType::kF32, 50, dim / 2, 41), sin(stream, DType::kF32, 50, dim / 2, 42), d(dim), i(interleaved) {}
   RopeTable host() { return {cos.host_f32().data, sin.host_f32().data, d, i}; }
@@ -98,6 +135,39 @@ TEST_F(RowsTest, MlaGatherCopiesRowsAndSpreadsTheirRotatedPart) {
     EXPECT_EQ(latent.got(), latent.wanted());
     EXPECT_EQ(keys.got(), keys.wanted());
   }
+}
+
+TEST_F(RowsTest, LatentsReachAnFp8CacheAndComeBack) {
+  const int lora = 296, rotated = 16, nope = 24, heads = 3;
+  Rotation rope(*stream_, rotated, true);
+  auto positions = integers(6, 50, 8), where = slots(6, 20), rows = integers(11, 20, 5);
+  Twin p = twin(*stream_, positions), s = twin(*stream_, where), index = twin(*stream_, rows);
+  TwinRows latent(*stream_, DType::kF32, 6, lora + rotated, 1, 900.0f, 9), weight(*stream_, DType::kF32, 1, lora, 2);
+  Fp8Cache cache(*stream_, Fp8Row::latent(lora, rotated), 20, 3);
+  const auto part = [&](const Activations& a) { return a.columns(nope, heads * (nope + rotated) - nope); };
+  for (const DType dtype : kTypes) {
+    TwinRows back(*stream_, dtype, 11, lora + rotated, 2), keys(*stream_, dtype, 11, heads * (nope + rotated), 3);
+    kernels().mla_gather[0].run({cache.device(), index.device<std::int32_t>(), back.device(), part(keys.device()), heads, nope + rotated, rotated}, *stream_);
+    reference::kMlaGather.run({cache.host(), rows.data(), back.host(), part(keys.host()), heads, nope + rotated, rotated}, host_);
+    EXPECT_EQ(back.got(), back.wanted());
+    EXPECT_EQ(keys.got(), keys.wanted());
+  }
+  kernels().mla_store[0].run({constant(latent.device_f32()), weight.device_f32().data, 1e-6f, rope.device(), p.device<std::int32_t>(), s.device<std::int32_t>(), cache.device()}, *stream_);
+  reference::kMlaStore.run({constant(latent.host_f32()), weight.host_f32().data, 1e-6f, rope.host(), positions.data(), where.data(), cache.host()}, host_);
+  expect_close(cache.got(), cache.wanted(), kFp8Tolerance, "mla_store into an FP8 cache");
+}
+
+TEST_F(RowsTest, HeadsReachAnFp8Cache) {
+  const int heads = 5, kv = 2, dim = 24;
+  Rotation rope(*stream_, 16, false);
+  auto positions = integers(7, 50, 8), where = slots(7, 30);
+  Twin p = twin(*stream_, positions), s = twin(*stream_, where);
+  TwinRows qkv(*stream_, DType::kF32, 7, (heads + 2 * kv) * dim, 1, 50.0f), q(*stream_, DType::kBF16, 7, heads * dim, 3);
+  Fp8Cache cache(*stream_, Fp8Row::keys_and_values(kv, dim), 30, 4);
+  kernels().gqa_prepare[0].run({constant(qkv.device_f32()), heads, kv, dim, nullptr, nullptr, 1e-6f, rope.device(), p.device<std::int32_t>(), s.device<std::int32_t>(), q.device(), cache.device()}, *stream_);
+  reference::kGqaPrepare.run({constant(qkv.host_f32()), heads, kv, dim, nullptr, nullptr, 1e-6f, rope.host(), positions.data(), where.data(), q.host(), cache.host()}, host_);
+  expect_close(q.got(), q.wanted(), tolerance_of(DType::kBF16), "gqa_prepare q");
+  expect_close(cache.got(), cache.wanted(), kFp8Tolerance, "gqa_prepare into an FP8 cache");
 }
 
 TEST_F(RowsTest, GqaPrepareAgrees) {
