@@ -15,6 +15,7 @@ namespace {
 constexpr int kRows = 8;
 constexpr int kWarps = 8;
 constexpr std::int64_t kFewRows = 512;  // up to here blocks of many columns would leave processors idle
+constexpr std::int64_t kFewBlocks = 256;  // up to here blocks of more than two columns would
 
 using ops::WeightFormat;
 
@@ -161,9 +162,9 @@ __global__ void __launch_bounds__(32 * kWarps, 2) many_kernel(const __grid_const
   }
 }
 
-// Few rows: a block takes two columns, a warp one range; then a warp adds up one row.
+// Few rows: a block takes two columns or four, a warp one range; then a warp adds up one row.
+template <int kCols>
 __global__ void __launch_bounds__(32 * kWarps) few_kernel(const __grid_constant__ LinearTask t) {
-  constexpr int kCols = 2;
   static_assert(kWarps == kRows);
   __shared__ float parts[kWarps][kCols][kRows][32];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -230,7 +231,9 @@ void linear_simple(const ops::Linear::Args& a, braid::Stream& s) {
                     a.x_batch_stride % 4 == 0 && reinterpret_cast<std::uintptr_t>(a.x.data) % 16 == 0;
   const auto grid = [&](int columns) { return dim3(blocks_for(w.n, columns), blocks_for(a.x.rows, kRows), static_cast<unsigned>(w.batch)); };
   if (!wide) return launch(stream(s), "linear", linear_kernel, grid(kWarps), 32 * kWarps, 0, task);
-  if (a.x.rows <= kFewRows) launch(stream(s), "linear", few_kernel, grid(2), 32 * kWarps, 0, task);
+  const dim3 narrow = grid(2);
+  if (std::int64_t{narrow.x} * narrow.y * narrow.z <= kFewBlocks) launch(stream(s), "linear", few_kernel<2>, narrow, 32 * kWarps, 0, task);
+  else if (a.x.rows <= kFewRows) launch(stream(s), "linear", few_kernel<4>, grid(4), 32 * kWarps, 0, task);
   else launch(stream(s), "linear", many_kernel, grid(4 * kWarps), 32 * kWarps, 0, task);
 }
 

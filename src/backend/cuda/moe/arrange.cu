@@ -3,7 +3,7 @@
 //
 // Memory: every block reads all ids, twice, out of the L2 cache; rows and slots are written once.
 // Warps: a block an expert. It counts pairs of lower experts, which is where its rows begin, then
-// walks over the pairs in order, a block's width at a time, and gives its own consecutive rows. One
+// walks over the pairs in order, up to eight neighbours a thread at a time, and gives its own consecutive rows. One
 // more block writes the rows of the shared expert. Bound: latency; experts * pairs * 8 bytes of L2.
 #include "backend/cuda/moe/moe.h"
 #include "backend/cuda/rows/element.cuh"
@@ -13,14 +13,20 @@ namespace {
 
 constexpr int kFewThreads = 256, kManyThreads = 1024;  // of a block
 constexpr std::int64_t kFewPairs = 8192;
+constexpr int kMostEach = 8;  // pairs of a thread at a time
 
 // The sum of `value` over the threads before this one, and over all.
-__device__ inline int rank_in_block(bool value, int& total) {
+__device__ inline int sum_before(int value, int& total) {
   __shared__ int counts[kManyThreads / 32];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const unsigned votes = __ballot_sync(~0u, value);
+  int upto = value;
+#pragma unroll
+  for (int d = 1; d < 32; d *= 2) {
+    const int other = __shfl_up_sync(~0u, upto, d);
+    if (lane >= d) upto += other;
+  }
   __syncthreads();
-  if (lane == 0) counts[warp] = __popc(votes);
+  if (lane == 31) counts[warp] = upto;
   __syncthreads();
   int before = 0;
   total = 0;
@@ -28,7 +34,7 @@ __device__ inline int rank_in_block(bool value, int& total) {
     if (w < warp) before += counts[w];
     total += counts[w];
   }
-  return before + __popc(votes & ((1u << lane) - 1));
+  return before + upto - value;
 }
 
 __device__ inline void shared_rows(const ops::Arrange::Args& a, std::int64_t pairs) {
@@ -56,19 +62,23 @@ __global__ void __launch_bounds__(kManyThreads) arrange_kernel(const __grid_cons
     a.offsets[expert] = next;
     if (expert == a.experts - 1) a.offsets[a.experts] = end;
   }
-  int ahead = threadIdx.x < pairs ? a.ids[threadIdx.x] : -1;
-  for (std::int64_t base = 0; base < pairs && next < end; base += blockDim.x) {
-    const std::int64_t i = base + threadIdx.x, later = i + blockDim.x;
-    const bool mine = ahead == expert;
-    ahead = later < pairs ? a.ids[later] : -1;
+  const auto each = static_cast<int>(min(std::int64_t{kMostEach}, (pairs + blockDim.x - 1) / blockDim.x));
+  for (std::int64_t base = 0; base < pairs && next < end; base += std::int64_t{each} * blockDim.x) {
+    const std::int64_t first = base + std::int64_t{each} * threadIdx.x;
+    unsigned mine = 0;  // a bit a pair
+#pragma unroll
+    for (int j = 0; j < kMostEach; ++j) {
+      if (j < each && first + j < pairs && a.ids[first + j] == expert) mine |= 1u << j;
+    }
     int found;
-    const int row = next + rank_in_block(mine, found);
+    int row = next + sum_before(__popc(mine), found);
     next += found;
-    if (!mine) continue;
-    const std::int64_t t = i / a.top_k, slot = t * per_token + i % a.top_k;
-    a.row_token[row] = static_cast<std::int32_t>(t);
-    a.slots[slot] = row;
-    a.slot_weights[slot] = a.weights[i];
+    for (; mine != 0; mine &= mine - 1, ++row) {
+      const std::int64_t i = first + __ffs(static_cast<int>(mine)) - 1, t = i / a.top_k, slot = t * per_token + i % a.top_k;
+      a.row_token[row] = static_cast<std::int32_t>(t);
+      a.slots[slot] = row;
+      a.slot_weights[slot] = a.weights[i];
+    }
   }
 }
 
