@@ -34,6 +34,15 @@ Status check_rules(const Json& body) {
   return {};
 }
 
+Status check_penalties(const Json& body) {
+  for (const char* name : {"presence_penalty", "frequency_penalty"}) {
+    const Json& value = get(body, name);
+    if (!value.is_number() || (value.get<double>() >= -2 && value.get<double>() <= 2)) continue;
+    return invalid_argument(std::string(name) + " must be from -2 to 2, found " + dumped(value), "body." + std::string(name));
+  }
+  return {};
+}
+
 // Text parts of any name, as the chat endpoint knows them.
 Result<Json> chat_content(const Json& content, const std::string& path) {
   if (content.is_string()) return content;
@@ -86,7 +95,10 @@ Status add_input(const Json& input, Conversation& conversation) {
     return {};
   }
   std::size_t index = 0;
-  for (const Json& item : input) RETURN_IF_ERROR(add_item(item, "body.input." + std::to_string(index++), conversation));
+  for (const Json& item : input) {
+    const Status added = add_item(item, "body.input." + std::to_string(index++), conversation);
+    if (!added.ok()) return Error{added.error().code, added.error().message, "body.input"};
+  }
   return {};
 }
 
@@ -95,8 +107,9 @@ Result<Json> chat_tools(const Json& tools) {
   std::size_t index = 0;
   for (Json tool : tools) {
     const std::string path = "body.tools." + std::to_string(index++);
-    if (!is(get(tool, "type"), "function")) return unsupported("a tool of type " + dumped(get(tool, "type")), path + ".type");
-    RETURN_IF_ERROR(fit(shapes::kFunctionTool, tool, path));
+    const Json& type = get(tool, "type");
+    if (!type.is_null() && !is(type, "function")) return unsupported("a tool of type " + dumped(type), path + ".type");
+    RETURN_IF_ERROR(fit(shapes::kFunctionTool, tool, path + ".FunctionTool"));
     tool.erase("type");
     all.push_back({{"type", "function"}, {"function", std::move(tool)}});
   }
@@ -108,7 +121,10 @@ Json named(const Json& tool) { return {{"type", "function"}, {"function", {{"nam
 // `tools` loses those that may not be called.
 Result<Json> chat_choice(const Json& choice, Json& tools) {
   if (choice.is_string()) return choice;
-  if (is(get(choice, "type"), "function")) return named(choice);
+  if (is(get(choice, "type"), "function")) {
+    if (get(choice, "name").is_string()) return named(choice);
+    return invalid_argument(R"(tool_choice names no tool; write {"type": "function", "name": "my_function"})", "tool_choice");
+  }
   if (!is(get(choice, "type"), "allowed_tools")) return unsupported("tool_choice of type " + dumped(get(choice, "type")), "body.tool_choice");
   const Json& allowed = get(choice, "tools");
   Json kept = Json::array();
@@ -149,6 +165,7 @@ void translate_rest(const Json& body, Json& chat) {
   for (const char* name : kSame) {
     if (body.contains(name)) chat[name] = body[name];
   }
+  if (is(get(chat, "stop"), "")) chat.erase("stop");
   if (!get(body, "max_output_tokens").is_null()) chat["max_tokens"] = body["max_output_tokens"];
   if (const Json& effort = get(get(body, "reasoning"), "effort"); !effort.is_null()) chat["reasoning_effort"] = effort;
   if (const Json& format = get(get(body, "text"), "format"); !format.is_null()) chat["response_format"] = response_format(format);
@@ -195,6 +212,7 @@ Result<ResponsesRequest> parse_responses(std::string_view body, const RequestDef
   ASSIGN_OR_RETURN(Json json, parse_body(body));
   if (json.is_object()) RETURN_IF_ERROR(check_rules(json));
   RETURN_IF_ERROR(fit(shapes::kResponses, json));
+  RETURN_IF_ERROR(check_penalties(json));
   ASSIGN_OR_RETURN(Json earlier, earlier_messages(json, find));
   Conversation conversation(std::move(earlier));
   RETURN_IF_ERROR(add_input(json["input"], conversation));

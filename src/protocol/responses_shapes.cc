@@ -12,11 +12,11 @@ constexpr std::string_view kIncludeWords[] = {"code_interpreter_call.outputs", "
                            kEffortWords[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"},
                            kSummaryWords[] = {"auto", "concise", "detailed"}, kVerbosityWords[] = {"low", "medium", "high"},
                            kRoleWords[] = {"user", "assistant", "system", "developer"}, kTextWord[] = {"text"}, kObjectWord[] = {"json_object"},
-                           kSchemaWord[] = {"json_schema"};
+                           kSchemaWord[] = {"json_schema"}, kChoiceWords[] = {"none", "auto", "required"};
 constexpr Shape kIncludeWord = word(kIncludeWords), kInclude = nullable(list_of(kIncludeWord));
 constexpr Shape kTier = word(kTierWords), kTruncation = nullable(word(kTruncationWords)), kEffort = nullable(word(kEffortWords)),
                 kSummary = nullable(word(kSummaryWords)), kVerbosity = nullable(word(kVerbosityWords)), kRole = word(kRoleWords),
-                kTextType = word(kTextWord), kObjectType = word(kObjectWord), kSchemaType = word(kSchemaWord);
+                kTextType = word(kTextWord), kObjectType = word(kObjectWord), kSchemaType = word(kSchemaWord), kChoiceWord = word(kChoiceWords);
 
 constexpr Shape kItems = list_of(kAny);
 constexpr Variant kInputVariants[] = {{"", &kText}, {"", &kItems}};
@@ -36,7 +36,7 @@ constexpr Shape kFormat = nullable(either(kFormatVariants));
 constexpr Field kTextConfigFields[] = {{"format", &kFormat}, {"verbosity", &kVerbosity}};
 constexpr Shape kTextConfig = nullable(object(kTextConfigFields));
 constexpr Shape kTools = list_of(kAnyMap);
-constexpr Variant kChoiceVariants[] = {{"", &kText}, {"", &kAnyMap}};
+constexpr Variant kChoiceVariants[] = {{"", &kChoiceWord}, {"", &kAnyMap}};
 constexpr Shape kChoice = either(kChoiceVariants);
 
 // Fields that mean what they mean in a chat are only looked at there.
@@ -45,6 +45,7 @@ constexpr Field kResponsesFields[] = {
     {"include", &kInclude},
     {"input", &kInput, true},
     {"instructions", &kTextOrNull},
+    {"kv_transfer_params", &kAnyMapOrNull},
     {"max_output_tokens", &kIntegerOrNull},
     {"max_tool_calls", &kIntegerOrNull},
     {"metadata", &kTextMapOrNull},

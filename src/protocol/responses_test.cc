@@ -81,10 +81,16 @@ TEST(ParseResponses, names_what_it_does_not_take) {
   EXPECT_EQ(param(R"({"input":"x","background":true,"store":false})"), "background");
   EXPECT_EQ(param(R"({"input":"x","prompt":{"id":"p"}})"), "prompt");
   EXPECT_EQ(param(R"({"input":"x","tools":[{"type":"web_search"}]})"), "body.tools.0.type");
-  EXPECT_EQ(param(R"({"input":[{"type":"item_reference","id":"x"}]})"), "body.input.0");
-  EXPECT_EQ(param(R"({"input":[{"role":"user","content":[{"type":"input_image","image_url":"x"}]}]})"), "body.input.0.content");
+  EXPECT_EQ(param(R"({"input":[{"type":"item_reference","id":"x"}]})"), "body.input");
+  EXPECT_EQ(param(R"({"input":[{"role":"user","content":[{"type":"input_image","image_url":"x"}]}]})"), "body.input");
   EXPECT_EQ(param(R"({"input":"x","tool_choice":"required"})"), "tool_choice");
-  EXPECT_EQ(param(R"({"input":[1]})"), "body.input.0");
+  EXPECT_EQ(param(R"({"input":"x","tool_choice":"x"})"), "body.tool_choice");
+  EXPECT_EQ(param(R"({"input":"x","tools":[{"type":"function","name":"f"}],"tool_choice":{"type":"function"}})"), "tool_choice");
+  EXPECT_EQ(param(R"({"input":"x","tools":[{"type":"function"}]})"), "body.tools.0.FunctionTool.name");
+  EXPECT_EQ(param(R"({"input":"x","presence_penalty":2.5})"), "body.presence_penalty");
+  EXPECT_EQ(param(R"({"input":"x","kv_transfer_params":"x"})"), "body.kv_transfer_params");
+  EXPECT_EQ(param(R"({"input":"x","stop":""})"), "accepted");
+  EXPECT_EQ(param(R"({"input":[1]})"), "body.input");
 }
 
 }  // namespace
