@@ -35,7 +35,7 @@ Loop::Loop(const Parts& parts)
       rebalancer_(parts.rebalancer),
       overlap_(parts.overlap) {
   metrics_->healthy.set(1);
-  if (parts.node) handover_.emplace(parts.node, &pool_, metrics_);
+  if (parts.node) handover_.emplace(parts.node, &pool_, metrics_, drafts_by_module_);
 }
 
 void Loop::receive(std::unique_ptr<Request> owned) {
@@ -100,14 +100,14 @@ void Loop::exchange() {
 void Loop::arrive(Choice& choice, const transfer::News& news) {
   switch (news.kind) {
     case transfer::News::Kind::kGranted:
-      if (takes_first_from_remote(choice, news.next)) choice.first_chosen = news.next;
-      choice.remote_tokens = std::min(news.tokens, choice.first_chosen < 0 ? choice.prompt_length - 1 : choice.prompt_length);
+      choice.remote_tokens = std::min(news.tokens, handover_->brings_first(choice, news, admission_->vocabulary()) ? choice.prompt_length : choice.prompt_length - 1);
       choice.remote_followed = news.followed;
       return scheduler_.add(choice);
     case transfer::News::Kind::kRead:
       return start_from_remote(choice, news);
+    case transfer::News::Kind::kRewound:
+      return scheduler_.withdraw(choice);
     case transfer::News::Kind::kFailed:
-      choice.first_chosen = -1;
       if (handover_->recomputes()) return scheduler_.not_fetched(choice);
       return end_with_message(choice, FinishReason::kError,
                               "the prompt's keys and values cannot be read: " + news.error +
@@ -121,19 +121,12 @@ void Loop::start_from_remote(Choice& choice, const transfer::News& news) {
   choice.transfer_bytes = news.bytes;
   scheduler_.fetched(choice);
   note_admitted(choice, now);
-  if (choice.first_chosen >= 0) take_token(choice, {}, choice.first_chosen, now);
+  if (choice.computed < choice.prompt_length) return;
+  if (handover_->brings_first(choice, news, admission_->vocabulary())) take_token(choice, {}, news.next, now);
+  else scheduler_.requeue(choice);  // to compute the last token
 }
 
-// The engine that computed the prompt has chosen what comes next, for the same request and so the same parameters, but perhaps
-// not for as many tokens: an end is left to this one. A draft module must see the last token of the prompt computed.
-bool Loop::takes_first_from_remote(const Choice& choice, std::int32_t token) const {
-  const auto& params = choice.request->params;
-  const auto is_end = [&](const std::vector<std::int32_t>& ids) { return std::ranges::find(ids, token) != ids.end(); };
-  return token >= 0 && token < admission_->vocabulary().size && params.max_tokens > 0 && !params.logprobs && !choice.request->transfer.hold &&
-         !drafts_by_module_ && !choice.sampler.masked() && !is_end(admission_->vocabulary().eos_ids) && !is_end(params.stop_token_ids);
-}
-
-// Those who asked for it learn where the prompt's blocks are.
+// Those who asked for it learn where the prompt's blocks are, or what of them there is.
 void Loop::hand_over() {
   for (auto& [choice, message] : handed_over_) {
     message.kv_transfer_params = handover_->hold(*choice, clock_->now());
@@ -142,6 +135,7 @@ void Loop::hand_over() {
     end_choice(*choice, finish);
   }
   handed_over_.clear();
+  if (handover_) handover_->publish();
   emit();
   retired_.clear();
 }
@@ -303,6 +297,7 @@ void Loop::note_plan(TimePoint now) {
     auto& choice = *static_cast<Choice*>(sequence);
     choice.prompt_logprobs.clear();
     ++choice.preemptions;
+    if (handover_) handover_->rewind(choice);
   }
   for (Sequence* sequence : plan_.admitted) {
     auto& choice = *static_cast<Choice*>(sequence);
@@ -310,7 +305,19 @@ void Loop::note_plan(TimePoint now) {
     note_admitted(choice, now);
   }
   for (Sequence* sequence : plan_.fetching) handover_->read(*static_cast<Choice*>(sequence));
+  if (handover_) promise();
   if (plan_.tokens > 0) metrics_->iteration_tokens.observe(plan_.tokens);
+}
+
+// Who asked for it early learns where the prompt's blocks will be.
+void Loop::promise() {
+  for (auto& [choice, params] : handover_->promise(plan_)) {
+    TokenMessage message = message_for(*choice);
+    message.kv_transfer_params = std::move(params);
+    post(*choice, std::move(message));
+  }
+  handover_->publish();
+  emit();
 }
 
 void Loop::note_admitted(Choice& choice, TimePoint now) {

@@ -103,7 +103,7 @@ class Loop {
   void collect_prompt_logprobs(Choice& choice, const ItemRows& rows, Matrix<const float> logits);
   void arrive(Choice& choice, const transfer::News& news);
   void start_from_remote(Choice& choice, const transfer::News& news);
-  bool takes_first_from_remote(const Choice& choice, std::int32_t token) const;
+  void promise();
   void hand_over();
   ops::ChooseTokens::Draw draw_of(const Choice& choice, int ahead) const;
   // `chosen`: by the model; nothing: the sampler chooses.

@@ -34,7 +34,8 @@ struct Timing {
   std::int64_t transfer_bytes = 0;
 };
 
-// What one choice (0 <= index < n) gained: a token, or how it ended. One step may bring several.
+// What one choice (0 <= index < n) gained: a token, or how it ended, or neither, but word of its blocks. One
+// step may bring several.
 struct TokenMessage {
   RequestId request = 0;
   int index = 0;
@@ -46,7 +47,7 @@ struct TokenMessage {
   Error error;                             // with kError, and with kAbort by the engine
   std::optional<Timing> timing;            // with the end
   std::int32_t cached_tokens = 0;          // prompt tokens that this cache or another engine's held
-  std::string kv_transfer_params;          // JSON, with the end: where another engine finds the blocks
+  std::string kv_transfer_params;          // JSON, with the end, and early where that is asked for: where another engine finds the blocks
 };
 
 // Receives a request's messages. Called on the engine thread, once per step with all messages of

@@ -63,15 +63,16 @@ void PlacedRequest::on_tokens(std::vector<TokenMessage>&& messages) {
   {
     std::lock_guard lock(mutex_);
     charge_rest(-1);
-    prompt_ = 0;
     for (TokenMessage& m : messages) {
       m.request = id_;
+      const bool begun = !m.tokens.empty() || m.finish != FinishReason::kNone;
+      if (begun) prompt_ = 0;
       if (m.index < 0 || static_cast<std::size_t>(m.index) >= message_.progress.size()) continue;
       Progress& progress = message_.progress[static_cast<std::size_t>(m.index)];
       progress.tokens.insert(progress.tokens.end(), m.tokens.begin(), m.tokens.end());
       progress.ended |= m.finish != FinishReason::kNone;
       budget_ -= static_cast<std::int64_t>(m.tokens.size());
-      if (m.index == 0) message_.params.prompt_logprobs.reset();  // the subscriber has them
+      if (begun && m.index == 0) message_.params.prompt_logprobs.reset();  // the subscriber has them
     }
     budget_ = std::max<std::int64_t>(0, budget_);
     over = ended();

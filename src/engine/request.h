@@ -43,7 +43,7 @@ struct Choice : Sequence {
   TimePoint last_token{};
   int preemptions = 0;
   bool spoke = false;  // its subscriber heard of it
-  std::int32_t first_chosen = -1;  // by the engine that computed the prompt; -1: to be chosen here
+  bool promised = false;           // to a reader, while it was computed
   double transfer_seconds = 0;     // that reading from it took
   std::size_t transfer_bytes = 0;
   std::uint64_t fetch = 0;  // of what another engine has for it (engine/handover.h); 0: nothing

@@ -106,15 +106,19 @@ void Scheduler::preempt(Sequence& victim, StepPlan& plan) {
     plan.tokens -= victim.planned;
     victim.planned = 0;
   }
-  std::erase(running_, &victim);
-  victim.pages.release(*pool_);
-  victim.computed = 0;
-  victim.named_blocks = 0;
-  victim.followed = 0;
-  victim.drafts.clear();
-  victim.drafts_forced = false;
   plan.preempted.push_back(&victim);
-  add(victim);
+  requeue(victim);
+}
+
+void Scheduler::requeue(Sequence& s) {
+  std::erase(running_, &s);
+  s.pages.release(*pool_);
+  s.computed = 0;
+  s.named_blocks = 0;
+  s.followed = 0;
+  s.drafts.clear();
+  s.drafts_forced = false;
+  add(s);
 }
 
 void Scheduler::schedule(Sequence& sequence, std::int32_t count, std::int32_t drafts, StepPlan& plan) {
@@ -257,15 +261,18 @@ void Scheduler::fetched(Sequence& s) {
   s.followed = std::min(s.remote_followed, s.computed);
 }
 
+void Scheduler::withdraw(Sequence& s) {
+  --fetching_;
+  s.pages.release(*pool_);
+  s.computed = 0;
+  s.named_blocks = 0;
+  s.cached_tokens = -1;
+  s.state = Sequence::State::kNew;
+}
+
 void Scheduler::not_fetched(Sequence& s) {
   s.remote_tokens = 0;
-  if (s.state == Sequence::State::kFetching) {
-    --fetching_;
-    s.pages.release(*pool_);
-    s.computed = 0;
-    s.named_blocks = 0;
-    s.cached_tokens = -1;
-  }
+  if (s.state == Sequence::State::kFetching) withdraw(s);
   if (s.state != Sequence::State::kWaiting) add(s);
 }
 

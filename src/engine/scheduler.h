@@ -69,6 +69,10 @@ class Scheduler {
   void plan(StepPlan& plan);
   // Its remote tokens have been read: it runs from now on.
   void fetched(Sequence& sequence);
+  // It runs, but there is something of it to be computed first: it waits again, with what the cache knows of it.
+  void requeue(Sequence& sequence);
+  // They are to come later: it has no blocks, and is in no queue. REQUIRES: it is kFetching.
+  void withdraw(Sequence& sequence);
   // They cannot be: it waits again, and all of it is computed. Also before it is kFetching.
   void not_fetched(Sequence& sequence);
   // `count` tokens were computed: blocks that became full can be reused from now on.

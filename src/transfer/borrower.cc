@@ -94,7 +94,7 @@ std::vector<News> Borrower::news() {
 void Borrower::tell(News news) {
   {
     std::lock_guard lock(mutex_);
-    if (news.kind != News::Kind::kGranted) fetches_.erase(news.fetch);
+    if (news.kind == News::Kind::kRead || news.kind == News::Kind::kFailed) fetches_.erase(news.fetch);
     news_.push_back(std::move(news));
   }
   changed_();

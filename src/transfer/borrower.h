@@ -23,20 +23,24 @@ namespace braid::transfer {
 
 using FetchId = std::uint64_t;
 
-// What became of a fetch. First kGranted or kFailed, after read() kRead or kFailed.
+// What became of a fetch. First kGranted or kFailed, after read() kRead or kFailed; or kRewound, if what was
+// read had not yet been computed and its owner needed the blocks: then all begins again with kGranted or
+// kFailed, when the prompt has been computed.
 struct News {
-  enum class Kind { kGranted, kRead, kFailed };
+  enum class Kind { kGranted, kRead, kRewound, kFailed };
   FetchId fetch = 0;
   Kind kind = Kind::kFailed;
-  std::int32_t tokens = 0;    // kGranted: that can be read, from the first
-  std::int32_t followed = 0;  // of them, those that the draft module has seen
-  std::int32_t next = -1;     // the token that was chosen after the whole prompt; -1: not told
+  std::int32_t tokens = 0;    // kGranted: that can be read, from the first, now or as they are computed
+  bool growing = false;       // kGranted: they are being computed
+  std::int32_t followed = 0;  // of them, those that the draft module has seen; with the last news
+  std::int32_t next = -1;     // the token that was chosen after the whole prompt; -1: not told; with the last news
   std::size_t bytes = 0;      // kRead
   double seconds = 0;
   std::string error;  // kFailed: a sentence without its end, "127.0.0.1:5600 cannot be reached: ..."
 };
 
-// Tokens [first, end) of a sequence with these blocks here.
+// Tokens [first, end) of a sequence with these blocks here. Of a hold that grows they are read as they are
+// computed there.
 struct Reading {
   std::int32_t first = 0;
   std::int32_t end = 0;
@@ -47,7 +51,7 @@ struct BorrowerOptions {
   std::string secret;
   Duration lease = std::chrono::seconds(10);  // renewed every third of it; a read that stands still for so long fails
   Duration connect_time = std::chrono::seconds(2);
-  Duration answer_time = std::chrono::seconds(5);
+  Duration answer_time = std::chrono::seconds(5);  // who computes a prompt that is followed is asked every third of a lease whether it lives
 };
 
 class Peer;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transfer/lender.h"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -36,25 +37,108 @@ Lender::~Lender() {
 
 std::string Lender::hold(Blocks b, TimePoint now) {
   Hold hold;
-  Offer offer{{options_.engine_id, incarnation_, options_.host, listener_->port(), random_id()}, b.blocks, b.tokens, 0,
-              memory_.shape().block_size, memory_.shape().dtype, unix_in(options_.lease)};
-  hold.grant = {{}, 0, 0, b.tokens, b.followed, b.digest, b.next, std::move(b.blocks)};
+  hold.grant = {{}, 0, 0, b.tokens, b.followed, b.digest, b.next, std::move(b.blocks), b.tokens};
   hold.deadline = now + options_.lease;
+  const std::string id = random_id();
   std::lock_guard lock(mutex_);
-  CHECK(!free_words_.empty(), "there are never more holds than blocks");
+  begin(id, std::move(hold));
+  return to_json(offer_of(id, holds_.at(id).grant));
+}
+
+Lender::Promise Lender::promise(std::int32_t total, std::uint64_t digest, std::int32_t cached) {
+  Hold hold;
+  hold.grant.digest = digest;
+  hold.grant.total = total;
+  hold.grant.growing = true;
+  hold.deadline = TimePoint::max();
+  const std::string id = random_id();
+  std::lock_guard lock(mutex_);
+  begin(id, std::move(hold));
+  Offer offer = offer_of(id, holds_.at(id).grant);
+  offer.cached = cached;
+  return {id, to_json(offer)};
+}
+
+bool Lender::extend(const std::string& id, const std::vector<kv::BlockId>& blocks) {
+  std::lock_guard lock(mutex_);
+  const auto found = holds_.find(id);
+  if (found == holds_.end()) return false;
+  auto& all = found->second.grant.blocks;
+  all.insert(all.end(), blocks.begin(), blocks.end());
+  return true;
+}
+
+void Lender::publish(const std::string& id, std::int32_t tokens, std::int32_t followed) {
+  std::lock_guard lock(mutex_);
+  const auto found = holds_.find(id);
+  if (found == holds_.end() || found->second.grant.tokens >= tokens) return;
+  found->second.grant.tokens = tokens;
+  found->second.grant.followed = followed;
+  renumber(found->second.grant);
+}
+
+void Lender::rewind(const std::string& id) {
+  std::lock_guard lock(mutex_);
+  const auto found = holds_.find(id);
+  if (found == holds_.end()) return;
+  Grant& grant = found->second.grant;
+  grant.tokens = grant.followed = 0;
+  ++grant.epoch;
+  renumber(grant);
+  give_back(grant);
+}
+
+std::string Lender::fulfil(const std::string& id, std::int32_t tokens, std::int32_t followed, std::int32_t next, TimePoint now) {
+  std::lock_guard lock(mutex_);
+  const auto found = holds_.find(id);
+  if (found == holds_.end()) return {};
+  Grant& grant = found->second.grant;
+  grant.tokens = tokens;
+  grant.followed = followed;
+  grant.next = next;
+  grant.growing = false;
+  found->second.deadline = now + options_.lease;
+  renumber(grant);
+  return to_json(offer_of(id, grant));
+}
+
+void Lender::drop(const std::string& id) {
+  std::lock_guard lock(mutex_);
+  if (const auto found = holds_.find(id); found != holds_.end()) end(found);
+}
+
+void Lender::begin(const std::string& id, Hold hold) {
+  if (free_words_.empty()) {
+    const auto empty = std::ranges::find_if(holds_, [](const auto& h) { return h.second.grant.blocks.empty(); });
+    CHECK(empty != holds_.end(), "there are never more holds with blocks than blocks");
+    end(empty);
+  }
   hold.grant.word = free_words_.back();
   free_words_.pop_back();
-  offer.generation = hold.grant.generation = ++generations_;
-  memory_.set_generation(hold.grant.word, hold.grant.generation);
-  holds_.emplace(offer.source.request_id, std::move(hold));
-  return to_json(offer);
+  renumber(hold.grant);
+  holds_.emplace(id, std::move(hold));
+}
+
+void Lender::renumber(Grant& grant) {
+  grant.generation = ++generations_;
+  memory_.set_generation(grant.word, grant.generation);
+}
+
+Offer Lender::offer_of(const std::string& id, const Grant& grant) const {
+  return {.source = {options_.engine_id, incarnation_, options_.host, listener_->port(), id},
+          .blocks = grant.blocks,
+          .tokens = grant.total,
+          .generation = grant.generation,
+          .block_size = memory_.shape().block_size,
+          .dtype = memory_.shape().dtype,
+          .expires = unix_in(options_.lease)};
 }
 
 Lender::Collected Lender::collect(TimePoint now) {
   Collected collected;
   std::lock_guard lock(mutex_);
   for (auto hold = holds_.begin(); hold != holds_.end();) {
-    if (std::exchange(hold->second.renewed, false)) hold->second.deadline = now + options_.lease;
+    if (std::exchange(hold->second.renewed, false) && !hold->second.grant.growing) hold->second.deadline = now + options_.lease;
     if (hold->second.deadline > now) {
       ++hold;
       continue;
@@ -77,8 +161,13 @@ Lender::Holds::iterator Lender::end(Holds::iterator hold) {
   memory_.set_generation(grant.word, 0);
   free_words_.push_back(grant.word);
   ++uncollected_;
-  ended_.insert(ended_.end(), grant.blocks.rbegin(), grant.blocks.rend());
+  give_back(grant);
   return holds_.erase(hold);
+}
+
+void Lender::give_back(Grant& grant) {
+  ended_.insert(ended_.end(), grant.blocks.rbegin(), grant.blocks.rend());
+  grant.blocks.clear();
 }
 
 void Lender::listen() {
@@ -123,7 +212,7 @@ bool Lender::handle(Reader& reader, const fabric::Frame& frame) {
   const auto ids = read_requests(frame.payload);
   switch (static_cast<FrameType>(frame.type)) {
     case FrameType::kTake:
-      return ids.size() == 1 && reader.connection->send(static_cast<std::uint8_t>(FrameType::kGrant), to_json(take(reader, ids.front()))).ok();
+      return ids.size() == 1 && reader.connection->send(static_cast<std::uint8_t>(FrameType::kGrant), to_json(take(reader, ids.front(), read_follows(frame.payload)))).ok();
     case FrameType::kRenew:
       for (const auto& id : ids) renew(id);
       return true;
@@ -136,12 +225,13 @@ bool Lender::handle(Reader& reader, const fabric::Frame& frame) {
   }
 }
 
-Grant Lender::take(const Reader& reader, const std::string& id) {
+Grant Lender::take(const Reader& reader, const std::string& id, bool follows) {
   std::lock_guard lock(mutex_);
   const auto found = holds_.find(id);
-  if (found == holds_.end()) return {"its blocks are no longer held; the lease is over, or they were read before", 0, 0, 0, 0, 0, {}};
+  if (found == holds_.end()) return {.refused = "its blocks are no longer held; the lease is over, or they were read before"};
   Hold& hold = found->second;
-  if (hold.reader != nullptr && hold.reader != &reader) return {"another engine reads its blocks", 0, 0, 0, 0, 0, {}};
+  if (hold.reader != nullptr && hold.reader != &reader) return {.refused = "another engine reads its blocks"};
+  if (hold.grant.growing && !follows) return {.refused = "the prompt is still being computed, and this reader cannot follow; update it"};
   hold.reader = &reader;
   hold.renewed = true;
   return hold.grant;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lends blocks of this engine's cache to readers. A hold lasts until its reader releases it, until its
 // lease is over without a sign of life, or until the connection of a reader that has taken it breaks.
-// Thread rules: hold(), collect() and holds() on the engine thread; readers are answered by threads of
-// its own.
+// One of a prompt that is still being computed grows, so that reading begins before that is over; its lease
+// begins when it is.
+// Thread rules: hold() to holds() on the engine thread; readers are answered by threads of its own.
 #pragma once
 
 #include <atomic>
@@ -43,6 +44,24 @@ class Lender {
   // The blocks must not change until collect() gives them back. Returns kv_transfer_params.
   std::string hold(Blocks blocks, TimePoint now);
 
+  // A hold that grows, of a prompt of `total` tokens. Unless its reader or its connection ends it first, it
+  // lasts until drop(), or like any other once fulfil() has been called. An id that has ended is ignored.
+  struct Promise {
+    std::string id;
+    std::string params;  // kv_transfer_params; blocks are not told there
+  };
+  Promise promise(std::int32_t total, std::uint64_t digest, std::int32_t cached);
+  // More of its blocks, behind those it has. They must not change except by what is computed of the prompt
+  // until collect() gives them back. False: it has ended and does not take them.
+  bool extend(const std::string& id, const std::vector<kv::BlockId>& blocks);
+  // The first `tokens` tokens can be read, in blocks that it has.
+  void publish(const std::string& id, std::int32_t tokens, std::int32_t followed);
+  // Its blocks end; others will come.
+  void rewind(const std::string& id);
+  // All is computed, or all that will be. Returns kv_transfer_params; "" when it has ended.
+  std::string fulfil(const std::string& id, std::int32_t tokens, std::int32_t followed, std::int32_t next, TimePoint now);
+  void drop(const std::string& id);
+
   struct Collected {
     std::vector<kv::BlockId> blocks;
     int expired = 0;  // holds that nobody ended
@@ -69,11 +88,16 @@ class Lender {
   void listen();
   void serve(Reader& reader);
   bool handle(Reader& reader, const fabric::Frame& frame);
-  Grant take(const Reader& reader, const std::string& id);
+  Grant take(const Reader& reader, const std::string& id, bool follows);
   void renew(const std::string& id);
   void release(const std::string& id);
   void release_all_of(const Reader& reader);
-  Holds::iterator end(Holds::iterator hold);  // with the mutex
+  // With the mutex:
+  void begin(const std::string& id, Hold hold);
+  void renumber(Grant& grant);
+  Holds::iterator end(Holds::iterator hold);
+  void give_back(Grant& grant);
+  Offer offer_of(const std::string& id, const Grant& grant) const;
   void reap(bool all);
 
   const LenderOptions options_;

@@ -22,6 +22,10 @@ constexpr int kMeasurements = 4;
 constexpr double kGiga = 1e9;
 constexpr int kEagerPolls = 1000;
 constexpr Duration kPollEvery = std::chrono::microseconds(50);
+// What grows is looked at again after a part of the time that it has stood still.
+constexpr int kLooksInStandstill = 32;
+constexpr Duration kShortestLook = std::chrono::microseconds(100);
+constexpr Duration kLongestLook = std::chrono::milliseconds(2);
 
 TimePoint now() { return std::chrono::steady_clock::now(); }
 
@@ -64,7 +68,7 @@ void Peer::push(std::variant<Open, Read, End, Decline> what) {
 
 std::optional<Peer::Job> Peer::next_job() {
   std::unique_lock lock(mutex_);
-  const TimePoint until = std::min(next_renewal_, now() + std::chrono::seconds(1));
+  const TimePoint until = std::min({next_renewal_, next_look_, now() + std::chrono::seconds(1)});
   changed_.wait_until(lock, until, [&] { return stopping_ || !jobs_.empty(); });
   if (jobs_.empty()) return std::nullopt;
   std::optional<Job> job(std::move(jobs_.front()));
@@ -81,6 +85,7 @@ void Peer::run() {
     } else if (stopping()) {
       break;
     }
+    follow_all();
     if (const Status renewed = renew(); !renewed.ok()) lose(sentence(renewed.error()));
   }
   for (const auto& [fetch, taken] : taken_) release(taken.request_id);
@@ -103,27 +108,31 @@ void Peer::handle(const Open& job) {
   const auto grant = take(job);
   if (!grant.ok()) return fail(job.fetch, sentence(grant.error()));
   next_renewal_ = std::min(next_renewal_, now() + options_.lease / kRenewalsInLease);
-  taken_[job.fetch] = {job.source.request_id, *grant};
-  tell_({.fetch = job.fetch, .kind = News::Kind::kGranted, .tokens = grant->tokens, .followed = grant->followed,
-         .next = grant->tokens == static_cast<std::int32_t>(job.prompt.size()) ? grant->next : -1});
+  const auto prompt = static_cast<std::int32_t>(job.prompt.size());
+  taken_[job.fetch] = {.request_id = job.source.request_id, .grant = *grant, .prompt = prompt, .heard = now()};
+  this->grant(job.fetch, taken_.at(job.fetch));
+}
+
+void Peer::grant(FetchId fetch, const Taken& taken) {
+  const Grant& g = taken.grant;
+  tell_({.fetch = fetch, .kind = News::Kind::kGranted, .tokens = g.total, .growing = g.growing, .followed = g.followed,
+         .next = g.total == taken.prompt ? g.next : -1});
 }
 
 void Peer::handle(const Read& job) {
   const auto found = taken_.find(job.fetch);
   if (found == taken_.end()) return fail(job.fetch, "the engine at " + address_.where() + " was lost");
-  const TimePoint start = now();
-  std::size_t bytes = 0;
-  const Status read = receive_all(found->second, job.reading, job.fetch, bytes);
-  release(found->second.request_id);
-  taken_.erase(job.fetch);
-  if (!read.ok()) return fail(job.fetch, sentence(read.error()));
-  tell_({.fetch = job.fetch, .kind = News::Kind::kRead, .bytes = bytes, .seconds = to_seconds(now() - start)});
+  found->second.reading = job.reading;
+  found->second.done = job.reading.first;
+  found->second.grew = now();
+  follow(job.fetch);
+  schedule_look();
 }
 
 void Peer::handle(const End& job) {
   if (const auto found = taken_.find(job.fetch); found != taken_.end()) {
-    release(found->second.request_id);
-    taken_.erase(found);
+    if (found->second.reading) end_read(job.fetch, {.error = "the request has ended"});
+    else release(taken_.extract(found).mapped().request_id);
   }
   std::lock_guard lock(mutex_);
   ended_.erase(job.fetch);
@@ -191,7 +200,7 @@ Result<double> Peer::measure(Link& link) {
 
 Result<fabric::Frame> Peer::ask(const Open& job) {
   RETURN_IF_ERROR(connect(job.source.incarnation));
-  const Status sent = link_->connection->send(static_cast<std::uint8_t>(FrameType::kTake), request_json(job.source.request_id));
+  const Status sent = link_->connection->send(static_cast<std::uint8_t>(FrameType::kTake), take_json(job.source.request_id));
   auto frame = sent.ok() ? link_->connection->receive(now() + options_.answer_time) : Result<fabric::Frame>(sent.error());
   if (!frame.ok()) lose(sentence(frame.error()));
   return frame;
@@ -207,21 +216,95 @@ Result<Grant> Peer::take(const Open& job) {
   if (!grant.refused.empty()) return unavailable(grant.refused);
   const Shape& shape = link_->welcome.shape;
   const std::int64_t rows = static_cast<std::int64_t>(grant.blocks.size()) / shape.groups * shape.block_size;
-  const bool same = grant.tokens <= static_cast<std::int32_t>(job.prompt.size()) && digest_of(job.prompt.data(), grant.tokens) == grant.digest;
+  const bool same = grant.total >= 0 && grant.total <= static_cast<std::int32_t>(job.prompt.size()) && digest_of(job.prompt.data(), grant.total) == grant.digest;
   if (same && grant.tokens <= rows) return grant;
   release(job.source.request_id);
   return invalid_argument("it has computed another prompt; do both engines see the same request, tokenizer and chat template?");
 }
 
-Status Peer::receive_all(const Taken& taken, const Reading& reading, FetchId fetch, std::size_t& bytes) {
-  const Rows rows{reading.first, reading.end, reading.blocks, taken.grant.blocks};
+void Peer::follow_all() {
+  if (now() < next_look_) return;
+  std::vector<FetchId> all;
+  for (const auto& [fetch, taken] : taken_) {
+    if (taken.followed()) all.push_back(fetch);
+  }
+  for (const FetchId fetch : all) {
+    if (taken_.contains(fetch)) follow(fetch);
+  }
+  schedule_look();
+}
+
+void Peer::schedule_look() {
+  next_look_ = TimePoint::max();
+  const TimePoint time = now();
+  for (const auto& [fetch, taken] : taken_) {
+    if (!taken.followed()) continue;
+    next_look_ = std::min(next_look_, time + std::clamp<Duration>((time - taken.grew) / kLooksInStandstill, kShortestLook, kLongestLook));
+  }
+}
+
+void Peer::follow(FetchId fetch) {
+  Taken& taken = taken_.at(fetch);
+  if (taken.rewound) return wait_for(fetch, taken);
+  const Status status = catch_up(fetch, taken);
+  if (!link_) return;  // it has failed with all others
+  if (!status.ok()) return end_read(fetch, {.error = sentence(status.error())});
+  if (taken.grant.growing || taken.rewound) return;
+  if (taken.done < taken.reading->end) return end_read(fetch, {.error = sentence(unavailable("it no longer has all keys and values that are needed"))});
+  end_read(fetch, {.kind = News::Kind::kRead, .followed = taken.grant.followed, .next = taken.grant.total == taken.prompt ? taken.grant.next : -1,
+                   .bytes = taken.bytes, .seconds = to_seconds(taken.spent)});
+}
+
+void Peer::wait_for(FetchId fetch, Taken& taken) {
+  const auto same = unchanged(taken);
+  Status status = same.ok() ? Status() : Status(same.error());
+  const bool silent = now() - taken.heard > options_.lease / kRenewalsInLease;
+  if (status.ok() && (!*same || silent)) status = take_again(taken);
+  if (!link_) return;
+  if (!status.ok()) return end_read(fetch, {.error = sentence(status.error())});
+  if (taken.grant.growing) return;
+  taken.rewound = false;
+  grant(fetch, taken);
+}
+
+void Peer::end_read(FetchId fetch, News news) {
+  release(taken_.at(fetch).request_id);
+  taken_.erase(fetch);
+  news.fetch = fetch;
+  tell_(std::move(news));
+}
+
+Status Peer::catch_up(FetchId fetch, Taken& taken) {
+  for (;;) {
+    const std::int32_t ready = std::clamp(taken.grant.tokens, taken.done, std::max(taken.done, taken.reading->end));
+    const TimePoint start = now();
+    if (ready > taken.done) RETURN_IF_ERROR(receive(fetch, taken, ready));
+    ASSIGN_OR_RETURN(bool same, unchanged(taken));
+    if (ready > taken.done) taken.spent += now() - start;
+    const std::uint64_t epoch = taken.grant.epoch;
+    const bool silent = taken.grant.growing && now() - taken.heard > options_.lease / kRenewalsInLease;
+    if (!same || silent) RETURN_IF_ERROR(take_again(taken));
+    if (taken.grant.epoch != epoch) {
+      taken.rewound = true;
+      taken.reading.reset();
+      tell_({.fetch = fetch, .kind = News::Kind::kRewound});
+      return {};
+    }
+    taken.done = ready;
+    if (same && !silent) return {};
+    taken.grew = now();
+  }
+}
+
+Status Peer::receive(FetchId fetch, Taken& taken, std::int32_t end) {
+  const Rows rows{taken.done, end, taken.reading->end, taken.reading->blocks, taken.grant.blocks};
   if (!held(memory_, link_->welcome.shape, rows)) return unavailable("it no longer has all keys and values that are needed");
   std::vector<fabric::Piece> batch;
   std::size_t gathered = 0;
   const auto flush = [&]() -> Status {
     if (unwanted(fetch)) return Error{ErrorCode::kCancelled, "the request has ended", {}};
     RETURN_IF_ERROR(renew());
-    bytes += std::exchange(gathered, 0);
+    taken.bytes += std::exchange(gathered, 0);
     return transfer(*link_->region, std::exchange(batch, {}));
   };
   for (const auto& piece : pieces_of(memory_, link_->welcome.shape, rows, kPiece)) {
@@ -229,14 +312,31 @@ Status Peer::receive_all(const Taken& taken, const Reading& reading, FetchId fet
     gathered += piece.bytes;
     if (gathered >= kBatch) RETURN_IF_ERROR(flush());
   }
-  if (!batch.empty()) RETURN_IF_ERROR(flush());
+  return batch.empty() ? Status() : flush();
+}
+
+Result<bool> Peer::unchanged(const Taken& taken) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   std::byte* const word = scratch_->memory().data();
   RETURN_IF_ERROR(transfer(*link_->region, {{word, Shape::generation_offset(taken.grant.word), sizeof(std::uint64_t)}}));
   std::uint64_t generation = 0;
   std::memcpy(&generation, word, sizeof generation);
-  if (generation == taken.grant.generation) return {};
-  return unavailable("its blocks were given to others while they were read");
+  return generation == taken.grant.generation;
+}
+
+Status Peer::take_again(Taken& taken) {
+  const Status sent = link_->connection->send(static_cast<std::uint8_t>(FrameType::kTake), take_json(taken.request_id));
+  auto frame = sent.ok() ? link_->connection->receive(now() + options_.answer_time) : Result<fabric::Frame>(sent.error());
+  if (!frame.ok()) {
+    const Error error = frame.error();
+    lose(sentence(error));
+    return error;
+  }
+  ASSIGN_OR_RETURN(Grant grant, read_grant(frame->payload));
+  if (!grant.refused.empty()) return unavailable(taken.grant.growing ? "it no longer computes the prompt" : "its blocks were given to others while they were read");
+  taken.grant = std::move(grant);
+  taken.heard = now();
+  return {};
 }
 
 Status Peer::transfer(fabric::RemoteRegion& from, std::vector<fabric::Piece> pieces) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One engine that lends to this one: the connection to it, its memory, and a thread that takes, renews,
-// reads and releases its holds.
+// follows, reads and releases its holds.
 // Thread safety: every method from any thread.
 #pragma once
 
@@ -56,6 +56,15 @@ class Peer {
   struct Taken {
     std::string request_id;
     Grant grant;
+    std::int32_t prompt = 0;         // tokens of ours
+    std::optional<Reading> reading;  // once it is asked for
+    bool rewound = false;            // and waits until it is whole
+    bool followed() const { return reading || rewound; }
+    std::int32_t done = 0;           // tokens that are here
+    std::size_t bytes = 0;
+    Duration spent{};
+    TimePoint grew{};   // when there was more to read
+    TimePoint heard{};  // when its owner last answered
   };
   // What there is while the peer is connected.
   struct Link {
@@ -78,7 +87,18 @@ class Peer {
   Result<double> measure(Link& link);
   Result<fabric::Frame> ask(const Open& job);
   Result<Grant> take(const Open& job);
-  Status receive_all(const Taken& taken, const Reading& reading, FetchId fetch, std::size_t& bytes);
+  // Reads what can be read of a fetch; of one that grows, again whenever there may be more.
+  void follow_all();
+  void follow(FetchId fetch);
+  Status catch_up(FetchId fetch, Taken& taken);
+  Status receive(FetchId fetch, Taken& taken, std::int32_t end);
+  // Whether the hold is as it was granted.
+  Result<bool> unchanged(const Taken& taken);
+  Status take_again(Taken& taken);
+  void schedule_look();
+  void wait_for(FetchId fetch, Taken& taken);
+  void grant(FetchId fetch, const Taken& taken);
+  void end_read(FetchId fetch, News news);
   Status transfer(fabric::RemoteRegion& from, std::vector<fabric::Piece> pieces);
   bool unwanted(FetchId fetch);
   bool stopping();
@@ -102,6 +122,7 @@ class Peer {
   std::unique_ptr<fabric::Region> scratch_;  // where generations are read to, and what is read to measure
   std::map<FetchId, Taken> taken_;
   TimePoint next_renewal_ = TimePoint::max();
+  TimePoint next_look_ = TimePoint::max();  // at what is followed
 
   std::mutex mutex_;
   std::condition_variable changed_;

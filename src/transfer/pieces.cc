@@ -26,7 +26,7 @@ struct Part {
 
   Part(const Memory& memory, const Rows& all, int g)
       : rows(all), group(static_cast<std::size_t>(g)), groups(static_cast<std::size_t>(memory.groups().size())) {
-    rows.first = std::max(rows.first, static_cast<std::int32_t>(memory.groups().span(g).first_key(rows.end)));
+    rows.first = std::max(rows.first, static_cast<std::int32_t>(memory.groups().span(g).first_key(rows.next)));
   }
   kv::BlockId block(std::span<const kv::BlockId> blocks, std::int32_t position, int block_size) const {
     const std::size_t entry = static_cast<std::size_t>(position / block_size) * groups + group;

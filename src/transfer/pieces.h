@@ -14,10 +14,11 @@ namespace braid::transfer {
 
 // The rows of tokens [first, end) of a sequence whose blocks are `theirs` there and `ours` here, as
 // kv::PageTable::entries() gives them. Of groups of layers that see only a window or a chunk, those rows that
-// the token at `end` sees.
+// the token at `next` sees.
 struct Rows {
   std::int32_t first = 0;
   std::int32_t end = 0;
+  std::int32_t next = 0;
   std::span<const kv::BlockId> ours;
   std::span<const kv::BlockId> theirs;
 };

@@ -39,10 +39,14 @@ class Reader {
     if (const Json* v = find(name, &Json::is_string)) to = v->get<std::string>();
   }
   template <class Number>
-    requires std::is_integral_v<Number>
+    requires(std::is_integral_v<Number> && !std::is_same_v<Number, bool>)
   void read(const char* name, Number& to) {
     if (const Json* v = find(name, &Json::is_number_integer)) to = v->get<Number>();
   }
+  void read(const char* name, bool& to) {
+    if (const Json* v = find(name, &Json::is_boolean)) to = v->get<bool>();
+  }
+  bool has(const char* name) const { return json_.is_object() && json_.contains(name); }
   void read(const char* name, std::vector<std::int32_t>& to) {
     const Json* list = find(name, &Json::is_array);
     if (!list) return;
@@ -94,6 +98,7 @@ Result<Params> read_params(const std::string& text) {
   if (!json.is_object()) return invalid_argument("kv_transfer_params must be an object", "kv_transfer_params");
   Status status;
   params.hold = flag(json, "do_remote_decode", status);
+  params.early = flag(json, "early", status);
   const bool read = flag(json, "do_remote_prefill", status);
   RETURN_IF_ERROR(status);
   Source source{text_of(json, "remote_engine_id"), text_of(json, "remote_incarnation"), text_of(json, "remote_host"), port_of(json),
@@ -104,22 +109,23 @@ Result<Params> read_params(const std::string& text) {
 }
 
 std::string to_json(const Offer& o) {
-  const Json json{{"do_remote_prefill", true},
-                  {"do_remote_decode", false},
-                  {"remote_engine_id", o.source.engine_id},
-                  {"remote_block_ids", Json::array({o.blocks})},
-                  {"remote_request_id", o.source.request_id},
-                  {"remote_host", o.source.host},
-                  {"remote_port", o.source.port},
-                  {"tp_size", 1},
-                  {"remote_num_tokens", o.tokens},
-                  {"remote_blocks_expiry_time", o.expires},
-                  {"transfer_mode", "pull"},
-                  {"remote_incarnation", o.source.incarnation},
-                  {"remote_generation", o.generation},
-                  {"remote_block_size", o.block_size},
-                  {"remote_dtype", o.dtype}};
-  return json.dump();
+  Json json{{"do_remote_prefill", true},
+            {"do_remote_decode", false},
+            {"remote_engine_id", o.source.engine_id},
+            {"remote_block_ids", Json::array({o.blocks})},
+            {"remote_request_id", o.source.request_id},
+            {"remote_host", o.source.host},
+            {"remote_port", o.source.port},
+            {"tp_size", 1},
+            {"remote_num_tokens", o.tokens},
+            {"remote_blocks_expiry_time", o.expires},
+            {"transfer_mode", "pull"},
+            {"remote_incarnation", o.source.incarnation},
+            {"remote_generation", o.generation},
+            {"remote_block_size", o.block_size},
+            {"remote_dtype", o.dtype}};
+  if (o.cached >= 0) json["remote_cached_tokens"] = o.cached;
+  return json.dump(-1, ' ', true);
 }
 
 std::string to_json(const Welcome& w) {
@@ -131,11 +137,13 @@ std::string to_json(const Welcome& w) {
 
 std::string to_json(const Grant& g) {
   const Json json{{"refused", g.refused}, {"word", g.word}, {"generation", g.generation}, {"tokens", g.tokens},
-                  {"followed", g.followed}, {"digest", g.digest}, {"next", g.next}, {"blocks", g.blocks}};
+                  {"followed", g.followed}, {"digest", g.digest}, {"next", g.next}, {"blocks", g.blocks},
+                  {"total", g.total}, {"growing", g.growing}, {"epoch", g.epoch}};
   return json.dump();
 }
 
 std::string request_json(const std::string& id) { return requests_json({id}); }
+std::string take_json(const std::string& id) { return Json{{"request_ids", Json::array({id})}, {"follow", true}}.dump(-1, ' ', false, Json::error_handler_t::replace); }
 std::string requests_json(const std::vector<std::string>& ids) {
   return Json{{"request_ids", ids}}.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -170,6 +178,12 @@ Result<Grant> read_grant(std::string_view text) {
   r.read("next", g.next);
   r.read("digest", g.digest);
   r.read("blocks", g.blocks);
+  g.total = g.tokens;
+  if (r.has("growing")) {  // engines of before do not say
+    r.read("total", g.total);
+    r.read("growing", g.growing);
+    r.read("epoch", g.epoch);
+  }
   if (!r.ok()) return internal_error("its answer has no usable '" + r.missing() + "'; do both engines have the same version?");
   return g;
 }
@@ -182,6 +196,11 @@ std::vector<std::string> read_requests(std::string_view text) {
     if (id.is_string()) ids.push_back(id.get<std::string>());
   }
   return ids;
+}
+
+bool read_follows(std::string_view text) {
+  const Json json = Json::parse(text, nullptr, false);
+  return json.is_object() && json.contains("follow") && json["follow"] == true;
 }
 
 std::string random_id() {

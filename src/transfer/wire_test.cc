@@ -33,6 +33,8 @@ TEST(Params, a_prefill_request_asks_to_hold) {
       "remote_block_ids":null,"remote_host":null,"remote_port":null})").value();
   EXPECT_TRUE(params.hold);
   EXPECT_FALSE(params.source);
+  EXPECT_FALSE(params.early);
+  EXPECT_TRUE(read_params(R"({"do_remote_decode":true,"early":true})").value().early);
   EXPECT_FALSE(read_params("").value().hold);
 }
 
@@ -56,7 +58,20 @@ TEST(Frames, survive_the_way) {
   EXPECT_EQ(same.digest, grant.digest);
   EXPECT_EQ(same.next, grant.next);
   EXPECT_EQ(same.blocks, grant.blocks);
+  const Grant grows = read_grant(to_json({.tokens = 5, .blocks = {1}, .total = 9, .growing = true, .epoch = 2})).value();
+  EXPECT_TRUE(grows.growing);
+  EXPECT_EQ(grows.total, 9);
+  EXPECT_EQ(grows.epoch, 2u);
+  EXPECT_TRUE(read_follows(take_json("a")));
+  EXPECT_FALSE(read_follows(request_json("a")));
+  EXPECT_EQ(read_requests(take_json("a")), (std::vector<std::string>{"a"}));
   EXPECT_EQ(read_requests(requests_json({"a", "b"})), (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(Frames, a_grant_of_an_engine_that_knows_no_growth_is_whole) {
+  const Grant grant = read_grant(R"({"refused":"","word":1,"generation":2,"tokens":3,"followed":2,"digest":5,"next":-1,"blocks":[4]})").value();
+  EXPECT_EQ(grant.total, 3);
+  EXPECT_FALSE(grant.growing);
 }
 
 TEST(Frames, what_cannot_be_read_is_an_error) {

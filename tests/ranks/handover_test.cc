@@ -7,6 +7,7 @@
 #include <map>
 #include <random>
 #include <thread>
+#include <tuple>
 
 #include "base/check.h"
 #include "engine/speculation/mtp_drafter.h"
@@ -24,6 +25,7 @@ using testing::HarnessOptions;
 using testing::prompt_of;
 
 constexpr const char* kHold = R"({"do_remote_decode":true,"do_remote_prefill":false})";
+constexpr const char* kEarly = R"({"do_remote_decode":true,"do_remote_prefill":false,"early":true})";
 
 protocol::SamplingParams greedy(int max_tokens) {
   protocol::SamplingParams params;
@@ -41,6 +43,7 @@ struct Kind {
   int window = 0;
   bool prefix_caching = true;
   double lease_seconds = 60;
+  std::int32_t step = 64;  // tokens
 };
 
 std::unique_ptr<transfer::Node> node_of(const Kind& kind) {
@@ -61,6 +64,7 @@ HarnessOptions options_of(const Kind& kind, transfer::Node* node) {
   o.blocks = kind.blocks;
   o.block_size = kind.block_size;
   o.limits.prefix_caching = kind.prefix_caching;
+  o.limits.max_batched_tokens = kind.step;
   o.node = node;
   if (kind.draft_module) {
     o.limits.max_drafts = 2;
@@ -103,9 +107,23 @@ struct Side {
     return harness->recorder->transfer[id];
   }
 
+  // Until the choice's blocks are promised, which is with its first step.
+  std::string promise(RequestId id) const {
+    harness->loop.step();
+    return harness->recorder->transfer[id];
+  }
+
   std::unique_ptr<transfer::Node> node;
   std::unique_ptr<Harness> harness;
 };
+
+// Both, until a request of the second has ended.
+void run(const Side& prefill, const Side& decode, RequestId id) {
+  decode.run_while([&] {
+    if (!prefill->loop.step()) prefill->loop.exchange();
+    return decode->heard(id).finish == FinishReason::kNone;
+  });
+}
 
 std::vector<std::int32_t> alone(const std::vector<std::int32_t>& prompt, int max_tokens, const Kind& kind = {}) {
   Harness h(options_of(kind, nullptr));
@@ -163,6 +181,79 @@ TEST(Handover, a_window_is_read_without_a_draft_module_too) {
     EXPECT_EQ(decode->heard(id).tokens, alone(prompt, 20, kind)) << length;
     EXPECT_EQ(decode->heard(id).cached_tokens, length);
   }
+  decode.settle();
+  prefill.settle();
+}
+
+TEST(Handover, a_prompt_is_read_while_it_is_computed) {
+  const std::pair<int, int> sizes[] = {{4, 4}, {2, 8}, {8, 3}};
+  for (unsigned i = 0; i < 8; ++i) {
+    const bool module = (i & 1) != 0;
+    const Kind kind{.blocks = 256, .draft_module = module, .window = (i & 2) != 0 ? 6 : 0, .prefix_caching = (i & 4) != 0, .step = 7};
+    Kind p = kind, d = kind;
+    std::tie(p.block_size, d.block_size) = sizes[i % 3];
+    Side prefill(p), decode(d);
+    for (const int length : {1, 5, 16, 37, 61}) {
+      const auto prompt = prompt_of(length, length);
+      const RequestId theirs = prefill.submit(prompt, 1, kEarly);
+      const RequestId id = decode.submit(prompt, 20, prefill.promise(theirs));
+      run(prefill, decode, id);
+      EXPECT_EQ(decode->heard(id).tokens, alone(prompt, 20, kind)) << i << " " << length;
+      EXPECT_EQ(decode->heard(id).cached_tokens, module ? length - 1 : length);
+    }
+    EXPECT_EQ(decode->metrics.kv_failed_transfers.value(), 0);
+    decode.settle();
+    prefill.settle();
+    EXPECT_EQ(prefill->metrics.kv_expired_holds.value(), 0);
+  }
+}
+
+TEST(Handover, whoever_asks_early_is_told_of_what_is_cached) {
+  Side prefill({.step = 8});
+  prefill.submit(prompt_of(20), 1);
+  prefill.run();
+  const std::string params = prefill.promise(prefill.submit(prompt_of(40), 1, kEarly));
+  EXPECT_THAT(params, HasSubstr("\"remote_cached_tokens\":20"));
+  EXPECT_THAT(params, HasSubstr("\"remote_num_tokens\":40"));
+  prefill.run();
+  prefill->clock.advance(std::chrono::minutes(2));
+  prefill.settle();
+}
+
+TEST(Handover, a_prompt_that_is_no_longer_computed_fails_who_reads_it) {
+  Side prefill({.step = 8}), decode;
+  const RequestId theirs = prefill.submit(prompt_of(40), 1, kEarly);
+  const RequestId id = decode.submit(prompt_of(40), 5, prefill.promise(theirs));
+  decode.run_while([&] { return decode->loop.pool().used() == 0; });  // it reads
+  prefill->loop.cancel(theirs, -1);
+  decode.settle();
+  EXPECT_EQ(decode->heard(id).finish, FinishReason::kError);
+  EXPECT_THAT(decode->heard(id).error, HasSubstr("no longer"));
+  prefill.settle();
+}
+
+TEST(Handover, who_does_not_want_it_ends_what_is_promised) {
+  Side prefill({.step = 8}), decode;
+  const RequestId theirs = prefill.submit(prompt_of(40), 1, kEarly);
+  const RequestId id = decode.submit(prompt_of(40), 5, prefill.promise(theirs));
+  decode.run_while([&] { return decode->loop.pool().used() == 0; });
+  decode->loop.cancel(id, -1);
+  prefill.settle();
+  EXPECT_EQ(prefill->heard(theirs).finish, FinishReason::kLength);
+  decode.settle();
+}
+
+TEST(Handover, the_last_token_is_computed_here_where_the_first_turns_out_to_be_an_end) {
+  const auto prompt = prompt_of(37);
+  Side prefill({.step = 8}), decode;
+  const RequestId theirs = prefill.submit(prompt, 1, kEarly);
+  SubmitMessage m = decode->message(prompt, greedy(5));
+  m.kv_transfer_params = prefill.promise(theirs);
+  m.params.stop_token_ids = {alone(prompt, 1)[0]};
+  const RequestId id = decode->submit(std::move(m)).value();
+  run(prefill, decode, id);
+  EXPECT_EQ(decode->heard(id).finish, FinishReason::kStop);
+  EXPECT_EQ(decode->heard(id).tokens, alone(prompt, 1));
   decode.settle();
   prefill.settle();
 }
@@ -274,28 +365,36 @@ TEST(Handover, fields_that_are_wrong_are_refused) {
 
 // Requests of which some are cancelled at any point, more than the caches hold at once; with a decoder
 // that is replaced now and then.
-TEST(Handover, nothing_leaks_and_no_token_is_wrong_whatever_ends_when) {
+class AnyEnd : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Handover, AnyEnd, ::testing::Values(kHold, kEarly));
+
+TEST_P(AnyEnd, nothing_leaks_and_no_token_is_wrong_whatever_ends_when) {
+  const bool early = GetParam() == std::string(kEarly);
   std::mt19937 random(11);
   const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
-  const Kind kind{.blocks = 20, .policy = "recompute"};
+  const Kind kind{.blocks = 20, .policy = "recompute", .step = early ? 6 : 64};
   Side prefill(kind);
   auto decode = std::make_unique<Side>(Kind{.block_size = 2, .blocks = 36, .policy = "recompute"});
   std::map<RequestId, std::vector<std::int32_t>> prefilling;
   std::map<RequestId, std::vector<std::int32_t>> decoding;
+  std::vector<RequestId> computing;  // what is read meanwhile
   int right = 0;
   const TimePoint deadline = std::chrono::steady_clock::now() + std::chrono::seconds(100);
   for (int round = 0; round < 3000 || (right < 60 && std::chrono::steady_clock::now() < deadline); ++round) {
     if (below(4) == 0 && prefilling.size() < 6) {
       const int kind = below(12);  // none begins like another and its answer
       const auto prompt = prompt_of(1 + kind * 7 % 31, kind * 5);
-      prefilling[prefill.submit(prompt, 1, kHold)] = prompt;
+      prefilling[prefill.submit(prompt, 1, GetParam())] = prompt;
     }
+    if (early && below(60) == 0) prefill.submit(prompt_of(9, below(60)), 25);  // preempts others
+    if (early && below(60) == 0 && !computing.empty()) prefill->loop.cancel(computing[random() % computing.size()], -1);
     if (prefill->loop.idle()) prefill->loop.exchange();
     else prefill->loop.step();
     if (!(*decode)->loop.step()) std::this_thread::yield();
     for (auto it = prefilling.begin(); it != prefilling.end();) {
       const auto told = prefill->recorder->transfer.find(it->first);
       if (told != prefill->recorder->transfer.end()) {
+        if (early) computing.push_back(it->first);
         if (below(8) > 0) decoding[decode->submit(it->second, 1 + below(25), told->second)] = it->second;
         else prefill->clock.advance(std::chrono::seconds(30));  // its client is gone
       } else if (below(20) == 0) {
@@ -329,8 +428,13 @@ TEST(Handover, nothing_leaks_and_no_token_is_wrong_whatever_ends_when) {
     }
   }
   EXPECT_GE(right, 60);
+  EXPECT_EQ(prefill->metrics.preemptions.value() > 0, early);
+  prefill.run_while([&] {  // each may wait for the other, and for leases
+    prefill->clock.advance(std::chrono::milliseconds(10));
+    if (!(*decode)->loop.step()) (*decode)->loop.exchange();
+    return !prefill->loop.idle() || !(*decode)->loop.idle();
+  });
   decode->settle();
-  prefill.run();
   prefill->clock.advance(std::chrono::minutes(2));
   prefill.settle();
 }

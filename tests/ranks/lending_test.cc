@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <random>
 #include <thread>
 
@@ -135,6 +137,100 @@ TEST_P(OverTransports, blocks_of_any_size_are_read_where_they_are_wanted) {
     EXPECT_EQ(lender.back().size(), kTheirs.size());
     EXPECT_EQ(lender.node->lender()->holds(), 0);
   }
+}
+
+TEST_P(OverTransports, what_is_still_computed_is_read_as_it_is_published) {
+  Engine lender({.transport = GetParam()}), reader({.transport = GetParam(), .block_size = 3});
+  const auto prompt = tokens(38);
+  const auto promised = lender.node->lender()->promise(38, digest_of(prompt.data(), 38), 0);
+  const FetchId fetch = reader.node->borrower()->open(*read_params(promised.params).value().source, prompt);
+  const News granted = reader.next_news();
+  ASSERT_EQ(granted.kind, News::Kind::kGranted) << granted.error;
+  EXPECT_EQ(granted.tokens, 38);
+  EXPECT_TRUE(granted.growing);
+  std::vector<kv::BlockId> ours;
+  for (std::int32_t i = 0; i * 3 < 38; ++i) ours.push_back(kBlocks - 1 - i);
+  reader.node->borrower()->read(fetch, {2, 37, ours});
+  std::vector<kv::BlockId> theirs;
+  const auto compute = [&](std::int32_t from, std::int32_t to, const std::vector<kv::BlockId>& blocks) {
+    ASSERT_TRUE(lender.node->lender()->extend(promised.id, blocks));
+    theirs.insert(theirs.end(), blocks.begin(), blocks.end());
+    lender.fill(to, theirs);
+    lender.node->lender()->publish(promised.id, to, to);
+    const TimePoint deadline = std::chrono::steady_clock::now() + kLong;
+    for (std::int32_t p = std::max(2, from); p < std::min(to, 37); ++p) {
+      while (!reader.has(p, ours) && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+      EXPECT_TRUE(reader.has(p, ours)) << p;
+    }
+  };
+  compute(0, 9, {20, 21, 22});
+  compute(9, 30, {30, 31, 32, 33, 34});
+  compute(30, 38, {35, 36});
+  EXPECT_TRUE(reader.node->borrower()->news().empty()) << "it is not over";
+  EXPECT_NE(lender.node->lender()->fulfil(promised.id, 38, 37, 5, lender.clock.now()), "");
+  const News read = reader.next_news();
+  ASSERT_EQ(read.kind, News::Kind::kRead) << read.error;
+  EXPECT_EQ(read.next, 5);
+  EXPECT_EQ(read.followed, 37);
+  EXPECT_EQ(lender.back().size(), 10u);
+  EXPECT_EQ(lender.node->lender()->holds(), 0);
+}
+
+TEST_P(OverTransports, what_has_to_be_computed_again_is_granted_again_when_it_is) {
+  Engine lender({.transport = GetParam()}), reader({.transport = GetParam()});
+  const auto prompt = tokens(38);
+  Lender& l = *lender.node->lender();
+  const auto promised = l.promise(38, digest_of(prompt.data(), 38), 0);
+  const FetchId fetch = reader.node->borrower()->open(*read_params(promised.params).value().source, prompt);
+  ASSERT_EQ(reader.next_news().kind, News::Kind::kGranted);
+  EXPECT_TRUE(l.extend(promised.id, {7, 8, 9, 3}));
+  l.publish(promised.id, 14, 14);
+  std::vector<kv::BlockId> ours(10);
+  std::iota(ours.begin(), ours.end(), 20);
+  reader.node->borrower()->read(fetch, {0, 38, ours});
+  l.rewind(promised.id);
+  EXPECT_EQ(lender.back(), (std::vector<kv::BlockId>{3, 9, 8, 7}));
+  EXPECT_EQ(reader.next_news().kind, News::Kind::kRewound);
+  EXPECT_TRUE(l.extend(promised.id, kTheirs));
+  lender.fill(38, kTheirs);
+  l.publish(promised.id, 20, 20);
+  l.fulfil(promised.id, 38, 38, 5, lender.clock.now());
+  const News granted = reader.next_news();
+  ASSERT_EQ(granted.kind, News::Kind::kGranted) << granted.error;
+  EXPECT_FALSE(granted.growing);
+  EXPECT_EQ(granted.next, 5);
+  reader.node->borrower()->read(fetch, {0, 38, ours});
+  ASSERT_EQ(reader.next_news().kind, News::Kind::kRead);
+  for (std::int32_t p = 0; p < 38; ++p) EXPECT_TRUE(reader.has(p, ours)) << p;
+}
+
+TEST(Transfer, a_hold_that_grows_has_no_lease_until_it_is_whole) {
+  Engine lender({});
+  Lender& l = *lender.node->lender();
+  const auto promised = l.promise(8, 1, 0);
+  EXPECT_TRUE(l.extend(promised.id, {1, 2}));
+  EXPECT_EQ(l.collect(lender.clock.now() + std::chrono::hours(1)).expired, 0);
+  EXPECT_NE(l.fulfil(promised.id, 8, 8, 3, lender.clock.now()), "");
+  EXPECT_EQ(l.collect(lender.clock.now() + std::chrono::hours(1)).blocks.size(), 2u);
+  EXPECT_FALSE(l.extend(promised.id, {3}));
+  EXPECT_EQ(l.fulfil(promised.id, 8, 8, 3, lender.clock.now()), "");
+  std::vector<std::string> ids;
+  for (std::int32_t i = 0; i < kBlocks; ++i) ids.push_back(l.promise(8, 1, 0).id);
+  l.hold({{5}, 4, 4, 1}, lender.clock.now());
+  EXPECT_EQ(std::ranges::count_if(ids, [&](const auto& id) { return !l.extend(id, {6}); }), 1) << "one without blocks has made way";
+  for (const auto& id : ids) l.drop(id);
+  EXPECT_EQ(l.collect(lender.clock.now()).blocks.size(), static_cast<std::size_t>(kBlocks - 1));
+}
+
+TEST(Transfer, a_reader_that_cannot_follow_is_not_granted_what_grows) {
+  Engine lender({});
+  const auto promised = lender.node->lender()->promise(8, 1, 0);
+  auto connection = fabric::Connection::connect("127.0.0.1", lender.node->port(), "", {}, std::chrono::steady_clock::now() + kLong).value();
+  ASSERT_TRUE(connection->receive(std::chrono::steady_clock::now() + kLong).ok());
+  ASSERT_TRUE(connection->send(static_cast<std::uint8_t>(FrameType::kTake), request_json(promised.id)).ok());
+  const auto frame = connection->receive(std::chrono::steady_clock::now() + kLong);
+  ASSERT_TRUE(frame.ok());
+  EXPECT_THAT(read_grant(frame->payload).value().refused, HasSubstr("cannot follow"));
 }
 
 TEST(Transfer, a_hold_ends_when_its_reader_ends_it_or_does_not_want_it) {
