@@ -2,6 +2,7 @@
 #include "model/plan.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "tensor/counting_stream.h"
 
@@ -18,7 +19,8 @@ std::size_t step_bytes(const Config& c, const Options& o) {
                                                   : ops::AttentionShape{c.heads, c.kv_heads, c.head_dim, c.head_dim, 1.0f};
   const std::size_t splits = ops::AttentionDecode::scratch_bytes(shape, sequences, longest);
   const std::int64_t fed = tokens * std::max(1, c.moe.experts > 0 ? c.moe.top_k : 1) * std::max({c.hidden, c.inter, c.moe.inter}) * 2;
-  const std::int64_t expanded = o.f8_cache && c.kv_lora == 0 ? (longest + tokens) * c.kv_heads * c.head_dim * 4 : 0, scratch = std::max(fed, expanded);
+  const auto keys = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(longest + tokens)));
+  const std::int64_t expanded = o.f8_cache && c.kv_lora == 0 ? keys * c.kv_heads * c.head_dim * 4 : 0, scratch = std::max(fed, expanded);
   return static_cast<std::size_t>(sequences * row + scratch + scratch / 8) + splits + splits / 2;
 }
 

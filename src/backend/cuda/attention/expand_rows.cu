@@ -2,6 +2,10 @@
 // Memory: a row of the cache is read, its keys and values are written as [k of every kv head | v of every kv head]
 // bfloat16. Warps: a block a row, a thread eight elements at a time. Bound: memory.
 #include "backend/cuda/attention/expand_rows.h"
+
+#include <algorithm>
+#include <bit>
+
 #include "backend/cuda/attention/rows.cuh"
 
 namespace braid::cuda {
@@ -61,7 +65,8 @@ ExpandedRows::ExpandedRows(const ops::AttentionPrefill::Args& a, Stream& stream)
     sequences_.push_back(s);
   }
   const std::size_t told = (sequences_.size() * sizeof(Sequence) + 255) / 256 * 256;
-  std::byte* const scratch = stream.scratch(told + static_cast<std::size_t>(rows * row_bytes));
+  // Powers of two: growing contexts seldom take more, which would void recorded steps.
+  std::byte* const scratch = stream.scratch(told + std::bit_ceil(static_cast<std::size_t>(rows)) * static_cast<std::size_t>(row_bytes));
   stream.copy(scratch, sequences_.data(), sequences_.size() * sizeof(Sequence));
   const auto* const to = reinterpret_cast<const Sequence*>(scratch);
   const Task task{a.k, a.v, shape, a.block_size, static_cast<int>(sequences_.size()), a.sequences.device, to, reinterpret_cast<char*>(scratch + told), row_bytes};
