@@ -93,6 +93,7 @@ Status Decoder::begin(FeedForward& half, Matrix<float> hidden, const Step& step,
   if (half.mixture) {
     moe::Workspace& space = mixture_space(lane);
     space.first_row = lane.first_row;
+    space.beside = lane.overlapped;
     const Matrix<const float> exact(workspace_.exact.as<float>() + lane.first_row * config_.hidden, hidden.rows, hidden.cols);
     return half.mixture->begin(x, exact, hidden, step.most_tokens, space, stream_);
   }

@@ -68,8 +68,14 @@ class DecoderModel final : public Model {
   Status run_halves(const Batch& batch, const Step& step, kv::Cache& cache) {
     CHECK(!stages_.empty(), "the model was built without two_micro_batches");
     split(batch, halves_);
-    const Lane lanes[] = {{0, 0}, {1, halves_[0].tokens()}};
     const Step steps[] = {context_.halves[0]->begin(halves_[0], cache), context_.halves[1]->begin(halves_[1], cache)};
+    const auto run = [&] { return run_stages(step, steps, cache); };
+    const std::uint64_t key = key_of(step, steps);
+    return key == 0 ? run() : context_.decoder.stream().repeat(key, run);
+  }
+
+  Status run_stages(const Step& step, std::span<const Step, 2> steps, kv::Cache& cache) {
+    const Lane lanes[] = {{0, 0, true}, {1, steps[0].tokens, true}};
     const Matrix<float> hidden = context_.decoder.embed(step);
     for (const Stage& stage : stages_) {
       const auto i = static_cast<std::size_t>(stage.lane);

@@ -11,10 +11,11 @@
 
 namespace braid::model {
 
-// One half: which, and which row of the whole batch its first row is.
+// One half: which, which row of the whole batch its first row is, and whether the other half computes while it communicates.
 struct Lane {
   int index = 0;
   std::int64_t first_row = 0;
+  bool overlapped = false;
 };
 
 // What is done next, for which half. A layer is entered (attention, routing, tokens leave), computed

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "model/step.h"
+
 namespace braid::model {
 namespace {
 
@@ -54,6 +56,29 @@ TEST(MicroBatches, ABatchWithoutTokensHasTwoEmptyHalves) {
   std::array<Batch, 2> halves;
   split({}, halves);
   EXPECT_EQ(halves[0].tokens() + halves[1].tokens(), 0);
+}
+
+// A step whose only sequence sees so many keys.
+Step step_of(std::uint64_t key, const std::vector<ops::AttentionDecode::Row>& rows) {
+  Step step;
+  step.key = key;
+  step.pages.push_back({{}, rows});
+  return step;
+}
+
+TEST(MicroBatches, AStepIsRepeatedWhenBothHalvesAreAsBefore) {
+  const std::vector<ops::AttentionDecode::Row> few{{nullptr, 9}}, more{{nullptr, 200}}, many{{nullptr, 3000}};
+  const auto key = [](std::uint64_t whole, const auto& first, const auto& second) {
+    const Step halves[] = {step_of(1, first), step_of(1, second)};
+    return key_of(step_of(whole, first), halves);
+  };
+  EXPECT_NE(key(7, few, few), 0u);
+  EXPECT_EQ(key(7, few, few), key(7, more, few));
+  EXPECT_NE(key(7, few, few), key(8, few, few));
+  EXPECT_NE(key(7, few, few), key(7, few, many));
+  EXPECT_NE(key(7, few, many), key(7, many, few));
+  EXPECT_NE(key(7, few, few), 7u) << "not the whole's own";
+  EXPECT_EQ(key(0, few, few), 0u);
 }
 
 std::string text_of(const std::vector<Stage>& stages) {

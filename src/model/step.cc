@@ -20,14 +20,26 @@ std::size_t most_bytes(const Batch& batch, std::size_t sources, int block_size) 
 
 std::uint64_t key_of(const Step& step) {
   if (step.prefill_rows > 0 || step.tokens == 0 || !step.sources.empty() || step.most_tokens > step.tokens) return 0;
-  std::int64_t longest = 1;
-  for (const auto& row : step.pages.front().decode) longest = std::max<std::int64_t>(longest, row.context);
   const auto word = [](std::int64_t value, int shift) { return static_cast<std::uint64_t>(value) << shift; };
   return word(step.tokens, 0) | word(static_cast<std::int64_t>(step.logit_rows.size()), 20) |
-         word(ops::AttentionDecode::most_splits(longest), 40) | word(step.draws.empty() ? 0 : 1, 63);
+         word(step.most_splits(), 40) | word(step.draws.empty() ? 0 : 1, 63);
 }
 
 }  // namespace
+
+std::int64_t Step::most_splits() const {
+  std::int64_t longest = 1;
+  for (const auto& row : pages.front().decode) longest = std::max<std::int64_t>(longest, row.context);
+  return ops::AttentionDecode::most_splits(longest);
+}
+
+// How many tokens each half has follows from the whole.
+std::uint64_t key_of(const Step& whole, std::span<const Step, 2> halves) {
+  if (whole.key == 0) return 0;
+  std::uint64_t key = whole.key;
+  for (const Step& half : halves) key = (key ^ static_cast<std::uint64_t>(half.most_splits() + 1)) * 0x9e3779b97f4a7c15u;
+  return key | 1;
+}
 
 Step StepMaker::begin(const Batch& batch, std::span<const std::int32_t> sources, int block_size) {
   block_size_ = block_size;

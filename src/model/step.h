@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <span>
 #include <vector>
 
 #include "kv/cache.h"
@@ -33,9 +34,14 @@ struct Step {
   std::int64_t decode_rows() const { return tokens - prefill_rows; }
   // Steps of equal keys enqueue the same kernels with the same arguments; 0: no other step is like it.
   std::uint64_t key = 0;
+  // Of the longest context of its decode rows.
+  std::int64_t most_splits() const;
   // Positions and slots of the decode rows.
   const std::int32_t* decode_positions() const { return positions.device + prefill_rows; }
 };
+
+// As Step::key, of a step that is computed as two halves.
+std::uint64_t key_of(const Step& whole, std::span<const Step, 2> halves);
 
 // Makes steps, each void when the next begins. What is as long as the batch lies before what grows with
 // contexts, so that arrays of decode steps keep their places.

@@ -88,7 +88,7 @@ Status Layer::send(Workspace& w, Stream& stream) const {
                         parts_.scaled_inputs ? w.ones.as<float>() : w.weights.as<float>() + at, &parts_.placement, w.first_row + w.first,
                         std::clamp<std::int64_t>(w.most_tokens - w.first, count, w.prepare->max_tokens()),
                         parts_.routing.shared_gate ? w.shared_weights.as<float>() + row : nullptr,
-                        on_device_.slots(), counted_ ? counted_->counters(counted_at_) : nullptr};
+                        on_device_.slots(), w.beside, counted_ ? counted_->counters(counted_at_) : nullptr};
   return w.prepare->send(parts_.scaled_inputs ? scaled_chunk(w, stream) : chunk_x(w), routing, parts_.index);
 }
 

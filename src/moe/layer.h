@@ -67,6 +67,7 @@ struct Workspace {
   std::unique_ptr<Workspace> other;  // of the second of two micro-batches, or null
   std::unique_ptr<SlotRows> slot_rows;  // where kernels count them for a Rebalancer, or null
   std::int64_t first_row = 0;        // of the step's tokens, set before begin()
+  bool beside = false;               // likewise, whether the other micro-batch computes meanwhile
   // Between begin() and finish():
   Activations x;
   Matrix<float> hidden;

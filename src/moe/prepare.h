@@ -40,6 +40,7 @@ struct Routing {
   const float* shared_weights = nullptr;  // [tokens] of the shared expert; null: all 1
   // Where the host knows of no count:
   ops::Exchange::Slots slots = {};        // the placement, where kernels read it
+  bool beside = false;                    // what leaves may travel while the stream computes other things
   std::int64_t* slot_rows = nullptr;      // kernels add what each local slot computes; null: nobody asks
 };
 

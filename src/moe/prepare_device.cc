@@ -24,6 +24,7 @@ Status PrepareDevice::send(const Activations& x, const Routing& routing, int lay
                    .slots = routing.slots,
                    .first_row = options_.rank + routing.first_row,
                    .layer = layer,
+                   .beside = routing.beside,
                    .slot_rows = routing.slot_rows});
   return Status::success();
 }

@@ -10,6 +10,9 @@
 // the results of its own slots. With row_per_choice every result returns as it is, in float32, and the source sums all
 // in the order of choices, as a single rank does.
 //
+// What runs beside the stream's other work begins when what was enqueued before is done, takes few multiprocessors, and is over before
+// the other half of the same direction begins. In between, the stream's large kernels leave it those multiprocessors.
+//
 // Thread rules: those of the stream. Waits of kernels end by `timeout` or when the group is given up;
 // Stream::wait() then tells which rank was waited for, and the exchange is not used any more.
 #pragma once
@@ -70,6 +73,7 @@ class Exchange {
     Slots slots;
     std::int64_t first_row = 0;           // of the step; replicas take turns by rows
     int layer = 0;                        // for messages
+    bool beside = false;                  // send() and send_back() run beside the stream's other work
     std::int64_t* slot_rows = nullptr;    // [Slots::each] grow by the results of each slot; null: nobody asks
   };
   struct Received {

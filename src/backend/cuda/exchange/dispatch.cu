@@ -208,11 +208,67 @@ __device__ inline void place_slots(const ExchangeShared& s, std::int64_t* slot_r
   if (lane == 0) offsets[s.slots_each] = before;
 }
 
-// Block 0: which result belongs to which choice.
-__device__ void sort_tickets(const ExchangeShared& s, const DispatchCall& c, std::uint32_t epoch, Scratch& scratch) {
-  await_tickets(s, c, epoch, scratch.arrived);
-  for (int i = threadIdx.x; i < s.slots_each; i += blockDim.x) scratch.cursor[i] = 0;
+// The first row of x of a source's tokens.
+__device__ inline std::int64_t first_row_of(const ExchangeShared& s, const DispatchCall& c, int source) {
+  return source == s.rank ? (s.ranks - 1) * s.tokens + max(c.staged, std::int64_t{0}) : peer_index(source, s.rank) * s.tokens;
+}
+
+// Few choices, which stay in registers: a slot's counter gives a choice its place when it counts it. False: too many.
+__device__ bool sort_few(const ExchangeShared& s, const DispatchCall& c, Scratch& scratch) {
+  constexpr int kHeld = 2;  // fours of a thread
+  int fours = 0;
+  for (int r = 0; r < s.ranks; ++r) fours += (scratch.arrived[r] * s.top_k + 3) / 4;
+  if (fours > kHeld * kExchangeThreads) return false;
+  int source[kHeld], at[kHeld];
+  int4 slots[kHeld], places[kHeld];
+#pragma unroll
+  for (int h = 0; h < kHeld; ++h) {
+    at[h] = static_cast<int>(threadIdx.x) + h * kExchangeThreads;
+    for (source[h] = 0; source[h] < s.ranks; ++source[h]) {
+      const int of = (scratch.arrived[source[h]] * s.top_k + 3) / 4;
+      if (at[h] < of) break;
+      at[h] -= of;
+    }
+    at[h] *= 4;
+    if (source[h] < s.ranks) slots[h] = __ldcg(reinterpret_cast<const int4*>(in_window<int>(s, s.rank, s.at.slots) + source[h] * s.at.tickets + at[h]));
+  }
+  const int first = s.rank * s.slots_each;
+  const auto count = [&](int choice, int total, int& slot, int& place) {
+    slot -= first;
+    if (choice >= total || static_cast<unsigned>(slot) >= static_cast<unsigned>(s.slots_each)) slot = -1;
+    if (slot >= 0) place = atomicAdd(&scratch.cursor[slot], 1);
+  };
+#pragma unroll
+  for (int h = 0; h < kHeld; ++h) {
+    if (source[h] >= s.ranks) continue;
+    const int total = scratch.arrived[source[h]] * s.top_k;
+    count(at[h], total, slots[h].x, places[h].x);
+    count(at[h] + 1, total, slots[h].y, places[h].y);
+    count(at[h] + 2, total, slots[h].z, places[h].z);
+    count(at[h] + 3, total, slots[h].w, places[h].w);
+  }
   __syncthreads();
+  place_slots(s, c.slot_rows, scratch.cursor);
+  __syncthreads();
+  int* const row_token = in_own<int>(s, s.at.row_token);
+  const auto place = [&](int slot, int& row, std::int64_t token) {
+    row = slot < 0 ? -1 : row + scratch.cursor[slot];
+    if (s.in_place && row >= 0) row_token[row] = static_cast<int>(token);
+  };
+#pragma unroll
+  for (int h = 0; h < kHeld; ++h) {
+    if (source[h] >= s.ranks) continue;
+    const std::int64_t from = first_row_of(s, c, source[h]);
+    place(slots[h].x, places[h].x, from + at[h] / s.top_k);
+    place(slots[h].y, places[h].y, from + (at[h] + 1) / s.top_k);
+    place(slots[h].z, places[h].z, from + (at[h] + 2) / s.top_k);
+    place(slots[h].w, places[h].w, from + (at[h] + 3) / s.top_k);
+    *reinterpret_cast<int4*>(in_own<int>(s, s.at.position) + source[h] * s.at.tickets + at[h]) = places[h];
+  }
+  return true;
+}
+
+__device__ void sort_many(const ExchangeShared& s, const DispatchCall& c, Scratch& scratch) {
   for (int source = 0; source < s.ranks; ++source) {
     for_choices(s, source, scratch.arrived[source], [&](int, const int(&slots)[4]) {
 #pragma unroll
@@ -226,7 +282,7 @@ __device__ void sort_tickets(const ExchangeShared& s, const DispatchCall& c, std
   __syncthreads();
   int* const row_token = in_own<int>(s, s.at.row_token);
   for (int source = 0; source < s.ranks; ++source) {
-    const std::int64_t first = source == s.rank ? (s.ranks - 1) * s.tokens + max(c.staged, std::int64_t{0}) : peer_index(source, s.rank) * s.tokens;
+    const std::int64_t first = first_row_of(s, c, source);
     int* const position = in_own<int>(s, s.at.position) + source * s.at.tickets;
     for_choices(s, source, scratch.arrived[source], [&](int choice, const int(&slots)[4]) {
       int rows[4];
@@ -239,6 +295,13 @@ __device__ void sort_tickets(const ExchangeShared& s, const DispatchCall& c, std
       }
     });
   }
+}
+
+// Block 0: which result belongs to which choice.
+__device__ void sort_tickets(const ExchangeShared& s, const DispatchCall& c, std::uint32_t epoch, Scratch& scratch) {
+  for (int i = threadIdx.x; i < s.slots_each; i += blockDim.x) scratch.cursor[i] = 0;
+  await_tickets(s, c, epoch, scratch.arrived);
+  if (!sort_few(s, c, scratch)) sort_many(s, c, scratch);
   if (static_cast<int>(threadIdx.x) < s.ranks) state_of(s).arrived[threadIdx.x] = scratch.arrived[threadIdx.x];
   __syncthreads();
   if (threadIdx.x == 0) store_release(&state_of(s).sorted, epoch);
@@ -269,8 +332,10 @@ __device__ inline void put_grouped(const ExchangeShared& s, int row, std::int64_
   put_wide(reinterpret_cast<__nv_bfloat16*>(to), column, s.hidden, piece);
 }
 
-// The rows of the results of each token of the chunk.
-__device__ inline void find_results(const ExchangeShared& s, int source, const Chunk& chunk, Scratch& scratch) {
+// The rows of the results of each token of the chunk, when they have been sorted.
+__device__ inline void find_results(const ExchangeShared& s, const DispatchCall& c, std::uint32_t epoch, int source, const Chunk& chunk, Scratch& scratch) {
+  if (threadIdx.x == 0) await(s, &state_of(s).sorted, epoch, {WaitSite::kSort, c.layer, s.rank, 0});
+  __syncthreads();
   const int* const position = in_own<int>(s, s.at.position) + source * s.at.tickets + static_cast<std::int64_t>(chunk.begin) * s.top_k;
   for (int i = threadIdx.x; i < chunk.count; i += blockDim.x) scratch.found[i] = 0;
   __syncthreads();
@@ -281,9 +346,9 @@ __device__ inline void find_results(const ExchangeShared& s, int source, const C
   __syncthreads();
 }
 
-// A chunk's rows by way of shared memory; they lie in records there too.
+// A chunk's rows by way of shared memory; they lie in records there too. The first are loaded before their places are known.
 template <class Source>
-__device__ void group_staged(const ExchangeShared& s, const DispatchCall& c, int source, const Chunk& chunk, const Scratch& scratch) {
+__device__ void group_staged(const ExchangeShared& s, const DispatchCall& c, std::uint32_t epoch, int source, const Chunk& chunk, Scratch& scratch) {
   using Piece = decltype(encode(Source{}));
   extern __shared__ __align__(128) std::byte staged[];
   const auto to_record = [&](int row, std::int64_t column, const Piece& piece) {
@@ -309,6 +374,7 @@ __device__ void group_staged(const ExchangeShared& s, const DispatchCall& c, int
     }
     ptx::fence_async_shared();
     __syncthreads();
+    if (first == 0) find_results(s, c, epoch, source, chunk, scratch);
     for (int i = threadIdx.x; i < rows * s.top_k; i += blockDim.x) {
       const int row = i / s.top_k, token = first + row;
       if (i % s.top_k >= scratch.found[token]) continue;
@@ -332,13 +398,13 @@ __device__ void group_chunk(const ExchangeShared& s, const DispatchCall& c, std:
   using Piece = decltype(encode(Source{}));
   const Chunk chunk = chunk_at(scratch.arrived[source], number);
   if (source != s.rank && threadIdx.x == 0) await_chunk(s, c.layer, epoch, source, number);
-  find_results(s, source, chunk, scratch);
   if constexpr (kBulkCopies) {
     if (s.staged_rows > 0) {
-      group_staged<Source>(s, c, source, chunk, scratch);
+      group_staged<Source>(s, c, epoch, source, chunk, scratch);
       return;
     }
   }
+  find_results(s, c, epoch, source, chunk, scratch);
   const auto put_all = [&](int token, std::int64_t column, const Piece& piece) {
     if (column >= s.hidden) return;
     for (int i = 0; i < scratch.found[token]; ++i) put_grouped(s, scratch.list[token * s.top_k + i], column, piece);
@@ -362,9 +428,11 @@ __device__ void group_chunk(const ExchangeShared& s, const DispatchCall& c, std:
 template <class Source>
 __device__ void group_rows(const ExchangeShared& s, const DispatchCall& c, std::uint32_t epoch, Scratch& scratch) {
   __syncthreads();
-  if (threadIdx.x == 0) await(s, &state_of(s).sorted, epoch, {WaitSite::kSort, c.layer, s.rank, 0});
-  __syncthreads();
-  if (static_cast<int>(threadIdx.x) < s.ranks) scratch.arrived[threadIdx.x] = __ldcg(&state_of(s).arrived[threadIdx.x]);
+  if (static_cast<int>(threadIdx.x) < s.ranks) {
+    const int source = threadIdx.x;
+    const std::uint64_t flag = await(s, in_window<std::uint64_t>(s, s.rank, s.at.ticket_flags) + source * kPieces, epoch, {WaitSite::kTickets, c.layer, source, 0});
+    scratch.arrived[source] = epoch_in(flag) == epoch ? min(static_cast<int>(flag), static_cast<int>(s.tokens)) : 0;
+  }
   __syncthreads();
   const int own = static_cast<int>(chunks_of(scratch.arrived[s.rank])), peers = s.ranks - 1;
   int most = 0;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "backend/cuda/exchange/beside.h"
 #include "backend/cuda/exchange/kernels.h"
 #include "backend/cuda/exchange/peers.h"
 #include "backend/cuda/stream.h"
@@ -32,7 +33,7 @@ class CudaExchange final : public ops::Exchange {
  public:
   CudaExchange(const Options& options, Stream& stream, PeerMemory window)
       : options_(options), stream_(stream), window_(std::move(window)), at_(options),
-        own_(stream.allocate(static_cast<std::size_t>(at_.own_bytes))) {
+        own_(stream.allocate(static_cast<std::size_t>(at_.own_bytes))), beside_(stream) {
     staged_rows_ = staged_rows(options, at_, stream.gpu().capability);
     dispatch_blocks_ = blocks(dispatch_blocks_each(options.fp8, staged_rows_ * at_.record_bytes));
     return_blocks_ = blocks(return_blocks_each(options.returns));
@@ -115,6 +116,7 @@ class CudaExchange final : public ops::Exchange {
   void take(const Tokens& t) {
     CHECK(t.x.rows <= options_.tokens && t.x.dtype == DType::kBF16 && t.x.cols == options_.hidden && t.slots.each <= options_.slots);
     shared_.slots_each = t.slots.each;
+    beside_now_ = t.beside;
     call_ = {t.x, t.x.rows, t.ids, t.weights, t.slots, t.first_row, -1, t.layer, t.slot_rows, false, false};
     const Activations own = staging();
     const auto* data = static_cast<const std::byte*>(t.x.data);
@@ -126,14 +128,26 @@ class CudaExchange final : public ops::Exchange {
     call_.send = send;
     call_.receive = receive;
     const bool sorts_only = !send && options_.output == Output::kInPlace;
-    launch_dispatch(shared_, call_, sorts_only ? 1 : dispatch_blocks_, stream_.queue());
+    launch_beside(send && !receive, dispatch_blocks_, [&](int blocks, cudaStream_t queue) { launch_dispatch(shared_, call_, sorts_only ? 1 : blocks, queue); });
     stream_.check(cudaGetLastError(), "dispatch");
   }
 
   void give_back(bool send, bool collect, const Activations& out, bool replace) {
     if (stream_.failed()) return;
-    launch_return(shared_, {results_, out, call_.count, call_.layer, send, collect, replace}, return_blocks_, stream_.queue());
+    launch_beside(send && !collect, return_blocks_, [&](int blocks, cudaStream_t queue) {
+      launch_return(shared_, {results_, out, call_.count, call_.layer, send, collect, replace}, blocks, queue);
+    });
     stream_.check(cudaGetLastError(), "return of results");
+  }
+
+  template <class Launch>
+  void launch_beside(bool leaves, int blocks, Launch launch) {
+    if (!leaves || !beside_now_) {
+      beside_.join();
+      return launch(blocks, stream_.queue());
+    }
+    launch(std::min(blocks, kExchangeBlocksEach * kLentProcessors), beside_.begin());
+    beside_.end();
   }
 
   template <class T>
@@ -164,6 +178,8 @@ class CudaExchange final : public ops::Exchange {
   const Buffer own_;
   int staged_rows_ = 0, dispatch_blocks_ = 0, return_blocks_ = 0;
   ExchangeShared shared_{};
+  Beside beside_;
+  bool beside_now_ = false;
   DispatchCall call_{};
   Activations results_;
 };

@@ -22,6 +22,7 @@ namespace braid::cuda {
 namespace {
 
 constexpr int kTogether = 4;
+constexpr int kHeld = 2;  // pieces of a thread that are summed before the others' sums have come
 
 struct Scratch {
   int row[kStagedChoices];  // of the result of each choice of a chunk's tokens, -1: another rank's
@@ -164,12 +165,42 @@ __device__ inline void add_choices(const ExchangeShared& s, const ReturnCall& c,
 
 template <class Piece, int kColumns>
 __device__ void collect_chunk(const ExchangeShared& s, const ReturnCall& c, std::uint32_t epoch, const Chunk& chunk, Scratch& scratch) {
-  const int peer = threadIdx.x;
-  if (peer < s.ranks && peer != s.rank) {
-    await(s, in_window<std::uint32_t>(s, s.rank, s.at.return_flags) + peer * kChunks + chunk.number, epoch, {WaitSite::kReturns, c.layer, peer, chunk.number});
-  }
   stage(s, chunk, scratch);
   const bool wide = rows_are_wide(c.out);
+  const auto wait = [&] {
+    const int peer = threadIdx.x;
+    if (peer < s.ranks && peer != s.rank) {
+      await(s, in_window<std::uint32_t>(s, s.rank, s.at.return_flags) + peer * kChunks + chunk.number, epoch, {WaitSite::kReturns, c.layer, peer, chunk.number});
+    }
+    __syncthreads();
+  };
+  const unsigned each = (s.hidden + kColumns - 1) / kColumns, total = chunk.count * each;
+  if (!s.row_per_choice && total <= kHeld * kExchangeThreads) {
+    // Own results are summed while the others are on their way.
+    Sums<kColumns> held[kHeld];
+#pragma unroll
+    for (int h = 0; h < kHeld; ++h) {
+      const unsigned i = threadIdx.x + h * kExchangeThreads;
+      held[h] = {};
+      if (i >= total) continue;
+      const int token = static_cast<int>(i / each);
+      const std::int64_t column = static_cast<std::int64_t>(i % each) * kColumns;
+      if (!c.replace) held[h] = load_out<kColumns>(c.out, chunk.begin + token, column, wide);
+      add_results<Piece>(s, c, scratch, token, column, held[h]);
+    }
+    wait();
+#pragma unroll
+    for (int h = 0; h < kHeld; ++h) {
+      const unsigned i = threadIdx.x + h * kExchangeThreads;
+      if (i >= total) continue;
+      const int token = static_cast<int>(i / each);
+      const std::int64_t column = static_cast<std::int64_t>(i % each) * kColumns;
+      add_returns(s, scratch, chunk, token, column, held[h]);
+      store_columns(c.out, chunk.begin + token, column, wide, held[h]);
+    }
+    return;
+  }
+  wait();
   for_columns<kColumns>(s, chunk, [&](int token, std::int64_t column) {
     Sums<kColumns> sums{};
     if (!c.replace) sums = load_out<kColumns>(c.out, chunk.begin + token, column, wide);

@@ -46,9 +46,13 @@ class GemmPlans {
  public:
   explicit GemmPlans(int processors) : processors_(processors) {}
   Result<GemmPlan> plan(const GemmProblem& problem);
+  // Between both calls plans take kLentProcessors multiprocessors less; they nest.
+  void lend() { ++lent_; }
+  void take_back() { --lent_; }
 
  private:
   const int processors_;
+  int lent_ = 0;
   std::map<std::pair<Precision, int>, GemmPlan> made_;
 };
 
@@ -61,6 +65,8 @@ struct GemmWeight {
 };
 
 inline constexpr int kMostGemmGroups = 512;
+// Left to kernels of another queue while they may run.
+inline constexpr int kLentProcessors = 16;
 
 struct GemmOperands {
   const void* activations = nullptr;    // [rows, k], 16-byte aligned

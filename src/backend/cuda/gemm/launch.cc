@@ -139,6 +139,10 @@ Result<GemmPlan> GemmPlans::plan(const GemmProblem& problem) {
   RETURN_IF_ERROR(sizes_fit(problem));
   GemmPlan plan = found->second;
   plan.problem = problem;
+  if (lent_ > 0) {
+    const int cluster = plan.tiling.cluster(), kept = plan.grid * std::max(1, processors_ - kLentProcessors) / processors_;
+    plan.grid = std::max(1, kept / cluster) * cluster;
+  }
   return plan;
 }
 
