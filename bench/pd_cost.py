@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What taking prefill and decode apart adds to the first token of a lone request, behind the same router, and where it is spent.
+"""What taking prefill and decode apart adds to the first token of a lone request, behind the same router, and where it is spent: one after the
+other, and with the decode engine beside the prefill.
 
 usage: pd_cost.py [BRAID [MODEL]]
 
-Both ways run in turn, each with its own engines; what is spent where is told by the spans of their traces."""
+All ways run in turn, each with its own engines; what is spent where is told by the spans of their traces."""
 import json
 import os
 import random
@@ -116,7 +117,8 @@ def main():
         model = longer_model(folder)
         file.write(CONFIG)
         file.flush()
-        ways = {"one engine": Way(model, [None]), "apart": Way(model, ["kv_producer", "kv_consumer"], "--config-file", file.name)}
+        apart = ["kv_producer", "kv_consumer"], "--config-file", file.name
+        ways = {"one engine": Way(model, [None]), "apart, in turn": Way(model, *apart, "--no-early-transfer"), "apart": Way(model, *apart)}
         try:
             for _ in range(TOUCHES):
                 for way in ways.values():
@@ -125,7 +127,7 @@ def main():
             row(["---"] * (5 + len(PARTS)))
             for size, rounds in ROUNDS.items():
                 asked = {way: [] for way in ways.values()}
-                before = ways["apart"].moved()
+                before = {way: way.moved() for way in ways.values() if len(way.engines) > 1}
                 for i in range(rounds + 1):
                     prompt = prompt_of(size, chance)
                     for way in ways.values():
@@ -138,7 +140,7 @@ def main():
                         way.tell(*told)
                     took = statistics.median(way.times[-rounds:])
                     alone = alone or took
-                    moved = f"{(way.moved() - before) / (rounds + 1) * 1e-6:.2f}" if name == "apart" else ""
+                    moved = f"{(way.moved() - before[way]) / (rounds + 1) * 1e-6:.2f}" if way in before else ""
                     row([str(size), name, f"{took:.2f}", f"{took - alone:.2f}", *medians(way.parts[-rounds:]), moved])
         finally:
             for way in ways.values():

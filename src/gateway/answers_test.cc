@@ -51,7 +51,7 @@ constexpr const char* kAsk =
     R"("kv_transfer_params":{"do_remote_decode":true,"do_remote_prefill":false,"remote_engine_id":null,"remote_block_ids":null,"remote_host":null,"remote_port":null})";
 
 TEST(TransferBodies, EveryLimitIsOneForThePrefill) {
-  const auto body = [](const char* path, const char* text) { return *prefill_body(path, text); };
+  const auto body = [](const char* path, const char* text) { return *prefill_body(path, text, false); };
   const std::string asked(kAsk);
   EXPECT_EQ(body("/v1/completions", R"({"stream":true,"stream_options":{},"min_tokens":4})"),
             R"({"stream":false,"min_tokens":1,)" + asked + R"(,"max_tokens":1})");
@@ -59,7 +59,8 @@ TEST(TransferBodies, EveryLimitIsOneForThePrefill) {
   EXPECT_EQ(body("/v1/responses", R"({"max_output_tokens":9})"), R"({"max_output_tokens":1,)" + asked + R"(,"stream":false})");
   EXPECT_EQ(body("/inference/v1/generate", R"({"sampling_params":{"max_tokens":9,"min_tokens":2,"top_k":3}})"),
             R"({"sampling_params":{"max_tokens":1,"min_tokens":1,"top_k":3},)" + asked + R"(,"stream":false})");
-  EXPECT_FALSE(prefill_body("/v1/completions", "[1]").ok());
+  EXPECT_EQ(prefill_body("/v1/completions", "{}", true).value().find(R"("remote_port":null,"early":true})") != std::string::npos, true);
+  EXPECT_FALSE(prefill_body("/v1/completions", "[1]", true).ok());
 }
 
 TEST(TransferBodies, ParametersTravelAsTheyCame) {
@@ -68,6 +69,15 @@ TEST(TransferBodies, ParametersTravelAsTheyCame) {
   EXPECT_EQ(answer.cached_tokens, 5);
   EXPECT_EQ(*decode_body(R"({"a":1,"kv_transfer_params":null})", answer.transfer), R"({"a":1,"kv_transfer_params":{"x": [1, null]}})");
   for (const char* none : {"{}", R"({"kv_transfer_params":null})", "nonsense"}) EXPECT_EQ(read_prefill_answer(none).transfer, "") << none;
+}
+
+TEST(TransferBodies, AnInterimAnswerBringsParametersToo) {
+  const auto answer = read_early_answer({{"x-kv-transfer-params", R"({"a":1,"remote_cached_tokens":48})"}});
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->transfer, R"({"a":1,"remote_cached_tokens":48})");
+  EXPECT_EQ(answer->cached_tokens, 48);
+  EXPECT_FALSE(read_early_answer({{"link", "</a>"}}));
+  EXPECT_FALSE(read_early_answer({{"x-kv-transfer-params", "[1]"}}));
 }
 
 TEST(TokenIds, AreTheFirstListOfThatName) {

@@ -7,7 +7,8 @@
 namespace braid::gateway {
 
 net::ClientPool::CallId collect(net::ClientPool& pool, net::PoolRequest request, std::size_t max_bytes,
-                                std::function<void(Result<Collected>)> done) {
+                                std::function<void(Result<Collected>)> done,
+                                std::function<void(const std::vector<net::Header>&)> early) {
   struct Call {
     Collected answer;
     net::ClientPool::CallId id = 0;
@@ -15,6 +16,7 @@ net::ClientPool::CallId collect(net::ClientPool& pool, net::PoolRequest request,
   };
   auto call = std::make_shared<Call>();
   net::ClientHandlers handlers;
+  handlers.on_early = std::move(early);
   handlers.on_head = [call](int status, const std::vector<net::Header>& headers) {
     call->answer.status = status;
     call->answer.headers = headers;

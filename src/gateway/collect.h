@@ -18,7 +18,9 @@ struct Collected {
 };
 
 // Errors: those of the pool, and an answer of more than `max_bytes`. `done` is not called if the pool ends first.
+// `early` may be empty: headers of interim answers.
 net::ClientPool::CallId collect(net::ClientPool& pool, net::PoolRequest request, std::size_t max_bytes,
-                                std::function<void(Result<Collected>)> done);
+                                std::function<void(Result<Collected>)> done,
+                                std::function<void(const std::vector<net::Header>&)> early = {});
 
 }  // namespace braid::gateway

@@ -46,7 +46,7 @@ void DividedRequest::start() {
     const auto request = self.lock();
     if (!request) return;
     request->gone_ = true;
-    if (request->prefill_call_ != 0) request->core_.upstream->cancel(request->prefill_call_);
+    request->drop_prefill();
     if (request->relay_) request->relay_->cancel();
   });
   if (const std::string_view decoder = request_.header(kDecoder); !decoder.empty()) {
@@ -62,9 +62,9 @@ void DividedRequest::start() {
     if (core_.allowed && !core_.allowed->allows(prefiller)) return answer_error(403, "Forbidden: prefill target not allowed by SSRF protection");
   }
   leg_id_ = new_request_id();
-  auto body = prefill_body(request_.path(), request_.body);
+  auto body = prefill_body(request_.path(), request_.body, core_.settings.early_transfer);
   if (!body.ok()) return answer_error(400, body.error().message);
-  body_ = std::move(*body);
+  prefill_body_ = std::move(*body);
   if (core_.settings.enable_prefiller_sampling) next_ = any_of_first(prefillers_.size());
   prefill();
 }
@@ -101,16 +101,40 @@ net::PoolRequest DividedRequest::wire_to(const std::string& host, int port, std:
 void DividedRequest::prefill() {
   const HostPort& where = prefillers_[next_ % prefillers_.size()];
   ++tries_;
+  transfer_.reset();
   journey_.begin_leg("prefill", where.host + ":" + std::to_string(where.port), core_.clock.now());
-  prefill_call_ = collect(*core_.upstream, wire_to(where.host, where.port, body_), kLongestPrefillAnswer,
-                          [self = shared_from_this()](Result<Collected> answer) { self->prefilled(std::move(answer)); });
+  prefill_call_ = collect(*core_.upstream, wire_to(where.host, where.port, prefill_body_), kLongestPrefillAnswer,
+                          [self = shared_from_this()](Result<Collected> answer) { self->prefilled(std::move(answer)); },
+                          [self = shared_from_this()](const std::vector<net::Header>& headers) { self->promised(headers); });
+}
+
+void DividedRequest::promised(const std::vector<net::Header>& headers) {
+  if (transfer_ || prefill_call_ == 0 || !core_.settings.early_transfer) return;
+  transfer_ = read_early_answer(headers);
+  if (transfer_) decode();
+}
+
+void DividedRequest::drop_prefill() {
+  const auto call = std::exchange(prefill_call_, 0);
+  if (call == 0) return;
+  journey_.end_leg("prefill", 0, {}, core_.clock.now());
+  core_.upstream->cancel(call);
+}
+
+void DividedRequest::drop_decode() {
+  decode_failed_ = false;
+  const auto relay = std::exchange(relay_, nullptr);
+  if (!relay) return;
+  journey_.end_leg("decode", 0, "the prefill failed", core_.clock.now());
+  relay->cancel();
 }
 
 void DividedRequest::prefilled(Result<Collected> answer) {
-  prefill_call_ = 0;
-  journey_.end_leg(answer.ok() ? answer->status : 0, answer.ok() ? std::string() : answer.error().message, core_.clock.now());
-  if (gone_) return;
+  if (std::exchange(prefill_call_, 0) == 0) return;
+  journey_.end_leg("prefill", answer.ok() ? answer->status : 0, answer.ok() ? std::string() : answer.error().message, core_.clock.now());
+  if (gone_ || (relay_ && relay_->accepted())) return;
   const bool failed = !answer.ok() || answer->status == 502 || answer->status == 503 || answer->status == 504;
+  if (failed || answer->status / 100 != 2) drop_decode();
   if (failed && tries_ <= core_.settings.prefill_max_retries) {
     const HostPort& where = prefillers_[next_++ % prefillers_.size()];
     log_warning("prefill tried again", {{"failed", where.host + ":" + std::to_string(where.port)},
@@ -126,25 +150,33 @@ void DividedRequest::prefilled(Result<Collected> answer) {
     return client_->send({.status = answer->status, .content_type = std::string(net::find_header(answer->headers, "content-type")),
                           .headers = from_endpoint(answer->headers), .body = std::move(answer->body)});
   }
+  if (relay_) return;
+  decode_failed_ = false;
   transfer_ = read_prefill_answer(answer->body);
   if (transfer_->transfer.empty()) log_warning("the prefill's answer has no kv_transfer_params: decoding computes all", {{"id", leg_id_}});
-  body_ = *decode_body(request_.body, transfer_->transfer);
   decode();
 }
 
 void DividedRequest::decode() {
   AnswerChanges changes;
-  if (transfer_) changes.cached_tokens = transfer_->cached_tokens;
+  if (transfer_) {
+    changes.cached_tokens = transfer_->cached_tokens;
+    decode_body_ = *decode_body(request_.body, transfer_->transfer);
+  }
   journey_.begin_leg("decode", "127.0.0.1:" + std::to_string(decoder_port_), core_.clock.now());
   const auto self = shared_from_this();
-  relay_ = Relay::start(*core_.upstream, client_, wire_to("127.0.0.1", decoder_port_, transfer_ ? body_ : request_.body), changes,
-                        {.on_head = [self](int, const auto&) { return true; },
+  relay_ = Relay::start(*core_.upstream, client_, wire_to("127.0.0.1", decoder_port_, transfer_ ? decode_body_ : request_.body), changes,
+                        {.on_head = [self](int status, const auto&) { return !(self->decode_failed_ = self->prefill_call_ != 0 && status >= 500); },
                          .on_piece = [](std::int64_t) {},
                          .on_end = [self](const RelayEnd& end) { self->on_end(end); }});
 }
 
 void DividedRequest::on_end(const RelayEnd& end) {
   const auto ended = std::exchange(relay_, nullptr);
+  if (!ended) return;  // dropped
+  journey_.end_leg("decode", end.answered, end.status.ok() ? std::string() : end.status.error().message, core_.clock.now());
+  if (decode_failed_ && prefill_call_ != 0) return;  // prefilled() tells why
+  drop_prefill();
   if (!gone_ && !end.begun && !end.status.ok()) {
     const Error& error = end.status.error();
     const bool late = error.code == ErrorCode::kDeadlineExceeded;

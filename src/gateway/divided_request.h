@@ -40,7 +40,11 @@ class DividedRequest : public std::enable_shared_from_this<DividedRequest> {
  private:
   Status read_prefillers(std::string_view header);
   void prefill();
+  void promised(const std::vector<net::Header>& headers);
   void prefilled(Result<Collected> answer);
+  // Of two legs that run, as in exchange.h.
+  void drop_prefill();
+  void drop_decode();
   void decode();
   void on_end(const RelayEnd& end);
   net::PoolRequest wire_to(const std::string& host, int port, std::string_view body) const;
@@ -55,10 +59,12 @@ class DividedRequest : public std::enable_shared_from_this<DividedRequest> {
   std::vector<HostPort> prefillers_;
   std::size_t next_ = 0;
   int tries_ = 0;
-  std::string body_;  // of the leg that runs
+  std::string prefill_body_;
+  std::string decode_body_;
   std::optional<PrefillAnswer> transfer_;
   net::ClientPool::CallId prefill_call_ = 0;
   std::shared_ptr<Relay> relay_;
+  bool decode_failed_ = false;  // while the prefill runs, which may be why
   bool gone_ = false;
   Journey journey_;
 };

@@ -49,7 +49,8 @@ void Exchange::refused(const Refused& refused) {
 }
 
 void Exchange::attempt() {
-  another_ = false;
+  drop_prefill();
+  another_ = decode_failed_ = false;
   transfer_.reset();
   leg_id_.clear();
   begin_flight();
@@ -75,36 +76,67 @@ net::PoolRequest Exchange::wire_to(const router::EndpointId& endpoint, std::stri
 
 void Exchange::prefill(const router::EndpointId& endpoint) {
   leg_id_ = new_request_id();
-  auto body_for_prefill = prefill_body(request_->path, body());
+  auto body_for_prefill = prefill_body(request_->path, body(), core_.settings.early_transfer);
   if (!body_for_prefill.ok()) return refused({400, body_for_prefill.error(), {}, {}});
-  divided_body_ = std::move(*body_for_prefill);
+  prefill_body_ = std::move(*body_for_prefill);
   journey_.begin_leg("prefill", endpoint.name, core_.clock.now());
-  prefill_call_ = collect(*core_.upstream, wire_to(endpoint, divided_body_), kLongestPrefillAnswer,
-                          [self = self(), endpoint](Result<Collected> answer) { self->prefilled(endpoint, std::move(answer)); });
+  prefill_call_ = collect(*core_.upstream, wire_to(endpoint, prefill_body_), kLongestPrefillAnswer,
+                          [self = self(), endpoint](Result<Collected> answer) { self->prefilled(endpoint, std::move(answer)); },
+                          [self = self()](const std::vector<net::Header>& headers) { self->promised(headers); });
+}
+
+void Exchange::promised(const std::vector<net::Header>& headers) {
+  if (transfer_ || prefill_call_ == 0 || !core_.settings.early_transfer) return;
+  transfer_ = read_early_answer(headers);
+  if (transfer_) decode();
 }
 
 void Exchange::prefilled(const router::EndpointId& endpoint, Result<Collected> answer) {
-  prefill_call_ = 0;
-  journey_.end_leg(answer.ok() ? answer->status : 0, answer.ok() ? std::string() : answer.error().message, core_.clock.now());
-  if (gone_ || evicted_) return on_end({.status = Error{ErrorCode::kCancelled, "cancelled", {}}});
+  if (std::exchange(prefill_call_, 0) == 0) return;
+  journey_.end_leg("prefill", answer.ok() ? answer->status : 0, answer.ok() ? std::string() : answer.error().message, core_.clock.now());
+  if (gone_ || evicted_) return ended({.status = Error{ErrorCode::kCancelled, "cancelled", {}}});
   const bool failed = !answer.ok() || cannot_serve_now(answer->status) || answer->status == 504;
-  if (failed) {
-    core_.metrics.prefills.with({"failed"}).add();
-    if (!answer.ok() && answer.error().code == ErrorCode::kUnavailable) core_.endpoints->set_alive(endpoint.host_port(), false);
-    if (answer.ok() && leaves(answer->headers)) core_.endpoints->set_leaving(endpoint.host_port());
-    if (goes_on(endpoint, "prefill")) return;
-    const std::string why = answer.ok() ? endpoint.host_port() + " answered " + std::to_string(answer->status) : answer.error().message;
-    return refused({503, {ErrorCode::kUnavailable, "prefill failed: " + why, {}}, router::dropped::kNoEndpoints, 1});
-  }
+  if (failed) return prefill_failed(endpoint, answer);
   if (answer->status / 100 != 2) {
     core_.metrics.prefills.with({"refused"}).add();
+    if (relay_ && relay_->accepted()) return;
+    drop_decode();
     client_->send({.status = answer->status, .content_type = std::string(net::find_header(answer->headers, "content-type")),
                    .headers = from_endpoint(answer->headers), .body = std::move(answer->body)});
     return end(answer->status, {});
   }
-  transfer_ = read_prefill_answer(answer->body);
-  core_.metrics.prefills.with({transfer_->transfer.empty() ? "without_transfer" : "done"}).add();
+  auto told = read_prefill_answer(answer->body);
+  core_.metrics.prefills.with({told.transfer.empty() ? "without_transfer" : "done"}).add();
+  if (relay_) return;
+  transfer_ = std::move(told);
+  decode_failed_ = false;
   decode();
+}
+
+void Exchange::prefill_failed(const router::EndpointId& endpoint, const Result<Collected>& answer) {
+  core_.metrics.prefills.with({"failed"}).add();
+  if (!answer.ok() && answer.error().code == ErrorCode::kUnavailable) core_.endpoints->set_alive(endpoint.host_port(), false);
+  if (answer.ok() && leaves(answer->headers)) core_.endpoints->set_leaving(endpoint.host_port());
+  if (relay_ && relay_->accepted()) return;
+  drop_decode();
+  if (goes_on(endpoint, "prefill")) return;
+  const std::string why = answer.ok() ? endpoint.host_port() + " answered " + std::to_string(answer->status) : answer.error().message;
+  refused({503, {ErrorCode::kUnavailable, "prefill failed: " + why, {}}, router::dropped::kNoEndpoints, 1});
+}
+
+void Exchange::drop_prefill() {
+  const auto call = std::exchange(prefill_call_, 0);
+  if (call == 0) return;
+  journey_.end_leg("prefill", 0, {}, core_.clock.now());
+  core_.upstream->cancel(call);
+}
+
+void Exchange::drop_decode() {
+  decode_failed_ = false;
+  const auto relay = std::exchange(relay_, nullptr);
+  if (!relay) return;
+  journey_.end_leg("decode", 0, "the prefill failed", core_.clock.now());
+  relay->cancel();
 }
 
 void Exchange::decode() {
@@ -118,8 +150,8 @@ void Exchange::decode() {
   AnswerChanges changes;
   if (renamed()) changes = {.model_from = decision_->model, .model_to = request_->model};
   if (transfer_) {
-    divided_body_ = *decode_body(bytes, transfer_->transfer);
-    bytes = divided_body_;
+    decode_body_ = *decode_body(bytes, transfer_->transfer);
+    bytes = decode_body_;
     changes.cached_tokens = transfer_->cached_tokens;
   }
   relay_ = Relay::start(*core_.upstream, client_, wire_to(endpoint, bytes), changes,
@@ -142,6 +174,8 @@ void Exchange::take_body() {
 }
 
 bool Exchange::on_head(int status, const std::vector<net::Header>& headers) {
+  decode_failed_ = prefill_call_ != 0 && status >= 500 && !cannot_serve_now(status);
+  if (decode_failed_) return false;
   if (cannot_serve_now(status)) {
     const router::EndpointId& endpoint = decision_->primary().id;
     if (leaves(headers)) core_.endpoints->set_leaving(endpoint.host_port());
@@ -153,9 +187,15 @@ bool Exchange::on_head(int status, const std::vector<net::Header>& headers) {
   return true;
 }
 
-void Exchange::on_end(const RelayEnd& ended) {
+void Exchange::on_end(const RelayEnd& end) {
   const auto relay = std::exchange(relay_, nullptr);
-  journey_.end_leg(ended.answered, ended.status.ok() ? std::string() : ended.status.error().message, core_.clock.now());
+  if (!relay) return;  // dropped
+  journey_.end_leg("decode", end.answered, end.status.ok() ? std::string() : end.status.error().message, core_.clock.now());
+  if (decode_failed_ && prefill_call_ != 0 && !gone_ && !evicted_) return;  // prefilled() tells why
+  ended(end);
+}
+
+void Exchange::ended(const RelayEnd& ended) {
   if (another_) return attempt();
   if (std::exchange(will_wait_, false) && !gone_ && !evicted_) return wait_for_another();
   if (gone_) {
@@ -217,6 +257,8 @@ bool Exchange::try_other(const router::EndpointId& failed, const std::string& wh
 }
 
 void Exchange::end(int status, const RelayEnd& end) {
+  if (prefill_call_ != 0 && status / 100 == 2) core_.metrics.prefills.with({"done"}).add();  // its own answer is only late
+  drop_prefill();
   finish({status, end.bytes, end.usage, end.status.ok() ? std::string() : end.status.error().message, end.processing});
 }
 
@@ -224,14 +266,22 @@ void Exchange::client_left() {
   gone_ = true;
   const auto keep = shared_from_this();
   if (leave()) return end(kClientLeft, {});
-  if (prefill_call_ != 0) core_.upstream->cancel(prefill_call_);
-  if (relay_) relay_->cancel();
+  cancel();
 }
 
 void Exchange::evict() {
   evicted_ = true;
-  if (prefill_call_ != 0) core_.upstream->cancel(prefill_call_);
-  if (relay_) relay_->cancel();
+  cancel();
+}
+
+void Exchange::cancel() {
+  const auto keep = shared_from_this();
+  if (relay_) {
+    drop_prefill();
+    relay_->cancel();
+  } else if (prefill_call_ != 0) {
+    core_.upstream->cancel(prefill_call_);
+  }
 }
 
 }  // namespace braid::gateway

@@ -3,6 +3,10 @@
 //
 //   read -> admitted -> [token ids] -> decision -> [prefill elsewhere] -> sent -> streamed -> accounted
 //
+// A prefiller that tells early where keys and values will be has its request sent on to the decode server while
+// it still computes. What the decode server then answers counts only if the prefill does not fail: an error of
+// both is the prefill's, and one of the decode server alone is tried again when the prefill has ended.
+//
 // While the client has nothing of an answer, a server that cannot be reached, breaks off or says that it
 // cannot serve now (429, 502, 503) costs only another decision among the others. When the last one leaves, a
 // request that flow control may keep waits for the next. Long bodies that no decision looks at
@@ -41,10 +45,16 @@ class Exchange final : public Passage {
   void refused(const Refused& refused) override;
   void attempt();
   void prefill(const router::EndpointId& endpoint);
+  void promised(const std::vector<net::Header>& headers);
   void prefilled(const router::EndpointId& endpoint, Result<Collected> answer);
+  void prefill_failed(const router::EndpointId& endpoint, const Result<Collected>& answer);
+  // Of two legs that run one is no longer wanted.
+  void drop_prefill();
+  void drop_decode();
   void decode();
   bool on_head(int status, const std::vector<net::Header>& headers);
   void on_end(const RelayEnd& end);
+  void ended(const RelayEnd& end);
   void on_failure(const RelayEnd& end);
   // Decides again without the endpoints that failed so far. False: there is no other, or it has been
   // tried often enough; then nothing has changed.
@@ -55,6 +65,7 @@ class Exchange final : public Passage {
   void take_body();
   void end(int status, const RelayEnd& end);
   void client_left();
+  void cancel();
 
   const std::shared_ptr<net::ResponseWriter> client_;
   net::Request incoming_;  // its body has moved to request_
@@ -65,9 +76,11 @@ class Exchange final : public Passage {
   bool evicted_ = false;
   bool gone_ = false;  // the client
   bool body_begun_ = false;  // some of a body that streams may be sent
-  std::string divided_body_;  // of the leg that runs
+  std::string prefill_body_;
+  std::string decode_body_;
   std::string leg_id_;        // x-request-id of both legs
   std::optional<PrefillAnswer> transfer_;
+  bool decode_failed_ = false;  // while the prefill runs, which may be why
   net::ClientPool::CallId prefill_call_ = 0;
   std::shared_ptr<Relay> relay_;
 };

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <future>
+#include <mutex>
 
 #include "gateway/testing/gateway_fixture.h"
 #include "net/test_socket.h"
@@ -425,6 +426,74 @@ TEST_F(GatewayTest, PrefillsOnOneEndpointAndDecodesOnAnother) {
   EXPECT_EQ(second.body, R"({"model":"m","prompt":"x","max_tokens":50,"stream":true,"kv_transfer_params":{"do_remote_prefill":true,"remote_block_ids":[1,2]}})");
   EXPECT_NE(first.header("x-request-id"), "");
   EXPECT_EQ(first.header("x-request-id"), second.header("x-request-id"));
+}
+
+// A prefill server that tells early where its blocks are, and answers when the test wants.
+struct EarlyPrefill {
+  FakeEngine engine{"p", [this](net::Request& request, const FakeEngine::Writer& writer) {
+    EXPECT_THAT(request.body, HasSubstr("\"early\":true"));
+    {
+      std::lock_guard lock(mutex);
+      writers.push_back(writer);
+    }
+    writer->early({{"x-kv-transfer-params", R"({"from":"early","remote_cached_tokens":3})"}});
+    return true;
+  }};
+  std::mutex mutex;
+  std::vector<FakeEngine::Writer> writers;
+  void answer(net::Response response) {
+    std::lock_guard lock(mutex);
+    for (auto& writer : std::exchange(writers, {})) writer->send(response);
+  }
+};
+
+TEST_F(GatewayTest, DecodingBeginsWhileThePrefillRuns) {
+  EarlyPrefill prefill;
+  FakeEngine decode("d", [](net::Request&, const FakeEngine::Writer& writer) {
+    writer->send({.body = R"({"usage":{"prompt_tokens_details":{"cached_tokens":8}}})"});
+    return true;
+  });
+  start({prefill.engine.address() + ";role=prefill", decode.address() + ";role=decode"}, kDivided);
+  wait_usable(2);
+  const auto answer = post(kAsk);
+  EXPECT_EQ(answer.body, R"({"usage":{"prompt_tokens_details":{"cached_tokens":3}}})");
+  EXPECT_THAT(decode.requests().at(0).body, HasSubstr(R"("kv_transfer_params":{"from":"early","remote_cached_tokens":3})"));
+  EXPECT_EQ(metric("braid_route_prefills_total"), 1);
+}
+
+TEST_F(GatewayTest, WhatTheDecodeServerCannotReadBecauseThePrefillFailsIsThePrefillsError) {
+  EarlyPrefill prefill;
+  FakeEngine decode("d", [](net::Request&, const FakeEngine::Writer& writer) {
+    writer->send({.status = 500, .body = "cannot be read"});
+    return true;
+  });
+  start({prefill.engine.address() + ";role=prefill", decode.address() + ";role=decode"}, kDivided);
+  wait_usable(2);
+  for (const int status : {503, 400}) {
+    auto asked = std::async(std::launch::async, [&] { return post(kAsk); });
+    const std::size_t before = decode.requests().size();
+    ASSERT_TRUE(eventually([&] { return decode.requests().size() > before; }));
+    prefill.answer({.status = status, .body = "prefill's"});
+    const auto answer = asked.get();
+    EXPECT_EQ(answer.status, status);
+    EXPECT_THAT(answer.body, HasSubstr("prefill"));
+  }
+}
+
+TEST_F(GatewayTest, WhatTheDecodeServerCouldNotReadEarlyIsReadWhenThePrefillHasEnded) {
+  EarlyPrefill prefill;
+  FakeEngine decode("d", [](net::Request& request, const FakeEngine::Writer& writer) {
+    if (request.body.find("early") == std::string::npos) return false;
+    writer->send({.status = 500, .body = "cannot be read"});
+    return true;
+  });
+  start({prefill.engine.address() + ";role=prefill", decode.address() + ";role=decode"}, kDivided);
+  wait_usable(2);
+  auto asked = std::async(std::launch::async, [&] { return post(kAsk); });
+  ASSERT_TRUE(eventually([&] { return decode.requests().size() == 1; }));
+  prefill.answer({.body = R"({"kv_transfer_params":{"from":"whole"}})"});
+  EXPECT_EQ(asked.get().status, 200);
+  EXPECT_THAT(decode.requests().at(1).body, HasSubstr(R"("kv_transfer_params":{"from":"whole"})"));
 }
 
 TEST_F(GatewayTest, APrefillerThatFailsIsReplacedByAnother) {

@@ -109,30 +109,33 @@ void Journey::decided(const router::Decision& decision, const std::string& model
 }
 
 void Journey::begin_leg(const std::string& what, const std::string& endpoint, TimePoint now) {
+  Running& leg = running_.emplace_back(Running{record_.legs.size(), {}});
   record_.legs.push_back({what, endpoint, now, now, 0});
-  leg_runs_ = true;
   if (!request_span_) return;
-  leg_span_ = tracing::Tracer::child(*request_span_, name(what), tracing::Kind::kClient, now);
-  leg_span_->set("server.address", endpoint);
+  leg.span = tracing::Tracer::child(*request_span_, name(what), tracing::Kind::kClient, now);
+  leg.span->set("server.address", endpoint);
 }
 
-void Journey::end_leg(int status, const std::string& why, TimePoint now) {
-  if (!std::exchange(leg_runs_, false)) return;
-  record_.legs.back().end = now;
-  record_.legs.back().status = status;
-  if (!leg_span_) return;
-  leg_span_->set("http.response.status_code", std::int64_t{status});
-  if (!why.empty() || status >= kFirstFailure) leg_span_->error = why.empty() ? "status " + std::to_string(status) : why;
-  tracer_->end(*std::exchange(leg_span_, std::nullopt), now);
+void Journey::end_leg(const std::string& what, int status, const std::string& why, TimePoint now) {
+  const auto found = std::find_if(running_.begin(), running_.end(), [&](const Running& r) { return record_.legs[r.leg].what == what; });
+  if (found == running_.end()) return;
+  Running running = std::move(*found);
+  running_.erase(found);
+  record_.legs[running.leg].end = now;
+  record_.legs[running.leg].status = status;
+  if (!running.span) return;
+  running.span->set("http.response.status_code", std::int64_t{status});
+  if (!why.empty() || status >= kFirstFailure) running.span->error = why.empty() ? "status " + std::to_string(status) : why;
+  tracer_->end(std::move(*running.span), now);
 }
 
 std::string Journey::traceparent() const {
-  if (leg_span_) return tracing::traceparent(leg_span_->context);
+  if (!running_.empty() && running_.back().span) return tracing::traceparent(running_.back().span->context);
   return request_span_ ? tracing::traceparent(request_span_->context) : std::string();
 }
 
 JourneyRecord Journey::end(Ending ending, TimePoint now) {
-  end_leg(ending.status, ending.why, now);
+  while (!running_.empty()) end_leg(record_.legs[running_.back().leg].what, ending.status, ending.why, now);
   if (request_span_) {
     request_span_->set("http.response.status_code", std::int64_t{ending.status});
     request_span_->set("braid.attempts", std::int64_t{ending.attempts});

@@ -55,9 +55,9 @@ class Journey {
   void enter(const std::string& id, const std::string& line, std::string_view traceparent);
   void decided(const router::Decision& decision, const std::string& model, TimePoint now);
   void begin_leg(const std::string& what, const std::string& endpoint, TimePoint now);
-  // Nothing when none runs. `why`: it failed, or "".
-  void end_leg(int status, const std::string& why, TimePoint now);
-  // The header for the server of the leg that runs. Empty: there is no trace.
+  // Nothing when none of these runs. `why`: it failed, or "".
+  void end_leg(const std::string& what, int status, const std::string& why, TimePoint now);
+  // The header for the server of the leg that runs, the last of several. Empty: there is no trace.
   std::string traceparent() const;
 
   // Ends what runs; the first call counts.
@@ -69,9 +69,12 @@ class Journey {
   const std::string service_;
   tracing::Tracer* const tracer_;
   JourneyRecord record_;
-  bool leg_runs_ = false;
   std::optional<tracing::Span> request_span_;
-  std::optional<tracing::Span> leg_span_;
+  struct Running {
+    std::size_t leg;  // of the record
+    std::optional<tracing::Span> span;
+  };
+  std::vector<Running> running_;
 };
 
 // The newest journeys.

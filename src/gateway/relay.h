@@ -42,6 +42,9 @@ class Relay : public std::enable_shared_from_this<Relay> {
   static std::shared_ptr<Relay> start(net::ClientPool& upstream, std::shared_ptr<net::ResponseWriter> client, net::PoolRequest request,
                                       const AnswerChanges& changes, Hooks hooks);
 
+  // The answer that comes is for the client.
+  bool accepted() const { return accepted_; }
+
   // Ends the call at once; on_end tells kCancelled.
   void cancel();
 

@@ -72,6 +72,7 @@ struct RouteSettings {
   int refresh_metrics_interval_ms = 50;
   int metrics_timeout_ms = 2000;
   std::string disaggregation = "proxy";
+  bool early_transfer = true;
   std::vector<std::string> peers;
   std::string peer_key;
   int peer_interval_ms = 100;
@@ -106,6 +107,7 @@ struct RouteSettings {
     v.field("disaggregation", self.disaggregation,
             {.help = "Who prefills elsewhere when the decision says so. proxy: this process; header: the sidecar of the decode server, told by x-prefiller-host-port",
              .choices = {"proxy", "header"}});
+    v.field("early-transfer", self.early_transfer, {.help = "A decode server begins with a request as soon as its prefill does, and reads keys and values as they are computed, where both can"});
     v.field("peers", self.peers, {.help = "Other routers in front of the same servers, host:port; every address of a name is one, this router may be among them. They count each other's requests in flight"});
     v.field("peer-key", self.peer_key, {.help = "The word that such routers share", .environment = "BRAID_ROUTE_PEER_KEY", .secret = true});
     v.field("peer-interval", self.peer_interval_ms, {.help = "Time between two messages to a peer; what a peer told counts ten times as long if it falls silent", .unit = "ms", .min = 1, .max = 60000});
@@ -131,6 +133,7 @@ struct SidecarSettings {
   bool enable_prefiller_sampling = false;
   int prefill_max_retries = 1;
   int prefill_retry_backoff_ms = 200;
+  bool early_transfer = true;
   bool enable_ssrf_protection = true;
   std::vector<std::string> allowed_prefillers;
   bool secure_proxy = false;
@@ -149,6 +152,7 @@ struct SidecarSettings {
     v.field("prefill-max-retries", self.prefill_max_retries,
             {.help = "Further tries of a prefill that failed: on the next prefiller of the list, or again on the only one", .min = 0, .max = 100});
     v.field("prefill-retry-backoff", self.prefill_retry_backoff_ms, {.help = "Pause before the same prefiller is tried again", .unit = "ms", .min = 0, .max = 60000});
+    v.field("early-transfer", self.early_transfer, {.help = "A decode server begins with a request as soon as its prefill does, and reads keys and values as they are computed, where both can"});
     v.field("enable-ssrf-protection", self.enable_ssrf_protection, {.help = "Prefill only on servers of allowed-prefillers; none given: on none"});
     v.field("allowed-prefillers", self.allowed_prefillers, {.help = "Hosts or host:port that a request's header may name; addresses of a name are looked up every 5 seconds"});
     v.field("secure-proxy", self.secure_proxy, {.help = "TLS is not available: only false is taken"});

@@ -67,13 +67,28 @@ TEST_F(SidecarTest, PrefillsWhereTheHeaderSaysAndDecodesHere) {
   const net::Request first = prefiller.requests().at(0), second = decoder.requests().at(0);
   EXPECT_EQ(first.body,
             R"({"model":"m","prompt":"x","max_tokens":1,"stream":false,"kv_transfer_params":{"do_remote_decode":true,"do_remote_prefill":false,)"
-            R"("remote_engine_id":null,"remote_block_ids":null,"remote_host":null,"remote_port":null}})");
+            R"("remote_engine_id":null,"remote_block_ids":null,"remote_host":null,"remote_port":null,"early":true}})");
   EXPECT_EQ(second.body,
             R"({"model":"m","prompt":"x","max_tokens":50,"stream":true,"stream_options":{"include_usage": true},)"
             R"("kv_transfer_params":{"remote_host":"h","remote_block_ids":[[1,2],[3]]}})");
   EXPECT_NE(first.header("x-request-id"), "");
   EXPECT_EQ(first.header("x-request-id"), second.header("x-request-id"));
   EXPECT_EQ(second.header("x-prefiller-host-port"), "");
+}
+
+TEST_F(SidecarTest, DecodingBeginsWhileThePrefillRuns) {
+  FakeEngine::Writer held;
+  FakeEngine prefiller("p", [&](net::Request&, const FakeEngine::Writer& writer) {
+    writer->early({{"x-kv-transfer-params", R"({"from":"early"})"}});
+    held = writer;
+    return true;
+  });
+  FakeEngine decoder("d", decodes);
+  settings_.allowed_prefillers = {"127.0.0.1"};
+  start(decoder);
+  EXPECT_EQ(post({prefillers(prefiller.address())}).status, 200);
+  EXPECT_THAT(decoder.requests().at(0).body, HasSubstr(R"("kv_transfer_params":{"from":"early"})"));
+  held.reset();
 }
 
 TEST_F(SidecarTest, WithoutTheHeaderEverythingPassesThrough) {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/transfer_bodies.h"
 
+#include <charconv>
 #include <vector>
 
 #include "gateway/usage.h"
 #include "protocol/json_members.h"
+#include "protocol/request.h"
 
 namespace braid::gateway {
 namespace {
@@ -12,8 +14,8 @@ namespace {
 using protocol::JsonEdit;
 
 constexpr const char* kParams = "kv_transfer_params";
-constexpr const char* kAskForDecode =
-    R"({"do_remote_decode":true,"do_remote_prefill":false,"remote_engine_id":null,"remote_block_ids":null,"remote_host":null,"remote_port":null})";
+constexpr std::string_view kAskForDecode =
+    R"({"do_remote_decode":true,"do_remote_prefill":false,"remote_engine_id":null,"remote_block_ids":null,"remote_host":null,"remote_port":null)";
 constexpr std::string_view kGenerate = "/inference/v1/generate";
 constexpr std::string_view kDivided[] = {"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses", kGenerate};
 
@@ -46,9 +48,9 @@ bool can_be_divided(std::string_view path) {
   return false;
 }
 
-Result<std::string> prefill_body(std::string_view path, std::string_view body) {
+Result<std::string> prefill_body(std::string_view path, std::string_view body, bool early) {
   ASSIGN_OR_RETURN(const auto members, protocol::json_members(body));
-  std::vector<JsonEdit> edits{{kParams, kAskForDecode}, {"stream", "false"}, {"stream_options", std::nullopt}};
+  std::vector<JsonEdit> edits{{kParams, std::string(kAskForDecode) + (early ? ",\"early\":true}" : "}")}, {"stream", "false"}, {"stream_options", std::nullopt}};
   RETURN_IF_ERROR(limit(path, members, edits));
   return protocol::edit_members(members, edits);
 }
@@ -68,6 +70,16 @@ PrefillAnswer read_prefill_answer(std::string_view body) {
   UsageReader usage;
   usage.feed("\"usage\":" + std::string(protocol::find_member(*members, "usage")));
   answer.cached_tokens = usage.usage().cached_tokens;
+  return answer;
+}
+
+std::optional<PrefillAnswer> read_early_answer(const std::vector<net::Header>& headers) {
+  PrefillAnswer answer;
+  answer.transfer = net::find_header(headers, protocol::kEarlyTransfer);
+  const auto members = protocol::json_members(answer.transfer);
+  if (!members.ok()) return std::nullopt;
+  const std::string_view cached = protocol::find_member(*members, "remote_cached_tokens");
+  std::from_chars(cached.data(), cached.data() + cached.size(), answer.cached_tokens);
   return answer;
 }
 

@@ -233,13 +233,17 @@ class Pool final : public ClientPool {
     }
   }
 
-  void launch(const CallPtr& call, bool may_reuse) {
-    call->parser.emplace();
-    call->parser->body_limit(boost::none);
-    call->parser->get().body() = [raw = call.get()](std::string_view data) {
+  static void new_parser(Call& call) {
+    call.parser.emplace();
+    call.parser->body_limit(boost::none);
+    call.parser->get().body() = [raw = &call](std::string_view data) {
       if (!raw->done && raw->handlers.on_data) raw->handlers.on_data(data);
     };
-    if (call->request.method == "HEAD") call->parser->skip(true);
+    if (call.request.method == "HEAD") call.parser->skip(true);
+  }
+
+  void launch(const CallPtr& call, bool may_reuse) {
+    new_parser(*call);
     call->head = head_of(call->request, call->server.where);
     call->reused = may_reuse && take_idle(*call);
     if (call->reused) return send(call);
@@ -369,7 +373,8 @@ class Pool final : public ClientPool {
       if (call->done) return;
       bytes.remove_prefix(n);
       if (ec && ec != http::error::need_more) return fail(call, ErrorCode::kUnavailable, "not a valid answer: " + ec.message());
-      tell_head(call);
+      if (is_interim(*call)) tell_early(call);
+      else tell_head(call);
       if (call->done) return;
       if (n == 0) break;
     }
@@ -378,16 +383,31 @@ class Pool final : public ClientPool {
     read(call);
   }
 
+  static std::vector<Header> headers_of(const Call& call) {
+    std::vector<Header> headers;
+    for (const auto& f : call.parser->get()) headers.push_back({std::string(f.name_string()), std::string(f.value())});
+    return headers;
+  }
+
+  static bool is_interim(const Call& call) {
+    if (call.head_told || !call.parser->is_header_done()) return false;
+    const auto status = call.parser->get().result_int();
+    return status / 100 == 1 && status != 101;
+  }
+
+  void tell_early(const CallPtr& call) {
+    const auto headers = headers_of(*call);
+    new_parser(*call);
+    if (call->handlers.on_early) call->handlers.on_early(headers);
+  }
+
   void tell_head(const CallPtr& call) {
     if (call->head_told || !call->parser->is_header_done()) return;
     call->head_told = true;
     call->head = {};
     call->parser->eager(true);  // not before: the head is told before the body, though both came at once
     if (!call->handlers.on_head) return;
-    std::vector<Header> headers;
-    auto& message = call->parser->get();
-    for (const auto& f : message) headers.push_back({std::string(f.name_string()), std::string(f.value())});
-    call->handlers.on_head(static_cast<int>(message.result_int()), headers);
+    call->handlers.on_head(static_cast<int>(call->parser->get().result_int()), headers_of(*call));
   }
 
   void fail(const CallPtr& call, ErrorCode code, const std::string& why) { finish(call, Error{code, call->server.where + ": " + why, {}}); }

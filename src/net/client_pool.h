@@ -35,6 +35,7 @@ struct PoolRequest {
 
 // All callbacks run on the loop's thread and must not block. After on_done nothing comes.
 struct ClientHandlers {
+  std::function<void(const std::vector<Header>& headers)> on_early;  // of interim answers (1xx), before the head
   std::function<void(int status, const std::vector<Header>& headers)> on_head;
   std::function<void(std::string_view data)> on_data;  // decoded body bytes as they come
   std::function<void()> on_writable;                   // of a body that streams: all that was given is sent

@@ -18,6 +18,7 @@ constexpr std::size_t kMoreThanTheKernelTakes = 24u << 20;
 
 struct Answer {
   int status = 0;
+  std::string early;
   std::string body;
   Status end;
 };
@@ -37,7 +38,9 @@ class ClientPoolTest : public testing::Test {
 
   void serve(int port) {
     auto listening = HttpServer::listen({.port = port, .max_buffered_bytes = 64 << 20}, [this](Request&& r, std::shared_ptr<ResponseWriter> w) {
-      if (r.path() == "/echo") return w->send({.body = r.method + " " + r.body});
+      if (r.path() == "/early") w->early({{"x-early", "1"}});
+      if (r.path() == "/early") w->early({{"x-early", "2"}});
+      if (r.path() == "/echo" || r.path() == "/early") return w->send({.body = r.method + " " + r.body});
       w->on_close([this] { client_gone_.set_value(); });
       if (r.path() == "/stream") w->begin({.content_type = "text/event-stream"});
       kept_ = std::move(w);
@@ -60,7 +63,8 @@ class ClientPoolTest : public testing::Test {
   std::future<Answer> start(PoolRequest request) {
     auto answer = std::make_shared<Answer>();
     auto done = std::make_shared<std::promise<Answer>>();
-    ClientHandlers handlers{.on_head = [answer](int status, const auto&) { answer->status = status; },
+    ClientHandlers handlers{.on_early = [answer](const auto& headers) { answer->early += find_header(headers, "x-early"); },
+                            .on_head = [answer](int status, const auto&) { answer->status = status; },
                             .on_data = [answer](std::string_view data) { answer->body += data; },
                             .on_done = [answer, done](Status end) {
                               answer->end = std::move(end);
@@ -105,6 +109,16 @@ TEST_F(ClientPoolTest, ReusesOneConnectionForCallsAfterEachOther) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(fetch(request("POST", "/echo", "hello")).body, "POST hello");
   EXPECT_EQ(server_->connections(), 1);
   loop_->run_and_wait([&] { EXPECT_EQ(pool_->connections(), 0); });
+}
+
+TEST_F(ClientPoolTest, TellsInterimAnswersBeforeTheAnswer) {
+  for (int i = 0; i < 2; ++i) {
+    const Answer answer = fetch(request("POST", "/early", "x"));
+    EXPECT_EQ(answer.early, "12");
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_EQ(answer.body, "POST x");
+  }
+  EXPECT_EQ(fetch(request("POST", "/echo", "x")).early, "");
 }
 
 TEST_F(ClientPoolTest, AKeptConnectionThatTheServerClosedIsReplaced) {

@@ -46,6 +46,9 @@ class Writer final : public ResponseWriter {
       c->send(serial, std::move(r));
     });
   }
+  void early(std::vector<Header> headers) override {
+    asio::dispatch(io_, [c = connection_, serial = serial_, h = std::move(headers)] { c->early(serial, h); });
+  }
   void begin(Response head) override {
     asio::dispatch(io_, [c = connection_, serial = serial_, r = std::move(head)]() mutable {
       c->begin(serial, std::move(r));
@@ -349,6 +352,15 @@ void Connection::send(std::uint64_t serial, Response&& response) {
   out_ += format_head(response, {.keep_alive = keep_alive_});
   if (!head_only_) out_ += response.body;
   finish_answer();
+}
+
+void Connection::early(std::uint64_t serial, const std::vector<Header>& headers) {
+  if (!current(serial) || state_ != State::kAnswering || !chunked_) return;
+  out_ += "HTTP/1.1 103 Early Hints\r\n";
+  for (const Header& h : headers) out_.append(h.name).append(": ").append(h.value).append("\r\n");
+  out_ += "\r\n";
+  if (std::exchange(dirty_, true)) return;
+  hub_.mark_dirty(shared_from_this());
 }
 
 void Connection::begin(std::uint64_t serial, Response&& head) {

@@ -60,6 +60,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     return serial == serial_ && (state_ == State::kAnswering || state_ == State::kStreaming);
   }
   void send(std::uint64_t serial, Response&& response);
+  void early(std::uint64_t serial, const std::vector<Header>& headers);
   void begin(std::uint64_t serial, Response&& head);
   void write(std::uint64_t serial, std::string_view data);
   void end(std::uint64_t serial);

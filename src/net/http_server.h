@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -27,7 +28,7 @@
 namespace braid::net {
 
 // Answers one request: send() once, or begin() then any number of write() then end().
-// Thread rules: send, begin, write, end and the destructor from any thread, one at a time; open and
+// Thread rules: send, early, begin, write, end and the destructor from any thread, one at a time; open and
 // on_close on the I/O thread. Calls after the connection is gone, or after the answer is complete,
 // do nothing. A writer that is destroyed with no answer answers 500. Outlived by its server.
 class ResponseWriter {
@@ -35,6 +36,10 @@ class ResponseWriter {
   virtual ~ResponseWriter() = default;
 
   virtual void send(Response response) = 0;
+
+  // Before the answer: the headers of an interim one, 103, to a client that has asked for it. Others may not
+  // understand it. Nothing with HTTP/1.0.
+  virtual void early(std::vector<Header> headers) = 0;
 
   // Starts a stream; `head.body` is its first data.
   virtual void begin(Response head) = 0;

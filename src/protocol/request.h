@@ -16,6 +16,10 @@
 namespace braid::protocol {
 
 // What all kinds of requests have.
+// Header of an interim answer (103): kv_transfer_params of a prompt that is being computed, for whoever asked
+// for them early.
+inline constexpr const char* kEarlyTransfer = "x-kv-transfer-params";
+
 struct CommonRequest {
   std::string model;
   SamplingParams sampling;        // as asked for; sampling_for() checks and completes it

@@ -170,6 +170,8 @@ Status Generation::submit() {
 }
 
 void Generation::receive(engine::TokenMessage&& message) {
+  const bool early = message.finish == FinishReason::kNone && message.tokens.empty() && !message.kv_transfer_params.empty();
+  if (early) return writer_->early({{protocol::kEarlyTransfer, std::move(message.kv_transfer_params)}});
   const int prompt = submitted_.at(message.request);
   Choice& choice = choices_[static_cast<std::size_t>(prompt * request_.sampling.n + message.index)];
   if (choice.done()) return;

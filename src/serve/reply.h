@@ -30,6 +30,7 @@ class Reply final : public net::ResponseWriter {
   std::string error_body(const Error& error, int status) const { return error_body_(error, status); }
 
   void send(net::Response response) override { writer_->send(with_headers(std::move(response))); }
+  void early(std::vector<net::Header> headers) override { writer_->early(std::move(headers)); }
   void begin(net::Response head) override { writer_->begin(with_headers(std::move(head))); }
   void write(std::string data) override { writer_->write(std::move(data)); }
   void end() override { writer_->end(); }

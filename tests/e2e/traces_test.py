@@ -112,7 +112,9 @@ class Traces(unittest.TestCase):
         told = attributes(request)
         self.assertEqual((told["gen_ai.usage.prompt_tokens"], told["gen_ai.usage.completion_tokens"], told["gen_ai.request.max_tokens"]), ("160", "4", "4"))
         self.assertGreater(told["gen_ai.latency.time_to_first_token"], 0)
-        self.assertLessEqual(int(by_name["route.prefill"]["endTimeUnixNano"]), int(by_name["route.decode"]["startTimeUnixNano"]))
+        decoding = int(by_name["route.decode"]["startTimeUnixNano"])
+        self.assertLessEqual(int(by_name["route.prefill"]["startTimeUnixNano"]), decoding)
+        self.assertLessEqual(decoding, int(by_name["route.prefill"]["endTimeUnixNano"]), "it begins beside the prefill")
 
     def test_the_sidecar_is_part_of_the_trace(self):
         prefill, decode = self.engine("prefiller"), self.engine("decoder")
