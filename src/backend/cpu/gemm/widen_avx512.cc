@@ -23,7 +23,7 @@ inline Avx512::F LoadF8::load<Avx512>(const unsigned char* p, int lane) {
 template <>
 inline Avx512::F LoadF4::load<Avx512>(const unsigned char* p, int lane) {
   const __m512 values = _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6);
-  const __m512i codes = _mm512_srl_epi32(sixteen(p), _mm_cvtsi32_si128(lane / 16 * 4));
+  const __m512i codes = lane < 16 ? sixteen(p) : _mm512_srli_epi32(sixteen(p), 4);
   return _mm512_permutexvar_ps(codes, values);
 }
 

@@ -3,7 +3,8 @@
 //
 // Idea: a tile of up to kTileRows rows by two vectors of outputs stays in registers while the
 // panel ([k][32]) streams by; each input costs two (widened) weight vectors and one broadcast a
-// row. One accumulator an output, inputs in rising order: bit-identical for every tile height.
+// row. One or two rows take several panels at once, or each sum would wait for the one before.
+// One accumulator an output, inputs in rising order: bit-identical for every tile height.
 // Bound: 2 FMA a row and input; FMA throughput from four rows on, conversion or memory below.
 #pragma once
 
@@ -81,7 +82,8 @@ inline void store_outputs(const MicroArgs& a, std::int64_t row, std::int64_t col
   store_row<V>(y, a.y_bf16, column, n, v);
 }
 
-template <class V, class Load, int M, bool kGated>
+// Rows [row, row + M) times panels [panel, panel + P), the outputs of `group`.
+template <class V, class Load, int M, int P, bool kGated>
 void widen_tile(const MicroArgs& a, std::int64_t row, std::int64_t panel, int group) {
   using F = typename V::F;
   const float* x[M];
@@ -89,40 +91,48 @@ void widen_tile(const MicroArgs& a, std::int64_t row, std::int64_t panel, int gr
     const std::int64_t i = a.index ? a.index[row + m] : row + m;
     x[m] = reinterpret_cast<const float*>(a.x + i * a.x_stride);
   }
-  const int lane = group * 2 * V::kWidth;
+  const int lane = V::kWidth == 16 ? 0 : group * 2 * V::kWidth;
   const unsigned char* w = a.w.data + panel * a.w.panel_bytes;
-  F c[M][2];
+  F c[M][2 * P];
 #pragma GCC unroll 8
-  for (int m = 0; m < M; ++m) c[m][0] = c[m][1] = V::zero();
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 2 * P; ++j) c[m][j] = V::zero();
+  }
   std::int64_t k = 0;
   for (std::int64_t b = 0; b < a.w.blocks; ++b) {
     const std::int64_t end = b + 1 == a.w.blocks ? a.w.k : a.w.first_block + b * a.w.block;
     for (; k < end; ++k) {
-      const F w0 = Load::template load<V>(w + k * Load::kBytes, lane);
-      const F w1 = Load::template load<V>(w + k * Load::kBytes, lane + V::kWidth);
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        const unsigned char* from = w + p * a.w.panel_bytes + k * Load::kBytes;
+        const F w0 = Load::template load<V>(from, lane);
+        const F w1 = Load::template load<V>(from, lane + V::kWidth);
 #pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) {
-        const F xk = V::set1(x[m][k]);
-        c[m][0] = V::fma(xk, w0, c[m][0]);
-        c[m][1] = V::fma(xk, w1, c[m][1]);
+        for (int m = 0; m < M; ++m) {
+          const F xk = V::set1(x[m][k]);
+          c[m][2 * p] = V::fma(xk, w0, c[m][2 * p]);
+          c[m][2 * p + 1] = V::fma(xk, w1, c[m][2 * p + 1]);
+        }
       }
     }
     if (!Load::kExponents && !a.w.factors) continue;
-    const F f0 = block_factor<V, Load>(a.w, panel, b, lane);
-    const F f1 = block_factor<V, Load>(a.w, panel, b, lane + V::kWidth);
 #pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      c[m][0] = V::mul(c[m][0], f0);
-      c[m][1] = V::mul(c[m][1], f1);
+    for (int j = 0; j < 2 * P; ++j) {
+      const F factor = block_factor<V, Load>(a.w, panel + j / 2, b, lane + j % 2 * V::kWidth);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) c[m][j] = V::mul(c[m][j], factor);
     }
   }
   for (int m = 0; m < M; ++m) {
-    if constexpr (kGated) {
-      const std::int64_t column = panel * 16 + lane / 2;
-      store_outputs<V>(a, row + m, column, gated<V>(a, column, c[m][0], c[m][1]));
-    } else {
-      store_outputs<V>(a, row + m, panel * 32 + lane, c[m][0]);
-      store_outputs<V>(a, row + m, panel * 32 + lane + V::kWidth, c[m][1]);
+    for (int p = 0; p < P; ++p) {
+      if constexpr (kGated) {
+        const std::int64_t column = (panel + p) * 16 + lane / 2;
+        store_outputs<V>(a, row + m, column, gated<V>(a, column, c[m][2 * p], c[m][2 * p + 1]));
+      } else {
+        store_outputs<V>(a, row + m, (panel + p) * 32 + lane, c[m][2 * p]);
+        store_outputs<V>(a, row + m, (panel + p) * 32 + lane + V::kWidth, c[m][2 * p + 1]);
+      }
     }
   }
 }
@@ -131,14 +141,30 @@ template <class V, class Load, int M, bool kGated>
 void widen_rows(const MicroArgs& a, std::int64_t row, std::int64_t count, std::int64_t panel,
                 int group) {
   if (count == M) {
-    widen_tile<V, Load, M, kGated>(a, row, panel, group);
+    widen_tile<V, Load, M, 1, kGated>(a, row, panel, group);
   } else if constexpr (M > 1) {
     widen_rows<V, Load, M - 1, kGated>(a, row, count, panel, group);
   }
 }
 
+// All rows, of which there are M, P panels at a time.
+template <class V, class Load, int M, int P, bool kGated>
+void widen_few_rows(const MicroArgs& a) {
+  constexpr int kGroups = 32 / (2 * V::kWidth);
+  std::int64_t panel = a.panel0;
+  for (; panel + P <= a.panel1; panel += P) {
+    for (int group = 0; group < kGroups; ++group) widen_tile<V, Load, M, P, kGated>(a, 0, panel, group);
+  }
+  for (; panel < a.panel1; ++panel) {
+    for (int group = 0; group < kGroups; ++group) widen_tile<V, Load, M, 1, kGated>(a, 0, panel, group);
+  }
+}
+
 template <class V, class Load, int kTileRows, bool kGated>
 void widen_gemm(const MicroArgs& a) {
+  constexpr int kPanels = kTileRows / 2 < 4 ? kTileRows / 2 : 4;
+  if (a.rows == 1) return widen_few_rows<V, Load, 1, kPanels, kGated>(a);
+  if (a.rows == 2) return widen_few_rows<V, Load, 2, kPanels / 2, kGated>(a);
   const std::int64_t tiles = (a.rows + kTileRows - 1) / kTileRows;
   for (std::int64_t panel = a.panel0; panel < a.panel1; ++panel) {
     for (int group = 0; group < 32 / (2 * V::kWidth); ++group) {
