@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a GGUF file of random weights in the shape of a DeepSeek config.json, for timing only.
+"""Writes a GGUF file of random weights in the shape of a DeepSeek or gpt-oss config.json, for timing only.
 
     python3 bench/peers/gguf.py MODEL_FOLDER OUT.gguf [--type q8_0] [--layout latent]
 
-A latent file keeps the two halves of kv_b apart, so that attention runs over the latent; an
-expanded one keeps kv_b whole, and keys and values of every head are cached.
+Of DeepSeek, a latent file keeps the two halves of kv_b apart, so that attention runs over the latent; an
+expanded one keeps kv_b whole, and keys and values of every head are cached. The experts of gpt-oss are
+MXFP4, whatever the type of its other weights.
 """
 import argparse
 import itertools
@@ -31,6 +32,7 @@ TYPES = {
     "f16": Type(1, 1, 2, 1),
     "bf16": Type(30, 1, 2, 32),
     "q8_0": Type(8, 32, 34, 7),
+    "mxfp4": Type(39, 32, 17, 38),
 }
 LAYOUTS = ("latent", "expanded")
 
@@ -64,7 +66,7 @@ def value(v):
     return struct.pack("<I", 8) + text(v)
 
 
-def metadata(c, weight_type, layout):
+def deepseek_metadata(c, layout):
     qk = c["qk_nope_head_dim"] + c["qk_rope_head_dim"]
     latent = layout == "latent"
     own = {
@@ -102,12 +104,42 @@ def metadata(c, weight_type, layout):
             "rope.scaling.original_context_length": yarn["original_max_position_embeddings"],
             "rope.scaling.yarn_log_multiplier": 0.1 * yarn["mscale_all_dim"],
         }
+    return own
+
+
+def gpt_oss_metadata(c):
+    yarn = c["rope_scaling"]
     return {
-        "general.architecture": "deepseek2",
-        "general.file_type": TYPES[weight_type].file_type,
+        "vocab_size": c["vocab_size"],
+        "block_count": c["num_hidden_layers"],
+        "context_length": c["max_position_embeddings"],
+        "embedding_length": c["hidden_size"],
+        "feed_forward_length": c["intermediate_size"],
+        "expert_feed_forward_length": c["intermediate_size"],
+        "expert_count": c["num_local_experts"],
+        "expert_used_count": c["num_experts_per_tok"],
+        "attention.head_count": c["num_attention_heads"],
+        "attention.head_count_kv": c["num_key_value_heads"],
+        "attention.key_length": c["head_dim"],
+        "attention.value_length": c["head_dim"],
+        "attention.sliding_window": c["sliding_window"],
+        "attention.layer_norm_rms_epsilon": float(c["rms_norm_eps"]),
+        "rope.freq_base": float(c["rope_theta"]),
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": float(yarn["factor"]),
+        "rope.scaling.original_context_length": yarn["original_max_position_embeddings"],
+    }
+
+
+def metadata(c, weight_type, layout):
+    gpt_oss = c["model_type"] == "gpt_oss"
+    own, architecture = (gpt_oss_metadata(c), "gpt-oss") if gpt_oss else (deepseek_metadata(c, layout), "deepseek2")
+    return {
+        "general.architecture": architecture,
+        "general.file_type": TYPES["mxfp4" if gpt_oss else weight_type].file_type,
         "general.alignment": ALIGNMENT,
         "tokenizer.ggml.model": "no_vocab",
-        **{f"deepseek2.{key}": v for key, v in own.items()},
+        **{f"{architecture}.{key}": v for key, v in own.items()},
     }
 
 
@@ -136,11 +168,30 @@ def mlp_tensors(c, layer):
             ("ffn_gate_shexp", (h, shared)), ("ffn_up_shexp", (h, shared)), ("ffn_down_shexp", (shared, h))]
 
 
+def gpt_oss_layer(c, layer, weight_type):
+    """The tensors of a layer, without its norms."""
+    h, inter, experts = c["hidden_size"], c["intermediate_size"], c["num_local_experts"]
+    queries, keys = c["num_attention_heads"] * c["head_dim"], c["num_key_value_heads"] * c["head_dim"]
+    for name, into, out in (("attn_q", h, queries), ("attn_k", h, keys), ("attn_v", h, keys), ("attn_output", queries, h)):
+        yield Tensor(f"blk.{layer}.{name}.weight", (into, out), weight_type)
+        yield Tensor(f"blk.{layer}.{name}.bias", (out,), "f32")
+    yield Tensor(f"blk.{layer}.attn_sinks.weight", (c["num_attention_heads"],), "f32")
+    yield Tensor(f"blk.{layer}.ffn_gate_inp.weight", (h, experts), "f32")
+    yield Tensor(f"blk.{layer}.ffn_gate_inp.bias", (experts,), "f32")
+    for name, into, out in (("ffn_gate_exps", h, inter), ("ffn_up_exps", h, inter), ("ffn_down_exps", inter, h)):
+        yield Tensor(f"blk.{layer}.{name}.weight", (into, out, experts), "mxfp4")
+        yield Tensor(f"blk.{layer}.{name}.bias", (out, experts), "f32")
+
+
 def tensors(c, weight_type, layout):
     h, vocabulary = c["hidden_size"], c["vocab_size"]
     found = [Tensor("token_embd.weight", (h, vocabulary), weight_type), Tensor("output_norm.weight", (h,), "f32", True),
              Tensor("output.weight", (h, vocabulary), weight_type)]
     for layer in range(c["num_hidden_layers"]):
+        if c["model_type"] == "gpt_oss":
+            found += [Tensor(f"blk.{layer}.{name}.weight", (h,), "f32", True) for name in ("attn_norm", "post_attention_norm")]
+            found += gpt_oss_layer(c, layer, weight_type)
+            continue
         norms = {"attn_norm": h, "attn_q_a_norm": c["q_lora_rank"], "attn_kv_a_norm": c["kv_lora_rank"], "ffn_norm": h}
         found += [Tensor(f"blk.{layer}.{name}.weight", (n,), "f32", True) for name, n in norms.items()]
         found += [Tensor(f"blk.{layer}.{name}.weight", dims, weight_type)
@@ -157,6 +208,8 @@ def random_bytes(type_name):
     if type_name == "q8_0":
         scale = struct.pack("<e", 0.05 / 127)
         return b"".join(scale + source.randbytes(32) for _ in range(PATTERN // 32))
+    if type_name == "mxfp4":
+        return b"".join(bytes([119]) + source.randbytes(16) for _ in range(PATTERN // 32))
     numbers = [source.uniform(-0.05, 0.05) for _ in range(PATTERN)]
     if type_name == "bf16":
         return b"".join(struct.pack("<f", x)[2:] for x in numbers)
@@ -170,7 +223,7 @@ def pad(file):
 def write(folder, out, weight_type="q8_0", layout="latent"):
     """Writes `out` in the shape of folder/config.json; `out` appears only when it is whole."""
     c = json.loads((pathlib.Path(folder) / "config.json").read_text())
-    if not c.get("q_lora_rank"):
+    if c["model_type"] != "gpt_oss" and not c.get("q_lora_rank"):
         raise ValueError(f"{folder}/config.json has no q_lora_rank, which the peer wants of models that are not 26 or 27 layers deep")
     keys, parts = metadata(c, weight_type, layout), tensors(c, weight_type, layout)
     ones = struct.pack("<f", 1.0) * PATTERN
@@ -195,7 +248,7 @@ def write(folder, out, weight_type="q8_0", layout="latent"):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="folder of a DeepSeek config.json")
+    parser.add_argument("folder", help="folder of a DeepSeek or gpt-oss config.json")
     parser.add_argument("out", help="file to write")
     parser.add_argument("--type", choices=["bf16", "f16", "q8_0"], default="q8_0")
     parser.add_argument("--layout", choices=LAYOUTS, default="latent")

@@ -42,6 +42,7 @@ class Shape:
     types: tuple
     batches: tuple
     flags: tuple = ()
+    layouts: tuple = gguf.LAYOUTS
 
     def cases(self, prompt):
         return [Case("prefill", prompt), *(Case("decode", batch) for batch in self.batches)]
@@ -50,6 +51,7 @@ class Shape:
 SHAPES = {
     "lexicon-30m": Shape("models/lexicon-30m", ("bf16", "f16", "q8_0"), (1, 8, 64)),
     "lite4-fp8": Shape("bench/shapes/lite4-fp8", ("q8_0",), (1, 8, 32), ("--load-format", "dummy")),
+    "gpt-oss4-mxfp4": Shape("bench/shapes/gpt-oss4-mxfp4", ("bf16", "q8_0"), (1, 8), ("--load-format", "dummy"), ("expanded",)),
 }
 
 
@@ -186,7 +188,7 @@ class Peer:
     def survey(self, cases):
         """The fastest variant of each case."""
         best = {case: (0.0, None) for case in cases}
-        variants = itertools.product(self.shape.types, self.args.layouts, self.args.threads, (False, True))
+        variants = itertools.product(self.shape.types, [l for l in self.args.layouts if l in self.shape.layouts], self.args.threads, (False, True))
         for variant in itertools.starmap(Variant, variants):
             model = self.model(variant)
             rates = {case: measure_peer(model, variant, case, self.args, 1) for case in cases}
