@@ -52,21 +52,33 @@ __device__ inline int slot_of(const DispatchCall& c, std::int64_t choice, int to
   return __ldg(c.slots.replicas + first + hash % static_cast<std::uint32_t>(count));
 }
 
+__device__ inline bool are_few(const ExchangeShared& s, std::int64_t choices) { return choices <= s.at.told_each; }
+__device__ inline std::uint64_t with_epoch(std::uint32_t epoch, std::uint32_t value) { return static_cast<std::uint64_t>(epoch) << 32 | value; }
+
 __device__ void send_tickets(const ExchangeShared& s, const DispatchCall& c, std::uint32_t epoch, const Teller& teller) {
+  const bool few = are_few(s, c.count * s.top_k);
+  const auto tell_count = [&](int piece) {
+    if (static_cast<int>(threadIdx.x) >= s.ranks) return;
+    store_release(in_window<std::uint64_t>(s, threadIdx.x, s.at.ticket_flags) + s.rank * kPieces + piece, with_epoch(epoch, static_cast<std::uint32_t>(c.count)));
+  };
+  if (few && teller.index == 0) tell_count(0);
   for (int piece = teller.index; piece < kPieces; piece += teller.count) {
     const std::int64_t begin = c.count * piece / kPieces * s.top_k, end = c.count * (piece + 1) / kPieces * s.top_k;
     for (std::int64_t i = begin + threadIdx.x; i < end; i += blockDim.x) {
       const int slot = slot_of(c, i, s.top_k);
       const float weight = __ldg(c.weights + i);
       for (int r = 0; r < s.ranks; ++r) {
-        in_window<int>(s, r, s.at.slots)[s.rank * s.at.tickets + i] = slot;
-        in_window<float>(s, r, s.at.weights)[s.rank * s.at.tickets + i] = weight;
+        if (few) {
+          store_told(in_window<Told>(s, r, s.at.told) + s.rank * s.at.told_each + i, {with_epoch(epoch, static_cast<std::uint32_t>(slot)), with_epoch(epoch, __float_as_uint(weight))});
+        } else {
+          in_window<int>(s, r, s.at.slots)[s.rank * s.at.tickets + i] = slot;
+          in_window<float>(s, r, s.at.weights)[s.rank * s.at.tickets + i] = weight;
+        }
       }
     }
+    if (few) continue;
     __syncthreads();
-    if (static_cast<int>(threadIdx.x) >= s.ranks) continue;
-    store_release(in_window<std::uint64_t>(s, threadIdx.x, s.at.ticket_flags) + s.rank * kPieces + piece,
-                  static_cast<std::uint64_t>(epoch) << 32 | static_cast<std::uint32_t>(c.count));
+    tell_count(piece);
   }
 }
 
@@ -138,16 +150,73 @@ __device__ void send_rows(const ExchangeShared& s, const DispatchCall& c, std::u
   }
 }
 
+// Puts the choices of ranks that have few where those of the others are.
+__device__ void hear(const ExchangeShared& s, const DispatchCall& c, std::uint32_t epoch, const int* arrived, int* missing) {
+  constexpr int kLoaded = 4, kPolls = 1000;
+  int most = 0;
+  for (int r = 0; r < s.ranks; ++r) {
+    if (are_few(s, static_cast<std::int64_t>(arrived[r]) * s.top_k)) most = max(most, arrived[r] * s.top_k);
+  }
+  for (int base = threadIdx.x; base < s.ranks * most; base += kLoaded * kExchangeThreads) {
+    int source[kLoaded], choice[kLoaded];
+    Told told[kLoaded];
+    bool here[kLoaded], all = false;
+#pragma unroll
+    for (int j = 0; j < kLoaded; ++j) {
+      const int i = base + j * kExchangeThreads;
+      source[j] = i / most, choice[j] = i % most;
+      const int total = source[j] < s.ranks ? arrived[source[j]] * s.top_k : 0;
+      here[j] = choice[j] >= total || !are_few(s, total);
+      if (here[j]) source[j] = -1;
+    }
+    const auto at = [&](int j) { return in_window<Told>(s, s.rank, s.at.told) + source[j] * s.at.told_each + choice[j]; };
+    for (int poll = 0; poll < kPolls && !all; ++poll) {
+#pragma unroll
+      for (int j = 0; j < kLoaded; ++j) {
+        if (!here[j]) told[j] = load_told(at(j));
+      }
+      all = true;
+#pragma unroll
+      for (int j = 0; j < kLoaded; ++j) {
+        here[j] = here[j] || (reached(epoch_in(told[j].slot), epoch) && reached(epoch_in(told[j].weight), epoch));
+        all = all && here[j];
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kLoaded; ++j) {
+      if (source[j] < 0) continue;
+      if (!here[j]) {
+        const Awaited what{WaitSite::kTickets, c.layer, source[j], 0};
+        told[j] = {await(s, &at(j)->slot, epoch, what), await(s, &at(j)->weight, epoch, what)};
+        if (!reached(epoch_in(told[j].slot), epoch) || !reached(epoch_in(told[j].weight), epoch)) missing[source[j]] = 1;
+      }
+      in_window<int>(s, s.rank, s.at.slots)[source[j] * s.at.tickets + choice[j]] = static_cast<int>(told[j].slot);
+      in_window<float>(s, s.rank, s.at.weights)[source[j] * s.at.tickets + choice[j]] = __uint_as_float(static_cast<std::uint32_t>(told[j].weight));
+    }
+  }
+}
+
+// How many tokens a rank sent, -1: it did not say so in time.
+__device__ inline int await_count(const ExchangeShared& s, const DispatchCall& c, std::uint32_t epoch, int source) {
+  const std::uint64_t flag = await(s, in_window<std::uint64_t>(s, s.rank, s.at.ticket_flags) + source * kPieces, epoch, {WaitSite::kTickets, c.layer, source, 0});
+  return epoch_in(flag) == epoch ? min(static_cast<int>(flag), static_cast<int>(s.tokens)) : -1;
+}
+
 // How many tokens each rank sent; none if its tickets did not come in time.
 __device__ void await_tickets(const ExchangeShared& s, const DispatchCall& c, std::uint32_t epoch, int* arrived) {
   __shared__ int missing[ops::Exchange::kMostRanks];
-  if (static_cast<int>(threadIdx.x) < s.ranks) missing[threadIdx.x] = 0;
+  if (static_cast<int>(threadIdx.x) < s.ranks) {
+    const int count = await_count(s, c, epoch, threadIdx.x);
+    arrived[threadIdx.x] = max(count, 0);
+    missing[threadIdx.x] = count < 0;
+  }
   __syncthreads();
+  hear(s, c, epoch, arrived, missing);
   for (int i = threadIdx.x; i < s.ranks * kPieces; i += blockDim.x) {
     const int source = i / kPieces, piece = i % kPieces;
+    if (are_few(s, static_cast<std::int64_t>(arrived[source]) * s.top_k)) continue;
     const std::uint64_t flag = await(s, in_window<std::uint64_t>(s, s.rank, s.at.ticket_flags) + i, epoch, {WaitSite::kTickets, c.layer, source, piece});
     if (epoch_in(flag) != epoch) missing[source] = 1;
-    else if (piece == 0) arrived[source] = min(static_cast<int>(flag), static_cast<int>(s.tokens));
   }
   __syncthreads();
   if (static_cast<int>(threadIdx.x) < s.ranks && missing[threadIdx.x]) arrived[threadIdx.x] = 0;
@@ -429,9 +498,7 @@ template <class Source>
 __device__ void group_rows(const ExchangeShared& s, const DispatchCall& c, std::uint32_t epoch, Scratch& scratch) {
   __syncthreads();
   if (static_cast<int>(threadIdx.x) < s.ranks) {
-    const int source = threadIdx.x;
-    const std::uint64_t flag = await(s, in_window<std::uint64_t>(s, s.rank, s.at.ticket_flags) + source * kPieces, epoch, {WaitSite::kTickets, c.layer, source, 0});
-    scratch.arrived[source] = epoch_in(flag) == epoch ? min(static_cast<int>(flag), static_cast<int>(s.tokens)) : 0;
+    scratch.arrived[threadIdx.x] = max(await_count(s, c, epoch, threadIdx.x), 0);
   }
   __syncthreads();
   const int own = static_cast<int>(chunks_of(scratch.arrived[s.rank])), peers = s.ranks - 1;

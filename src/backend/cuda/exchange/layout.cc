@@ -39,6 +39,8 @@ ExchangeLayout::ExchangeLayout(const ops::Exchange::Options& o) {
   ticket_flags = window.take(ranks * kPieces * 8);
   row_flags = window.take(ranks * kChunks * 4);
   return_flags = window.take(ranks * kChunks * 4);
+  told_each = std::min(tickets, kFewChoices);
+  told = window.take(ranks * told_each * 16);
   slots = window.take(ranks * tickets * 4);
   weights = window.take(ranks * tickets * 4);
   rows = window.take(((ranks - 1) * o.tokens + (in_place ? o.staging_tokens : 0)) * record_bytes);

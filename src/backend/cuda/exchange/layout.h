@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory of an exchange (ops/exchange.h), in bytes. A window, which peers write:
 //
-//   ticket_flags  u64 [ranks][kPieces]     epoch << 32 | tokens of that rank: a piece of its tickets is here
+//   ticket_flags  u64 [ranks][kPieces]     epoch << 32 | tokens of that rank: a piece of its tickets is here (few choices: only
+//                                          the first, and no ticket need be)
 //   row_flags     u32 [ranks][kChunks]     epoch: that chunk of its rows is here
 //   return_flags  u32 [ranks][kChunks]     epoch: the results of the own chunk are here
+//   told          u64 [ranks][told_each][2]  few choices of a rank: epoch << 32 | slot, epoch << 32 | weight
 //   slots         i32 [ranks][tickets]     for every choice of every token, counted over all ranks
 //   weights       f32 [ranks][tickets]
 //   rows          records of [ranks - 1][tokens], then [staging] of the own rank
@@ -31,6 +33,9 @@ namespace braid::cuda {
 
 inline constexpr int kPieces = 128;
 inline constexpr int kChunks = 512;
+// So few choices of a rank are told with their epoch beside each, so that no flag waits until they have been written. The
+// destination puts them where the many would be.
+inline constexpr std::int64_t kFewChoices = 2048;
 
 // Counters of the kernels, between which they persist.
 struct ExchangeState {
@@ -47,8 +52,9 @@ struct ExchangeLayout {
   explicit ExchangeLayout(const ops::Exchange::Options& options);
 
   // Window.
-  std::int64_t ticket_flags, row_flags, return_flags, slots, weights, rows, returns, window_bytes;
+  std::int64_t ticket_flags, row_flags, return_flags, told, slots, weights, rows, returns, window_bytes;
   std::int64_t tickets;       // room for those of one rank
+  std::int64_t told_each;     // the same where they are few
   std::int64_t record_bytes;  // from one row to the next
   std::int64_t codes_bytes;   // fp8: where a record's scales begin
   std::int64_t return_bytes;

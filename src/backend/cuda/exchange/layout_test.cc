@@ -29,12 +29,13 @@ TEST(ExchangeLayout, ChunksCoverAllTokensAndFitTheFlags) {
 TEST(ExchangeLayout, PartsFollowEachOtherAndAreAligned) {
   for (const std::int64_t hidden : {1, 8, 130, 2880, 7168}) {
     const ExchangeLayout l(options(33, hidden));
-    const std::vector<std::int64_t> window{l.ticket_flags, l.row_flags, l.return_flags, l.slots, l.weights, l.rows, l.returns, l.window_bytes};
+    const std::vector<std::int64_t> window{l.ticket_flags, l.row_flags, l.return_flags, l.told, l.slots, l.weights, l.rows, l.returns, l.window_bytes};
     const std::vector<std::int64_t> own{l.state, l.offsets, l.counts, l.position, l.row_token, l.grouped, l.own_bytes};
     for (const auto& parts : {window, own}) {
       for (std::size_t i = 0; i + 1 < parts.size(); ++i) EXPECT_LE(parts[i], parts[i + 1]);
       for (const std::int64_t at : parts) EXPECT_EQ(at % 256, 0);
     }
+    EXPECT_GE(l.slots - l.told, 3 * std::min<std::int64_t>(33 * 5, kFewChoices) * 16);
     EXPECT_GE(l.returns - l.rows, 3 * 33 * hidden * 2);
     EXPECT_GE(l.window_bytes - l.returns, 2 * 33 * hidden * 4);
   }

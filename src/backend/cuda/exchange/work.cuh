@@ -46,6 +46,19 @@ __device__ inline void store_release(std::uint64_t* flag, std::uint64_t value) {
   asm volatile("st.release.sys.global.u64 [%0], %1;" ::"l"(flag), "l"(value) : "memory");
 }
 
+// Two words, each of which arrives whole.
+struct Told {
+  std::uint64_t slot, weight;
+};
+__device__ inline void store_told(Told* to, const Told& told) {
+  asm volatile("st.relaxed.sys.global.v2.u64 [%0], {%1, %2};" ::"l"(to), "l"(told.slot), "l"(told.weight) : "memory");
+}
+__device__ inline Told load_told(const Told* from) {
+  Told told;
+  asm volatile("ld.relaxed.sys.global.v2.u64 {%0, %1}, [%2];" : "=l"(told.slot), "=l"(told.weight) : "l"(from) : "memory");
+  return told;
+}
+
 template <class T>
 __device__ inline T* in_window(const ExchangeShared& s, int rank, std::int64_t offset) {
   return reinterpret_cast<T*>(s.window[rank] + offset);
