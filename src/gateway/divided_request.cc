@@ -102,6 +102,8 @@ void DividedRequest::prefill() {
   const HostPort& where = prefillers_[next_ % prefillers_.size()];
   ++tries_;
   transfer_.reset();
+  whole_.reset();
+  early_ = false;
   journey_.begin_leg("prefill", where.host + ":" + std::to_string(where.port), core_.clock.now());
   prefill_call_ = collect(*core_.upstream, wire_to(where.host, where.port, prefill_body_), kLongestPrefillAnswer,
                           [self = shared_from_this()](Result<Collected> answer) { self->prefilled(std::move(answer)); },
@@ -111,7 +113,14 @@ void DividedRequest::prefill() {
 void DividedRequest::promised(const std::vector<net::Header>& headers) {
   if (transfer_ || prefill_call_ == 0 || !core_.settings.early_transfer) return;
   transfer_ = read_early_answer(headers);
-  if (transfer_) decode();
+  early_ = transfer_.has_value();
+  if (early_) decode();
+}
+
+void DividedRequest::decode_whole(PrefillAnswer told) {
+  early_ = decode_failed_ = false;
+  transfer_ = std::move(told);
+  decode();
 }
 
 void DividedRequest::drop_prefill() {
@@ -150,11 +159,10 @@ void DividedRequest::prefilled(Result<Collected> answer) {
     return client_->send({.status = answer->status, .content_type = std::string(net::find_header(answer->headers, "content-type")),
                           .headers = from_endpoint(answer->headers), .body = std::move(answer->body)});
   }
-  if (relay_) return;
-  decode_failed_ = false;
-  transfer_ = read_prefill_answer(answer->body);
-  if (transfer_->transfer.empty()) log_warning("the prefill's answer has no kv_transfer_params: decoding computes all", {{"id", leg_id_}});
-  decode();
+  auto told = read_prefill_answer(answer->body);
+  if (told.transfer.empty()) log_warning("the prefill's answer has no kv_transfer_params: decoding computes all", {{"id", leg_id_}});
+  if (relay_) whole_ = std::move(told);
+  else decode_whole(std::move(told));
 }
 
 void DividedRequest::decode() {
@@ -166,7 +174,7 @@ void DividedRequest::decode() {
   journey_.begin_leg("decode", "127.0.0.1:" + std::to_string(decoder_port_), core_.clock.now());
   const auto self = shared_from_this();
   relay_ = Relay::start(*core_.upstream, client_, wire_to("127.0.0.1", decoder_port_, transfer_ ? decode_body_ : request_.body), changes,
-                        {.on_head = [self](int status, const auto&) { return !(self->decode_failed_ = self->prefill_call_ != 0 && status >= 500); },
+                        {.on_head = [self](int status, const auto&) { return !(self->decode_failed_ = self->early_ && status >= 500); },
                          .on_piece = [](std::int64_t) {},
                          .on_end = [self](const RelayEnd& end) { self->on_end(end); }});
 }
@@ -176,6 +184,7 @@ void DividedRequest::on_end(const RelayEnd& end) {
   if (!ended) return;  // dropped
   journey_.end_leg("decode", end.answered, end.status.ok() ? std::string() : end.status.error().message, core_.clock.now());
   if (decode_failed_ && prefill_call_ != 0) return;  // prefilled() tells why
+  if (decode_failed_ && whole_ && !gone_) return decode_whole(*std::exchange(whole_, {}));
   drop_prefill();
   if (!gone_ && !end.begun && !end.status.ok()) {
     const Error& error = end.status.error();

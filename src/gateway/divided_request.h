@@ -41,6 +41,7 @@ class DividedRequest : public std::enable_shared_from_this<DividedRequest> {
   Status read_prefillers(std::string_view header);
   void prefill();
   void promised(const std::vector<net::Header>& headers);
+  void decode_whole(PrefillAnswer told);
   void prefilled(Result<Collected> answer);
   // Of two legs that run, as in exchange.h.
   void drop_prefill();
@@ -64,7 +65,9 @@ class DividedRequest : public std::enable_shared_from_this<DividedRequest> {
   std::optional<PrefillAnswer> transfer_;
   net::ClientPool::CallId prefill_call_ = 0;
   std::shared_ptr<Relay> relay_;
-  bool decode_failed_ = false;  // while the prefill runs, which may be why
+  std::optional<PrefillAnswer> whole_;  // told at the prefill's end, while decoding has begun from an early answer
+  bool early_ = false;                  // decoding began before the prefill's end, which may be why it fails
+  bool decode_failed_ = false;
   bool gone_ = false;
   Journey journey_;
 };

@@ -52,6 +52,8 @@ void Exchange::attempt() {
   drop_prefill();
   another_ = decode_failed_ = false;
   transfer_.reset();
+  whole_.reset();
+  early_ = false;
   leg_id_.clear();
   begin_flight();
   const bool divide = !decision_->prefill.empty() && core_.settings.disaggregation == "proxy" && can_be_divided(request_->path);
@@ -88,7 +90,14 @@ void Exchange::prefill(const router::EndpointId& endpoint) {
 void Exchange::promised(const std::vector<net::Header>& headers) {
   if (transfer_ || prefill_call_ == 0 || !core_.settings.early_transfer) return;
   transfer_ = read_early_answer(headers);
-  if (transfer_) decode();
+  early_ = transfer_.has_value();
+  if (early_) decode();
+}
+
+void Exchange::decode_whole(PrefillAnswer told) {
+  early_ = decode_failed_ = false;
+  transfer_ = std::move(told);
+  decode();
 }
 
 void Exchange::prefilled(const router::EndpointId& endpoint, Result<Collected> answer) {
@@ -107,10 +116,8 @@ void Exchange::prefilled(const router::EndpointId& endpoint, Result<Collected> a
   }
   auto told = read_prefill_answer(answer->body);
   core_.metrics.prefills.with({told.transfer.empty() ? "without_transfer" : "done"}).add();
-  if (relay_) return;
-  transfer_ = std::move(told);
-  decode_failed_ = false;
-  decode();
+  if (relay_) whole_ = std::move(told);
+  else decode_whole(std::move(told));
 }
 
 void Exchange::prefill_failed(const router::EndpointId& endpoint, const Result<Collected>& answer) {
@@ -174,7 +181,7 @@ void Exchange::take_body() {
 }
 
 bool Exchange::on_head(int status, const std::vector<net::Header>& headers) {
-  decode_failed_ = prefill_call_ != 0 && status >= 500 && !cannot_serve_now(status);
+  decode_failed_ = early_ && status >= 500 && !cannot_serve_now(status);
   if (decode_failed_) return false;
   if (cannot_serve_now(status)) {
     const router::EndpointId& endpoint = decision_->primary().id;
@@ -192,6 +199,7 @@ void Exchange::on_end(const RelayEnd& end) {
   if (!relay) return;  // dropped
   journey_.end_leg("decode", end.answered, end.status.ok() ? std::string() : end.status.error().message, core_.clock.now());
   if (decode_failed_ && prefill_call_ != 0 && !gone_ && !evicted_) return;  // prefilled() tells why
+  if (decode_failed_ && whole_ && !gone_ && !evicted_) return decode_whole(*std::exchange(whole_, {}));
   ended(end);
 }
 

@@ -46,6 +46,7 @@ class Exchange final : public Passage {
   void attempt();
   void prefill(const router::EndpointId& endpoint);
   void promised(const std::vector<net::Header>& headers);
+  void decode_whole(PrefillAnswer told);
   void prefilled(const router::EndpointId& endpoint, Result<Collected> answer);
   void prefill_failed(const router::EndpointId& endpoint, const Result<Collected>& answer);
   // Of two legs that run one is no longer wanted.
@@ -80,7 +81,9 @@ class Exchange final : public Passage {
   std::string decode_body_;
   std::string leg_id_;        // x-request-id of both legs
   std::optional<PrefillAnswer> transfer_;
-  bool decode_failed_ = false;  // while the prefill runs, which may be why
+  std::optional<PrefillAnswer> whole_;  // told at the prefill's end, while decoding has begun from an early answer
+  bool early_ = false;                  // decoding began before the prefill's end, which may be why it fails
+  bool decode_failed_ = false;
   net::ClientPool::CallId prefill_call_ = 0;
   std::shared_ptr<Relay> relay_;
 };
