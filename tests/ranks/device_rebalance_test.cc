@@ -13,6 +13,7 @@
 #include "fabric/testing/local_bootstrap.h"
 #include "moe/placement/on_device.h"
 #include "moe/placement/rebalance.h"
+#include "tests/ranks/move_counter.h"
 #include "tests/ranks/rotated.h"
 #include "transport/shm/shm.h"
 
@@ -122,18 +123,11 @@ bool holds(const ops::PackedMlp& slot, int layer, std::int32_t expert) {
   return true;
 }
 
-struct Watch final : moe::RebalanceObserver {
+struct Watch final : testing::MoveCounter {
   void measured(const std::vector<moe::LayerLoad>& loads) override {
     std::lock_guard lock(mutex);
     last = loads;
   }
-  void rearranged(int layers, std::uint64_t bytes, Duration) override {
-    moved += layers;
-    sent += bytes;
-  }
-  void stopped(const Error& error) override { ADD_FAILURE() << error.message; }
-  std::atomic<int> moved{0};
-  std::atomic<std::uint64_t> sent{0};
   std::mutex mutex;
   std::vector<moe::LayerLoad> last;
 };
@@ -162,7 +156,7 @@ TEST_P(DeviceRebalance, EverySlotHoldsItsExpertInTheMemoryOfBefore) {
     Watch watch;
     moe::Rebalancer rebalancer(*transport, layers, stream, {.window = 4, .interval = 4, .background = GetParam(), .timeout = kLong, .policy = testing::rotated}, watch);
     ASSERT_TRUE(rebalancer.join(b).ok());
-    for (int step = 0; least(b, static_cast<std::uint64_t>(watch.moved)) < 7 * kLayers; ++step) {
+    for (int step = 0; least(b, static_cast<std::uint64_t>(watch.layers)) < 7 * kLayers; ++step) {
       rebalancer.step(least(b, rebalancer.staged()));
       const std::uint64_t maps = least(b, rebalancer.maps());
       EXPECT_EQ(maps, rebalancer.maps());

@@ -13,6 +13,7 @@
 #include "moe/expert_parallel.h"
 #include "moe/layer.h"
 #include "moe/placement/rebalance.h"
+#include "tests/ranks/move_counter.h"
 #include "tests/ranks/rotated.h"
 #include "transport/shm/shm.h"
 #include "weights/checkpoint.h"
@@ -69,16 +70,6 @@ struct Decoding {
   std::vector<std::int32_t> table = std::vector<std::int32_t>(kBlocks);
 };
 
-struct Counter final : moe::RebalanceObserver {
-  void rearranged(int count, std::uint64_t bytes, Duration) override {
-    layers += count;
-    sent += bytes;
-  }
-  void stopped(const Error& error) override { ADD_FAILURE() << error.message; }
-  std::atomic<int> layers{0};
-  std::atomic<std::uint64_t> sent{0};
-};
-
 std::vector<std::uint64_t> gathered(fabric::Bootstrap& b, std::uint64_t mine) {
   const auto texts = b.all_gather(std::to_string(mine)).value();
   std::vector<std::uint64_t> all;
@@ -109,7 +100,7 @@ void compare(const Case& c) {
     const moe::ExpertParallel experts{
         .bootstrap = &b, .transport = transport.get(), .backend = c.backend, .buffer_tokens = 8, .deterministic = true, .redundant_experts = c.redundant, .balanced = true};
     Decoding subject(c, b.rank(), &experts);
-    Counter counter;
+    testing::MoveCounter counter;
     moe::Rebalancer rebalancer(*second, subject.model->mixtures(), *subject.stream,
                                {.window = 4, .interval = 4, .background = c.background, .timeout = kLong, .policy = testing::rotated}, counter);
     ASSERT_TRUE(rebalancer.join(b).ok());

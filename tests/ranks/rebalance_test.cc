@@ -18,6 +18,7 @@
 #include "tests/ranks/faulty_transport.h"
 #include "tests/ranks/loaded_model.h"
 #include "tests/ranks/local_membership.h"
+#include "tests/ranks/move_counter.h"
 #include "tests/ranks/rotated.h"
 #include "transport/shm/shm.h"
 #include "weights/checkpoint.h"
@@ -65,16 +66,6 @@ struct Decoding : LoadedModel {
   }
 };
 
-struct Counter final : moe::RebalanceObserver {
-  void rearranged(int count, std::uint64_t bytes, Duration) override {
-    layers += count;
-    sent += bytes;
-  }
-  void stopped(const Error& error) override { ADD_FAILURE() << error.message; }
-  std::atomic<int> layers{0};
-  std::atomic<std::uint64_t> sent{0};
-};
-
 class RebalancedModel : public ::testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(
     All, RebalancedModel,
@@ -114,7 +105,7 @@ TEST_P(RebalancedModel, ComputesTheSameWhileExpertsMove) {
     membership.announce(b);
     ASSERT_TRUE(lockstep.form().ok());
     moe::RebalanceOptions options{.window = 4, .interval = 4, .background = c.background, .timeout = kLong, .policy = testing::rotated};
-    Counter counter;
+    testing::MoveCounter counter;
     moe::Rebalancer rebalancer(*second, subject.model->mixtures(), *subject.stream, options, counter);
     ASSERT_TRUE(rebalancer.join(b).ok());
     std::vector<float> logits;
