@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -40,10 +41,13 @@ void fill_f4(std::byte* data, std::size_t bytes, std::uint64_t state) {
   }
 }
 
+// 256 values evenly over [-scale, scale), eight a draw.
 void fill_bf16(std::uint16_t* data, std::size_t count, float scale, std::uint64_t state) {
-  for (std::size_t i = 0; i < count; ++i) {
-    const float uniform = static_cast<float>(static_cast<std::int64_t>(next(state)) >> 40) / 8388608.0f;
-    data[i] = f32_to_bf16(uniform * scale);
+  std::array<std::uint16_t, 256> values;
+  for (int i = 0; i < 256; ++i) values[static_cast<std::size_t>(i)] = f32_to_bf16(static_cast<float>(i - 128) / 128.0f * scale);
+  for (std::size_t i = 0; i < count; i += 8) {
+    std::uint64_t bits = next(state);
+    for (std::size_t j = i; j < std::min(i + 8, count); ++j, bits >>= 8) data[j] = values[bits & 0xFF];
   }
 }
 
