@@ -13,7 +13,6 @@
 namespace braid::gateway {
 namespace {
 
-constexpr std::size_t kLongestPrefillAnswer = 64u << 20;
 constexpr std::string_view kPrefillers = "x-prefiller-host-port";
 constexpr std::string_view kRank = "x-data-parallel-rank";
 constexpr std::string_view kDecoder = "x-data-parallel-host-port";
@@ -38,7 +37,7 @@ std::size_t any_of_first(std::size_t count) {
 
 DividedRequest::DividedRequest(SidecarCore& core, int rank, net::Request&& request, std::shared_ptr<net::ResponseWriter> client)
     : core_(core), client_(std::move(client)), request_(std::move(request)), decoder_port_(core.decoder_ports[static_cast<std::size_t>(rank)]),
-      journey_("sidecar", core.tracer.get(), core.clock.now()) {}
+      journey_("sidecar", core.tracer.get(), core.clock.now()), legs_(journey_, core.clock) {}
 
 void DividedRequest::start() {
   journey_.enter(std::string(request_.header("x-request-id")), request_.method + " " + request_.target, request_.header(tracing::kTraceParent));
@@ -46,8 +45,7 @@ void DividedRequest::start() {
     const auto request = self.lock();
     if (!request) return;
     request->gone_ = true;
-    request->drop_prefill();
-    if (request->relay_) request->relay_->cancel();
+    request->legs_.cancel();
   });
   if (const std::string_view decoder = request_.header(kDecoder); !decoder.empty()) {
     const auto where = parse_host_port(decoder);
@@ -56,15 +54,12 @@ void DividedRequest::start() {
     decoder_port_ = core_.decoder_ports[static_cast<std::size_t>(rank)];
   }
   const std::string_view prefillers = request_.header(kPrefillers);
-  if (prefillers.empty() || !can_be_divided(request_.path())) return decode();
+  if (prefillers.empty() || !can_be_divided(request_.path())) return start_decode();
   if (const Status status = read_prefillers(prefillers); !status.ok()) return answer_error(400, status.error().message);
   for (const HostPort& prefiller : prefillers_) {
     if (core_.allowed && !core_.allowed->allows(prefiller)) return answer_error(403, "Forbidden: prefill target not allowed by SSRF protection");
   }
-  leg_id_ = new_request_id();
-  auto body = prefill_body(request_.path(), request_.body, core_.settings.early_transfer);
-  if (!body.ok()) return answer_error(400, body.error().message);
-  prefill_body_ = std::move(*body);
+  if (const Status divided = legs_.divide(request_.path(), request_.body, core_.settings.early_transfer); !divided.ok()) return answer_error(400, divided.error().message);
   if (core_.settings.enable_prefiller_sampling) next_ = any_of_first(prefillers_.size());
   prefill();
 }
@@ -92,7 +87,7 @@ net::PoolRequest DividedRequest::wire_to(const std::string& host, int port, std:
   wire.body = body;
   router::HeaderList headers = from_client(request_);
   if (const std::string_view rank = request_.header(kRank); !rank.empty()) set_header(headers, kRank, rank);
-  if (!leg_id_.empty()) set_header(headers, "x-request-id", leg_id_);
+  if (!legs_.id().empty()) set_header(headers, "x-request-id", legs_.id());
   if (const std::string trace = journey_.traceparent(); !trace.empty()) set_header(headers, tracing::kTraceParent, trace);
   wire.headers = to_wire(headers);
   return wire;
@@ -101,91 +96,44 @@ net::PoolRequest DividedRequest::wire_to(const std::string& host, int port, std:
 void DividedRequest::prefill() {
   const HostPort& where = prefillers_[next_ % prefillers_.size()];
   ++tries_;
-  transfer_.reset();
-  whole_.reset();
-  early_ = false;
-  journey_.begin_leg("prefill", where.host + ":" + std::to_string(where.port), core_.clock.now());
-  prefill_call_ = collect(*core_.upstream, wire_to(where.host, where.port, prefill_body_), kLongestPrefillAnswer,
-                          [self = shared_from_this()](Result<Collected> answer) { self->prefilled(std::move(answer)); },
-                          [self = shared_from_this()](const std::vector<net::Header>& headers) { self->promised(headers); });
+  legs_.prefill(*core_.upstream, where.host + ":" + std::to_string(where.port),
+                [&](std::string_view body) { return wire_to(where.host, where.port, body); }, shared_from_this());
 }
 
-void DividedRequest::promised(const std::vector<net::Header>& headers) {
-  if (transfer_ || prefill_call_ == 0 || !core_.settings.early_transfer) return;
-  transfer_ = read_early_answer(headers);
-  early_ = transfer_.has_value();
-  if (early_) decode();
+void DividedRequest::prefilled(const PrefillAnswer& told) {
+  if (told.transfer.empty()) log_warning("the prefill's answer has no kv_transfer_params: decoding computes all", {{"id", legs_.id()}});
 }
 
-void DividedRequest::decode_whole(PrefillAnswer told) {
-  early_ = decode_failed_ = false;
-  transfer_ = std::move(told);
-  decode();
-}
-
-void DividedRequest::drop_prefill() {
-  const auto call = std::exchange(prefill_call_, 0);
-  if (call == 0) return;
-  journey_.end_leg("prefill", 0, {}, core_.clock.now());
-  core_.upstream->cancel(call);
-}
-
-void DividedRequest::drop_decode() {
-  decode_failed_ = false;
-  const auto relay = std::exchange(relay_, nullptr);
-  if (!relay) return;
-  journey_.end_leg("decode", 0, "the prefill failed", core_.clock.now());
-  relay->cancel();
-}
-
-void DividedRequest::prefilled(Result<Collected> answer) {
-  if (std::exchange(prefill_call_, 0) == 0) return;
-  journey_.end_leg("prefill", answer.ok() ? answer->status : 0, answer.ok() ? std::string() : answer.error().message, core_.clock.now());
-  if (gone_ || (relay_ && relay_->accepted())) return;
+void DividedRequest::prefill_failed(Result<Collected> answer, bool matters) {
+  if (gone_) return finish(0, "the client left");
+  if (!matters) return;
   const bool failed = !answer.ok() || answer->status == 502 || answer->status == 503 || answer->status == 504;
-  if (failed || answer->status / 100 != 2) drop_decode();
-  if (failed && tries_ <= core_.settings.prefill_max_retries) {
-    const HostPort& where = prefillers_[next_++ % prefillers_.size()];
-    log_warning("prefill tried again", {{"failed", where.host + ":" + std::to_string(where.port)},
-                                        {"why", answer.ok() ? "status " + std::to_string(answer->status) : answer.error().message}});
-    if (prefillers_.size() > 1) return prefill();
-    return core_.loop->after(std::chrono::milliseconds(core_.settings.prefill_retry_backoff_ms), [self = shared_from_this()] {
-      if (!self->gone_) self->prefill();
-    });
-  }
+  if (failed && tries_ <= core_.settings.prefill_max_retries) return prefill_again(answer);
   if (!answer.ok()) return answer_error(503, "prefill failed: " + answer.error().message, true);
-  if (answer->status / 100 != 2) {
-    finish(answer->status, {});
-    return client_->send({.status = answer->status, .content_type = std::string(net::find_header(answer->headers, "content-type")),
-                          .headers = from_endpoint(answer->headers), .body = std::move(answer->body)});
-  }
-  auto told = read_prefill_answer(answer->body);
-  if (told.transfer.empty()) log_warning("the prefill's answer has no kv_transfer_params: decoding computes all", {{"id", leg_id_}});
-  if (relay_) whole_ = std::move(told);
-  else decode_whole(std::move(told));
+  finish(answer->status, {});
+  client_->send({.status = answer->status, .content_type = std::string(net::find_header(answer->headers, "content-type")),
+                 .headers = from_endpoint(answer->headers), .body = std::move(answer->body)});
 }
 
-void DividedRequest::decode() {
-  AnswerChanges changes;
-  if (transfer_) {
-    changes.cached_tokens = transfer_->cached_tokens;
-    decode_body_ = *decode_body(request_.body, transfer_->transfer);
-  }
-  journey_.begin_leg("decode", "127.0.0.1:" + std::to_string(decoder_port_), core_.clock.now());
-  const auto self = shared_from_this();
-  relay_ = Relay::start(*core_.upstream, client_, wire_to("127.0.0.1", decoder_port_, transfer_ ? decode_body_ : request_.body), changes,
-                        {.on_head = [self](int status, const auto&) { return !(self->decode_failed_ = self->early_ && status >= 500); },
-                         .on_piece = [](std::int64_t) {},
-                         .on_end = [self](const RelayEnd& end) { self->on_end(end); }});
+void DividedRequest::prefill_again(const Result<Collected>& failed) {
+  const HostPort& where = prefillers_[next_++ % prefillers_.size()];
+  log_warning("prefill tried again", {{"failed", where.host + ":" + std::to_string(where.port)},
+                                      {"why", failed.ok() ? "status " + std::to_string(failed->status) : failed.error().message}});
+  if (prefillers_.size() > 1) return prefill();
+  core_.loop->after(std::chrono::milliseconds(core_.settings.prefill_retry_backoff_ms), [self = shared_from_this()] {
+    if (!self->gone_) self->prefill();
+  });
 }
 
-void DividedRequest::on_end(const RelayEnd& end) {
-  const auto ended = std::exchange(relay_, nullptr);
-  if (!ended) return;  // dropped
-  journey_.end_leg("decode", end.answered, end.status.ok() ? std::string() : end.status.error().message, core_.clock.now());
-  if (decode_failed_ && prefill_call_ != 0) return;  // prefilled() tells why
-  if (decode_failed_ && whole_ && !gone_) return decode_whole(*std::exchange(whole_, {}));
-  drop_prefill();
+void DividedRequest::start_decode() {
+  legs_.decode(*core_.upstream, {"127.0.0.1:" + std::to_string(decoder_port_), request_.body, {}, client_},
+               [&](std::string_view body) { return wire_to("127.0.0.1", decoder_port_, body); }, shared_from_this());
+}
+
+bool DividedRequest::on_head(int status, const std::vector<net::Header>&) { return status < 500 || !legs_.leave_to_prefill(); }
+
+void DividedRequest::decoded(const RelayEnd& end) {
+  legs_.drop_prefill();
   if (!gone_ && !end.begun && !end.status.ok()) {
     const Error& error = end.status.error();
     const bool late = error.code == ErrorCode::kDeadlineExceeded;
@@ -195,7 +143,7 @@ void DividedRequest::on_end(const RelayEnd& end) {
   if (!core_.settings.http.access_log) return;
   log_info("request", {{"client", request_.peer},
                        {"request", request_.method + " " + request_.target},
-                       {"id", leg_id_},
+                       {"id", legs_.id()},
                        {"status", end.answered},
                        {"prefills", tries_},
                        {"bytes", end.bytes}});

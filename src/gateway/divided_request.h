@@ -4,18 +4,15 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "gateway/allow_list.h"
-#include "gateway/collect.h"
 #include "gateway/endpoint_list.h"
 #include "gateway/journey.h"
-#include "gateway/relay.h"
 #include "gateway/settings.h"
-#include "gateway/transfer_bodies.h"
+#include "gateway/two_legs.h"
 #include "net/event_loop.h"
 
 namespace braid::gateway {
@@ -32,7 +29,7 @@ struct SidecarCore {
   std::unique_ptr<tracing::Tracer> tracer;  // null: no traces
 };
 
-class DividedRequest : public std::enable_shared_from_this<DividedRequest> {
+class DividedRequest : public std::enable_shared_from_this<DividedRequest>, public TwoLegs::Owner {
  public:
   DividedRequest(SidecarCore& core, int rank, net::Request&& request, std::shared_ptr<net::ResponseWriter> client);
   void start();
@@ -40,14 +37,14 @@ class DividedRequest : public std::enable_shared_from_this<DividedRequest> {
  private:
   Status read_prefillers(std::string_view header);
   void prefill();
-  void promised(const std::vector<net::Header>& headers);
-  void decode_whole(PrefillAnswer told);
-  void prefilled(Result<Collected> answer);
-  // Of two legs that run, as in exchange.h.
-  void drop_prefill();
-  void drop_decode();
-  void decode();
-  void on_end(const RelayEnd& end);
+  void prefilled(const PrefillAnswer& told) override;
+  void prefill_failed(Result<Collected> answer, bool matters) override;
+  void prefill_again(const Result<Collected>& failed);
+  void start_decode() override;
+  bool on_head(int status, const std::vector<net::Header>& headers) override;
+  void on_piece(std::int64_t) override {}
+  void on_writable() override {}
+  void decoded(const RelayEnd& end) override;
   net::PoolRequest wire_to(const std::string& host, int port, std::string_view body) const;
   void finish(int status, const std::string& why);
   void answer_error(int status, const std::string& message, bool retry_later = false);
@@ -56,20 +53,12 @@ class DividedRequest : public std::enable_shared_from_this<DividedRequest> {
   const std::shared_ptr<net::ResponseWriter> client_;
   net::Request request_;
   int decoder_port_ = 0;
-  std::string leg_id_;  // x-request-id of both legs; empty: not divided
   std::vector<HostPort> prefillers_;
   std::size_t next_ = 0;
   int tries_ = 0;
-  std::string prefill_body_;
-  std::string decode_body_;
-  std::optional<PrefillAnswer> transfer_;
-  net::ClientPool::CallId prefill_call_ = 0;
-  std::shared_ptr<Relay> relay_;
-  std::optional<PrefillAnswer> whole_;  // told at the prefill's end, while decoding has begun from an early answer
-  bool early_ = false;                  // decoding began before the prefill's end, which may be why it fails
-  bool decode_failed_ = false;
   bool gone_ = false;
   Journey journey_;
+  TwoLegs legs_;
 };
 
 }  // namespace braid::gateway

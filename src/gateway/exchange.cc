@@ -11,7 +11,6 @@
 namespace braid::gateway {
 namespace {
 
-constexpr std::size_t kLongestPrefillAnswer = 64u << 20;
 constexpr std::size_t kShortBody = 256u << 10;
 constexpr std::size_t kMostUnsent = 256u << 10;  // of a body that streams
 
@@ -31,7 +30,7 @@ bool streams_body(const net::Request& head) {
 }
 
 Exchange::Exchange(Core& core, net::Request&& request, std::shared_ptr<net::ResponseWriter> client)
-    : Passage(core), client_(std::move(client)), incoming_(std::move(request)), stream_(incoming_.stream) {
+    : Passage(core), client_(std::move(client)), incoming_(std::move(request)), stream_(incoming_.stream), legs_(journey_, core.clock) {
   peer_ = incoming_.peer;
   line_ = incoming_.method + " " + incoming_.target;
 }
@@ -49,16 +48,12 @@ void Exchange::refused(const Refused& refused) {
 }
 
 void Exchange::attempt() {
-  drop_prefill();
-  another_ = decode_failed_ = false;
-  transfer_.reset();
-  whole_.reset();
-  early_ = false;
-  leg_id_.clear();
+  legs_.reset();
+  another_ = false;
   begin_flight();
   const bool divide = !decision_->prefill.empty() && core_.settings.disaggregation == "proxy" && can_be_divided(request_->path);
-  if (divide) return prefill(decision_->prefill.front().id);
-  decode();
+  if (divide) return prefill();
+  start_decode();
 }
 
 net::PoolRequest Exchange::wire_to(const router::EndpointId& endpoint, std::string_view body) const {
@@ -70,119 +65,65 @@ net::PoolRequest Exchange::wire_to(const router::EndpointId& endpoint, std::stri
   if (stream_) wire.body_length = stream_->length();
   router::HeaderList headers = request_->headers;
   for (const auto& [name, value] : headers_for(endpoint, core_.settings.disaggregation == "header")) set_header(headers, name, value);
-  if (!leg_id_.empty()) set_header(headers, "x-request-id", leg_id_);
+  if (!legs_.id().empty()) set_header(headers, "x-request-id", legs_.id());
   if (const std::string trace = journey_.traceparent(); !trace.empty()) set_header(headers, tracing::kTraceParent, trace);
   wire.headers = to_wire(headers);
   return wire;
 }
 
-void Exchange::prefill(const router::EndpointId& endpoint) {
-  leg_id_ = new_request_id();
-  auto body_for_prefill = prefill_body(request_->path, body(), core_.settings.early_transfer);
-  if (!body_for_prefill.ok()) return refused({400, body_for_prefill.error(), {}, {}});
-  prefill_body_ = std::move(*body_for_prefill);
-  journey_.begin_leg("prefill", endpoint.name, core_.clock.now());
-  prefill_call_ = collect(*core_.upstream, wire_to(endpoint, prefill_body_), kLongestPrefillAnswer,
-                          [self = self(), endpoint](Result<Collected> answer) { self->prefilled(endpoint, std::move(answer)); },
-                          [self = self()](const std::vector<net::Header>& headers) { self->promised(headers); });
+void Exchange::prefill() {
+  const router::EndpointId& endpoint = decision_->prefill.front().id;
+  if (const Status divided = legs_.divide(request_->path, body(), core_.settings.early_transfer); !divided.ok()) return refused({400, divided.error(), {}, {}});
+  legs_.prefill(*core_.upstream, endpoint.name, [&](std::string_view bytes) { return wire_to(endpoint, bytes); }, self());
 }
 
-void Exchange::promised(const std::vector<net::Header>& headers) {
-  if (transfer_ || prefill_call_ == 0 || !core_.settings.early_transfer) return;
-  transfer_ = read_early_answer(headers);
-  early_ = transfer_.has_value();
-  if (early_) decode();
+void Exchange::prefilled(const PrefillAnswer& told) {
+  core_.metrics.prefills.with({told.transfer.empty() ? "without_transfer" : "done"}).add();
 }
 
-void Exchange::decode_whole(PrefillAnswer told) {
-  early_ = decode_failed_ = false;
-  transfer_ = std::move(told);
-  decode();
-}
-
-void Exchange::prefilled(const router::EndpointId& endpoint, Result<Collected> answer) {
-  if (std::exchange(prefill_call_, 0) == 0) return;
-  journey_.end_leg("prefill", answer.ok() ? answer->status : 0, answer.ok() ? std::string() : answer.error().message, core_.clock.now());
-  if (gone_ || evicted_) return ended({.status = Error{ErrorCode::kCancelled, "cancelled", {}}});
-  const bool failed = !answer.ok() || cannot_serve_now(answer->status) || answer->status == 504;
-  if (failed) return prefill_failed(endpoint, answer);
-  if (answer->status / 100 != 2) {
-    core_.metrics.prefills.with({"refused"}).add();
-    if (relay_ && relay_->accepted()) return;
-    drop_decode();
+void Exchange::prefill_failed(Result<Collected> answer, bool matters) {
+  if (gone_ || evicted_) return decoded({.status = Error{ErrorCode::kCancelled, "cancelled", {}}});
+  const router::EndpointId endpoint = decision_->prefill.front().id;
+  const bool refuses = answer.ok() && !cannot_serve_now(answer->status) && answer->status != 504;
+  core_.metrics.prefills.with({refuses ? "refused" : "failed"}).add();
+  if (!answer.ok() && answer.error().code == ErrorCode::kUnavailable) core_.endpoints->set_alive(endpoint.host_port(), false);
+  if (answer.ok() && leaves(answer->headers)) core_.endpoints->set_leaving(endpoint.host_port());
+  if (!matters) return;
+  if (refuses) {
     client_->send({.status = answer->status, .content_type = std::string(net::find_header(answer->headers, "content-type")),
                    .headers = from_endpoint(answer->headers), .body = std::move(answer->body)});
     return end(answer->status, {});
   }
-  auto told = read_prefill_answer(answer->body);
-  core_.metrics.prefills.with({told.transfer.empty() ? "without_transfer" : "done"}).add();
-  if (relay_) whole_ = std::move(told);
-  else decode_whole(std::move(told));
-}
-
-void Exchange::prefill_failed(const router::EndpointId& endpoint, const Result<Collected>& answer) {
-  core_.metrics.prefills.with({"failed"}).add();
-  if (!answer.ok() && answer.error().code == ErrorCode::kUnavailable) core_.endpoints->set_alive(endpoint.host_port(), false);
-  if (answer.ok() && leaves(answer->headers)) core_.endpoints->set_leaving(endpoint.host_port());
-  if (relay_ && relay_->accepted()) return;
-  drop_decode();
   if (goes_on(endpoint, "prefill")) return;
   const std::string why = answer.ok() ? endpoint.host_port() + " answered " + std::to_string(answer->status) : answer.error().message;
   refused({503, {ErrorCode::kUnavailable, "prefill failed: " + why, {}}, router::dropped::kNoEndpoints, 1});
 }
 
-void Exchange::drop_prefill() {
-  const auto call = std::exchange(prefill_call_, 0);
-  if (call == 0) return;
-  journey_.end_leg("prefill", 0, {}, core_.clock.now());
-  core_.upstream->cancel(call);
-}
-
-void Exchange::drop_decode() {
-  decode_failed_ = false;
-  const auto relay = std::exchange(relay_, nullptr);
-  if (!relay) return;
-  journey_.end_leg("decode", 0, "the prefill failed", core_.clock.now());
-  relay->cancel();
-}
-
-void Exchange::decode() {
+void Exchange::start_decode() {
   const router::EndpointId& endpoint = decision_->primary().id;
   if (!core_.endpoints->has(endpoint)) {
     if (goes_on(endpoint, "left the pool")) return;
     return refused({503, {ErrorCode::kUnavailable, "endpoint " + endpoint.name + " has left the pool; try again", {}}, router::dropped::kNoEndpoints, 1});
   }
-  journey_.begin_leg("decode", endpoint.name, core_.clock.now());
-  std::string_view bytes = body();
   AnswerChanges changes;
   if (renamed()) changes = {.model_from = decision_->model, .model_to = request_->model};
-  if (transfer_) {
-    decode_body_ = *decode_body(bytes, transfer_->transfer);
-    bytes = decode_body_;
-    changes.cached_tokens = transfer_->cached_tokens;
-  }
-  relay_ = Relay::start(*core_.upstream, client_, wire_to(endpoint, bytes), changes,
-                        {.on_head = [self = self()](int status, const auto& headers) { return self->on_head(status, headers); },
-                         .on_piece = [self = self()](std::int64_t events) { self->on_piece(events); },
-                         .on_writable = [self = self()] { self->take_body(); },
-                         .on_end = [self = self()](const RelayEnd& end) { self->on_end(end); }});
+  legs_.decode(*core_.upstream, {endpoint.name, body(), changes, client_}, [&](std::string_view bytes) { return wire_to(endpoint, bytes); }, self());
 }
 
-void Exchange::take_body() {
+void Exchange::on_writable() {
   if (std::exchange(body_begun_, true)) return stream_->resume();
   const std::weak_ptr<Exchange> weak = self();
   stream_->start([weak](std::string_view data) {
     const auto exchange = weak.lock();
-    if (exchange && exchange->relay_ && exchange->relay_->send(data) > kMostUnsent) exchange->stream_->pause();
+    if (exchange && exchange->legs_.relay() && exchange->legs_.relay()->send(data) > kMostUnsent) exchange->stream_->pause();
   }, [weak] {
     const auto exchange = weak.lock();
-    if (exchange && exchange->relay_) exchange->relay_->end_body();
+    if (exchange && exchange->legs_.relay()) exchange->legs_.relay()->end_body();
   });
 }
 
 bool Exchange::on_head(int status, const std::vector<net::Header>& headers) {
-  decode_failed_ = early_ && status >= 500 && !cannot_serve_now(status);
-  if (decode_failed_) return false;
+  if (status >= 500 && !cannot_serve_now(status) && legs_.leave_to_prefill()) return false;
   if (cannot_serve_now(status)) {
     const router::EndpointId& endpoint = decision_->primary().id;
     if (leaves(headers)) core_.endpoints->set_leaving(endpoint.host_port());
@@ -190,20 +131,11 @@ bool Exchange::on_head(int status, const std::vector<net::Header>& headers) {
     will_wait_ = !another_ && !body_begun_ && may_wait();
     if (another_ || will_wait_) return false;
   }
-  for (auto& [name, value] : answer_headers(!net::find_header(headers, "x-request-id").empty())) relay_->add_header(name, value);
+  for (auto& [name, value] : answer_headers(!net::find_header(headers, "x-request-id").empty())) legs_.relay()->add_header(name, value);
   return true;
 }
 
-void Exchange::on_end(const RelayEnd& end) {
-  const auto relay = std::exchange(relay_, nullptr);
-  if (!relay) return;  // dropped
-  journey_.end_leg("decode", end.answered, end.status.ok() ? std::string() : end.status.error().message, core_.clock.now());
-  if (decode_failed_ && prefill_call_ != 0 && !gone_ && !evicted_) return;  // prefilled() tells why
-  if (decode_failed_ && whole_ && !gone_ && !evicted_) return decode_whole(*std::exchange(whole_, {}));
-  ended(end);
-}
-
-void Exchange::ended(const RelayEnd& ended) {
+void Exchange::decoded(const RelayEnd& ended) {
   if (another_) return attempt();
   if (std::exchange(will_wait_, false) && !gone_ && !evicted_) return wait_for_another();
   if (gone_) {
@@ -265,8 +197,8 @@ bool Exchange::try_other(const router::EndpointId& failed, const std::string& wh
 }
 
 void Exchange::end(int status, const RelayEnd& end) {
-  if (prefill_call_ != 0 && status / 100 == 2) core_.metrics.prefills.with({"done"}).add();  // its own answer is only late
-  drop_prefill();
+  if (legs_.prefilling() && status / 100 == 2) core_.metrics.prefills.with({"done"}).add();  // its own answer is only late
+  legs_.drop_prefill();
   finish({status, end.bytes, end.usage, end.status.ok() ? std::string() : end.status.error().message, end.processing});
 }
 
@@ -284,12 +216,7 @@ void Exchange::evict() {
 
 void Exchange::cancel() {
   const auto keep = shared_from_this();
-  if (relay_) {
-    drop_prefill();
-    relay_->cancel();
-  } else if (prefill_call_ != 0) {
-    core_.upstream->cancel(prefill_call_);
-  }
+  legs_.cancel();
 }
 
 }  // namespace braid::gateway

@@ -4,8 +4,7 @@
 //   read -> admitted -> [token ids] -> decision -> [prefill elsewhere] -> sent -> streamed -> accounted
 //
 // A prefiller that tells early where keys and values will be has its request sent on to the decode server while
-// it still computes. What the decode server then answers counts only if the prefill does not fail: an error of
-// both is the prefill's, and one of the decode server alone is tried again when the prefill has ended.
+// it still computes (two_legs.h).
 //
 // While the client has nothing of an answer, a server that cannot be reached, breaks off or says that it
 // cannot serve now (429, 502, 503) costs only another decision among the others. When the last one leaves, a
@@ -21,10 +20,8 @@
 #include <string>
 #include <vector>
 
-#include "gateway/collect.h"
 #include "gateway/passage.h"
-#include "gateway/relay.h"
-#include "gateway/transfer_bodies.h"
+#include "gateway/two_legs.h"
 #include "net/http_server.h"
 
 namespace braid::gateway {
@@ -32,7 +29,7 @@ namespace braid::gateway {
 // Whether the gateway leaves the body of a request with this head where it is until there is a decision.
 bool streams_body(const net::Request& head);
 
-class Exchange final : public Passage {
+class Exchange final : public Passage, public TwoLegs::Owner {
  public:
   Exchange(Core& core, net::Request&& request, std::shared_ptr<net::ResponseWriter> client);
 
@@ -44,18 +41,14 @@ class Exchange final : public Passage {
   void decided() override { attempt(); }
   void refused(const Refused& refused) override;
   void attempt();
-  void prefill(const router::EndpointId& endpoint);
-  void promised(const std::vector<net::Header>& headers);
-  void decode_whole(PrefillAnswer told);
-  void prefilled(const router::EndpointId& endpoint, Result<Collected> answer);
-  void prefill_failed(const router::EndpointId& endpoint, const Result<Collected>& answer);
-  // Of two legs that run one is no longer wanted.
-  void drop_prefill();
-  void drop_decode();
-  void decode();
-  bool on_head(int status, const std::vector<net::Header>& headers);
-  void on_end(const RelayEnd& end);
-  void ended(const RelayEnd& end);
+  void prefill();
+  void prefilled(const PrefillAnswer& told) override;
+  void prefill_failed(Result<Collected> answer, bool matters) override;
+  void start_decode() override;
+  bool on_head(int status, const std::vector<net::Header>& headers) override;
+  void on_piece(std::int64_t events) override { Passage::on_piece(events); }
+  void on_writable() override;
+  void decoded(const RelayEnd& end) override;
   void on_failure(const RelayEnd& end);
   // Decides again without the endpoints that failed so far. False: there is no other, or it has been
   // tried often enough; then nothing has changed.
@@ -63,7 +56,6 @@ class Exchange final : public Passage {
   // Goes on with another endpoint, or waits for one where requests may wait. False: this is the end.
   bool goes_on(const router::EndpointId& failed, const std::string& why);
   net::PoolRequest wire_to(const router::EndpointId& endpoint, std::string_view body) const;
-  void take_body();
   void end(int status, const RelayEnd& end);
   void client_left();
   void cancel();
@@ -77,15 +69,7 @@ class Exchange final : public Passage {
   bool evicted_ = false;
   bool gone_ = false;  // the client
   bool body_begun_ = false;  // some of a body that streams may be sent
-  std::string prefill_body_;
-  std::string decode_body_;
-  std::string leg_id_;        // x-request-id of both legs
-  std::optional<PrefillAnswer> transfer_;
-  std::optional<PrefillAnswer> whole_;  // told at the prefill's end, while decoding has begun from an early answer
-  bool early_ = false;                  // decoding began before the prefill's end, which may be why it fails
-  bool decode_failed_ = false;
-  net::ClientPool::CallId prefill_call_ = 0;
-  std::shared_ptr<Relay> relay_;
+  TwoLegs legs_;
 };
 
 }  // namespace braid::gateway
