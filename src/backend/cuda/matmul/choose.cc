@@ -46,9 +46,10 @@ int few_rows_split(const GemmProblem& p, std::int64_t rows, int processors) {
   const std::int64_t blocks = (p.n + kOutputs - 1) / kOutputs * (p.groups > 1 ? rows : 1);
   if (p.groups == 1 && blocks > 8 * processors) return 0;
   const int k_blocks = PackedShape{p.precision, 1, p.n, p.k}.k_blocks();
+  const auto fits = [&](int split) { return FewRowsMap(k_blocks, split).bytes() <= kMostSharedBytes; };
   int split = 1;
-  while (p.precision == Precision::kFp8 && split < 4 && 2 * blocks * split <= processors * 3 / 2 && k_blocks >= 8 * split) split *= 2;
-  return split;
+  while (p.precision == Precision::kFp8 && split < 4 && 2 * blocks * split <= processors * 3 / 2 && k_blocks >= 8 * split && fits(2 * split)) split *= 2;
+  return fits(split) ? split : 0;
 }
 
 TileConfig choose_tile(const MatmulProblem& p) {

@@ -27,7 +27,26 @@ struct TileConfig {
   std::int64_t row_tiles = 0;  // that suffice for any spread of the rows
 };
 
-// For matmul/few_rows.h: how many blocks share k, 0 where gemm/gemm.h is faster.
+// Bytes of shared memory of a block of matmul/few_rows.h from its begin: stages of weights, then its rows of all blocks of k,
+// the products that others of its cluster hand it, scales, barriers.
+struct FewRowsMap {
+  static constexpr int kTokens = 8, kStages = 8, kStageBytes = 64 * kTileRowBytes, kRowsBytes = kTokens * kTileRowBytes;
+  static constexpr int kPartBytes = 128 * 4 * static_cast<int>(sizeof(float));
+  int k_blocks = 0;
+  int handed = 0;  // blocks of k that others multiply
+
+  constexpr FewRowsMap(int blocks, int split) : k_blocks(blocks), handed(blocks - (blocks + split - 1) / split) {}
+  constexpr int rows(int block) const { return kStages * kStageBytes + block * kRowsBytes; }
+  constexpr int part(int number) const { return rows(k_blocks) + number * kPartBytes; }
+  constexpr int row_scales() const { return part(handed); }
+  constexpr int weight_scales() const { return row_scales() + k_blocks * kTokens * 4; }
+  constexpr int full(int stage) const { return weight_scales() + (k_blocks + 1) / 2 * 8 + stage * 8; }
+  constexpr int empty(int stage) const { return full(kStages + stage); }
+  constexpr int bytes() const { return full(2 * kStages); }
+};
+inline constexpr int kMostSharedBytes = 227 << 10;  // of a block on Hopper
+
+// How many blocks of matmul/few_rows.h share k, 0 where gemm/gemm.h is faster.
 int few_rows_split(const GemmProblem& problem, std::int64_t rows, int processors);
 
 TileConfig choose_tile(const MatmulProblem& problem);

@@ -79,11 +79,26 @@ TEST(ChooseFewRows, ShareKWhereTheirOutputsAreFew) {
   EXPECT_EQ(split(Precision::kFp8, 1, 1, 2048, 4096), 4);
   EXPECT_EQ(split(Precision::kFp8, 1, 1, 5120, 2048), 2);
   EXPECT_EQ(split(Precision::kFp8, 8, 8, 1536, 2048), 1);
+  EXPECT_EQ(split(Precision::kFp8, 1, 2, 2112, 7168), 4);
   EXPECT_EQ(split(Precision::kBf16, 1, 8, 2048, 2048), 1) << "bfloat16 is summed in one chain";
   EXPECT_EQ(split(Precision::kFp8, 1, 3, 2048, 4096), 0);
   EXPECT_EQ(split(Precision::kBf16, 1, 9, 2048, 2048), 0);
   EXPECT_EQ(split(Precision::kBf16, 1, 1, 2048, 10944), 0) << "rows of one tile lie in shared memory whole";
   EXPECT_EQ(split(Precision::kBf16, 1, 1, 102400, 2048), 0) << "many outputs";
+}
+
+TEST(ChooseFewRows, WhatIsChosenFitsSharedMemory) {
+  for (const Precision precision : {Precision::kFp8, Precision::kBf16}) {
+    for (int k = 16; k <= 20000; k += 112) {
+      for (int n = 8; n <= 20000; n = n * 3 / 2) {
+        for (const int groups : {1, 8}) {
+          const int split = few_rows_split({precision, groups, 1, n, k}, groups, 132);
+          const int k_blocks = PackedShape{precision, 1, n, k}.k_blocks();
+          if (split > 0) ASSERT_LE(FewRowsMap(k_blocks, split).bytes(), kMostSharedBytes) << n << " x " << k << " by " << split;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

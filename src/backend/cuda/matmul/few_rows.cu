@@ -6,12 +6,13 @@
 // gathers its rows, activates and rounds them, all of k, into shared memory. e4m3 products of 128 inputs are added
 // in float32 in the order of k, as gemm/multiply.cuh does: a cluster of blocks may share k, the others handing their
 // products to the first unscaled, and the sums are the same bit for bit. bfloat16 is summed in one chain.
-// Memory map: weights [stages][64][128 bytes], rows [k blocks][8][128 bytes], both swizzled; products of the other
-// blocks [k blocks][128 threads][4]; scales; barriers. Warps: eight prepare rows, of which the first four multiply
+// Memory map: matmul/choose.h; weights [stages][64][128 bytes], rows [k blocks][8][128 bytes], both swizzled; products of the
+// other blocks [k blocks of theirs][128 threads][4]; scales; barriers. Warps: eight prepare rows, of which the first four multiply
 // and store; one feeds. Bound: the weights' bytes; then latency: tile, first rows, first weights, last product.
 #include <algorithm>
 
 #include "backend/cuda/gemm/packed.h"
+#include "backend/cuda/matmul/choose.h"
 #include "backend/cuda/matmul/feed_rows.h"
 #include "backend/cuda/matmul/feed_values.cuh"
 #include "backend/cuda/matmul/few_rows.h"
@@ -25,10 +26,11 @@
 namespace braid::cuda {
 namespace {
 
-constexpr int kTokens = 8, kOutputs = 64, kStages = 8, kSteps = 4;
+using Map = FewRowsMap;
+constexpr int kTokens = Map::kTokens, kOutputs = 64, kStages = Map::kStages, kSteps = 4;
 constexpr int kMath = 128, kFeeders = 256, kThreads = kFeeders + 32;
-constexpr int kStageBytes = kOutputs * kTileRowBytes, kRowsBytes = kTokens * kTileRowBytes;
-constexpr int kPartBytes = kMath * 4 * static_cast<int>(sizeof(float));
+constexpr int kStageBytes = Map::kStageBytes;
+static_assert(kStageBytes == kOutputs * kTileRowBytes && Map::kPartBytes == kMath * 4 * static_cast<int>(sizeof(float)));
 constexpr int kAhead = 4;  // pieces of rows that a thread has under way
 
 struct Group {
@@ -51,20 +53,6 @@ struct Arguments {
   int k_blocks;  // the most of a group
   bool out_float, accumulate;
   Group group[kGroups];
-};
-
-// Bytes of shared memory from its begin.
-struct Map {
-  int k_blocks;
-  bool shared_k;
-
-  __host__ __device__ int rows(int block) const { return kStages * kStageBytes + block * kRowsBytes; }
-  __host__ __device__ int part(int block) const { return rows(k_blocks) + block * kPartBytes; }
-  __host__ __device__ int row_scales() const { return part(shared_k ? k_blocks : 0); }
-  __host__ __device__ int weight_scales() const { return row_scales() + k_blocks * kTokens * 4; }
-  __host__ __device__ int full(int stage) const { return weight_scales() + (k_blocks + 1) / 2 * 8 + stage * 8; }
-  __host__ __device__ int empty(int stage) const { return full(kStages + stage); }
-  __host__ __device__ int bytes() const { return full(2 * kStages); }
 };
 
 // Tile `number` when each group is cut into tiles of kTokens rows. Asked by whole warps; 128 groups at once.
@@ -116,7 +104,7 @@ struct Block {
   const int rows, column, rank, k_blocks, each, begin, end;
 
   __device__ Block(const Arguments<kGroups>& args, std::uint8_t* shared, const GroupTile& t)
-      : a(args), map{args.k_blocks, args.split > 1}, memory(shared), base(ptx::shared_address(shared)), tile(t), group(args.group[t.group]),
+      : a(args), map(args.k_blocks, args.split), memory(shared), base(ptx::shared_address(shared)), tile(t), group(args.group[t.group]),
         rows(min(t.rows, kTokens)), column(static_cast<int>(blockIdx.x) / args.split * kOutputs), rank(static_cast<int>(blockIdx.x) % args.split),
         k_blocks((group.k + kInputs - 1) / kInputs), each((k_blocks + args.split - 1) / args.split), begin(min(rank * each, k_blocks)),
         end(min(begin + each, k_blocks)) {}
@@ -243,7 +231,7 @@ struct Block {
     if (rank == 0) {
       add(sum, part, begin + i);
     } else if (first_token() < rows) {
-      ptx::store_in_cluster(ptx::map_to_rank(base + map.part(begin + i) + threadIdx.x * 16, 0), part[0], part[1], part[2], part[3]);
+      ptx::store_in_cluster(ptx::map_to_rank(base + map.part(begin + i - each) + threadIdx.x * 16, 0), part[0], part[1], part[2], part[3]);
     }
   }
   __device__ __forceinline__ void run_scaled(float (&sum)[4]) const {
@@ -285,7 +273,7 @@ struct Block {
     if (first_token() >= rows) return;
 #pragma unroll 4
     for (int block = end; block < k_blocks; ++block) {
-      const float4 p = *reinterpret_cast<const float4*>(memory + map.part(block) + threadIdx.x * 16);
+      const float4 p = *reinterpret_cast<const float4*>(memory + map.part(block - each) + threadIdx.x * 16);
       const float part[4] = {p.x, p.y, p.z, p.w};
       add(sum, part, block);
     }
@@ -356,7 +344,7 @@ void run(const FewRows& call, Stream& s) {
     columns = std::max(columns, w.n);
     a.k_blocks = std::max(a.k_blocks, PackedShape{call.precision, 1, w.n, w.k}.k_blocks());
   }
-  const Map map{a.k_blocks, call.split > 1};
+  const Map map(a.k_blocks, call.split);
   const auto groups = static_cast<std::int64_t>(call.weights.size());
   const std::int64_t tiles = call.offsets ? std::min(call.rows, groups - 1 + (call.rows + kTokens - 1) / kTokens) : (call.rows + kTokens - 1) / kTokens;
   const auto kernel = few_rows_kernel<kF8, kGated, kGroups>;
