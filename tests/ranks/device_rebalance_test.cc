@@ -13,6 +13,7 @@
 #include "fabric/testing/local_bootstrap.h"
 #include "moe/placement/on_device.h"
 #include "moe/placement/rebalance.h"
+#include "tests/ranks/gathered.h"
 #include "tests/ranks/move_counter.h"
 #include "tests/ranks/rotated.h"
 #include "transport/shm/shm.h"
@@ -132,13 +133,6 @@ struct Watch final : testing::MoveCounter {
   std::vector<moe::LayerLoad> last;
 };
 
-std::uint64_t least(fabric::Bootstrap& b, std::uint64_t mine) {
-  std::uint64_t all = mine;
-  const auto texts = b.all_gather(std::to_string(mine)).value();
-  for (const auto& text : texts) all = std::min<std::uint64_t>(all, std::stoull(text));
-  return all;
-}
-
 class DeviceRebalance : public ::testing::TestWithParam<bool> {};
 INSTANTIATE_TEST_SUITE_P(All, DeviceRebalance, ::testing::Bool(), [](const auto& info) { return info.param ? "InTheBackground" : "AtOnce"; });
 
@@ -156,9 +150,9 @@ TEST_P(DeviceRebalance, EverySlotHoldsItsExpertInTheMemoryOfBefore) {
     Watch watch;
     moe::Rebalancer rebalancer(*transport, layers, stream, {.window = 4, .interval = 4, .background = GetParam(), .timeout = kLong, .policy = testing::rotated}, watch);
     ASSERT_TRUE(rebalancer.join(b).ok());
-    for (int step = 0; least(b, static_cast<std::uint64_t>(watch.layers)) < 7 * kLayers; ++step) {
-      rebalancer.step(least(b, rebalancer.staged()));
-      const std::uint64_t maps = least(b, rebalancer.maps());
+    for (int step = 0; testing::least(b, static_cast<std::uint64_t>(watch.layers)) < 7 * kLayers; ++step) {
+      rebalancer.step(testing::least(b, rebalancer.staged()));
+      const std::uint64_t maps = testing::least(b, rebalancer.maps());
       EXPECT_EQ(maps, rebalancer.maps());
       for (std::size_t l = 0; l < layers.size(); ++l) {
         for (std::size_t s = 0; s < slots; ++s) rows.counters(l)[s] += static_cast<std::int64_t>(s + l);

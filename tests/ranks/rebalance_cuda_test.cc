@@ -3,25 +3,22 @@
 // the kernels count every row. Ranks are threads, each with a GPU of its own: `make test-gpu`.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <atomic>
 #include <numeric>
 
 #include "backend/cuda/backend.h"
 #include "fabric/testing/local_bootstrap.h"
-#include "model/model.h"
-#include "moe/expert_parallel.h"
 #include "moe/layer.h"
 #include "moe/placement/rebalance.h"
+#include "tests/ranks/decoding.h"
+#include "tests/ranks/gathered.h"
 #include "tests/ranks/move_counter.h"
 #include "tests/ranks/rotated.h"
 #include "transport/shm/shm.h"
-#include "weights/checkpoint.h"
 
 namespace braid {
 namespace {
 
-constexpr int kRanks = 2, kSteps = 60, kBlock = 16, kBlocks = 16;
+constexpr int kRanks = 2, kSteps = 60;
 constexpr Duration kLong = std::chrono::seconds(60);
 
 struct Case {
@@ -32,66 +29,21 @@ struct Case {
   bool draft = false;
 };
 
-// One sequence that is decoded token after token, of which the tokens are given.
-struct Decoding {
-  Decoding(const Case& c, int gpu, const moe::ExpertParallel* experts) : stream(cuda::make_stream(gpu).value()) {
-    const std::string name = c.model, source = BRAID_SOURCE_DIR, binary = BRAID_BINARY_DIR;
-    checkpoint = weights::open_checkpoint(name == "lexicon-30m" ? source + "/models/" + name : binary + "/golden/models/" + name).value();
-    model::Options options{.experts = experts, .draft_module = c.draft};
-    options.max_model_len = options.max_batched_tokens = 64;
-    options.max_sequences = 8;
-    model = model::build(*checkpoint, options, {&cuda::kernels(), stream.get(), {}}).value();
-    cache.emplace(model->cache_layout(), kBlocks, kBlock);
-    std::iota(table.begin(), table.end(), 0);
-    if (!experts) return;
-    EXPECT_TRUE(model->regroup(*experts).ok());
-  }
-
-  void step(int position, int seed, std::vector<float>& logits) {
-    model::Batch b;
-    b.token_ids.push_back((position * 7 + seed * 31) % model->config().vocab_size);
-    b.positions.push_back(position);
-    b.slots.push_back(position);
-    b.decode.push_back({position, table.data()});
-    b.logit_rows.push_back(0);
-    b.most_tokens = 1;
-    take(model->forward(b, *cache), logits);
-    if (auto* module = model->draft_module()) take(module->draft(b, std::vector<std::int32_t>{0}, model::DraftFrom::kForward, *cache), logits);
-  }
-  static void take(const Result<Matrix<const float>>& rows, std::vector<float>& into) {
-    ASSERT_TRUE(rows.ok()) << rows.error().message;
-    into.insert(into.end(), rows->data, rows->data + rows->rows * rows->cols);
-  }
-
-  std::unique_ptr<Stream> stream;
-  std::unique_ptr<weights::Checkpoint> checkpoint;
-  std::unique_ptr<model::Model> model;
-  std::optional<kv::Cache> cache;
-  std::vector<std::int32_t> table = std::vector<std::int32_t>(kBlocks);
-};
-
-std::vector<std::uint64_t> gathered(fabric::Bootstrap& b, std::uint64_t mine) {
-  const auto texts = b.all_gather(std::to_string(mine)).value();
-  std::vector<std::uint64_t> all;
-  for (const auto& text : texts) all.push_back(std::stoull(text));
-  return all;
-}
-std::uint64_t least(fabric::Bootstrap& b, std::uint64_t mine) {
-  const auto all = gathered(b, mine);
-  return *std::min_element(all.begin(), all.end());
+Decoding decoding(const Case& c, int gpu, const moe::ExpertParallel* experts) {
+  return {c.model, {.experts = experts, .draft_module = c.draft}, cuda::kernels(), cuda::make_stream(gpu).value()};
 }
 
 // The first layer's rows so far, of both ranks.
 std::uint64_t counted(fabric::Bootstrap& b, model::Model& model) {
   const auto rows = model.mixtures().front()->slot_rows();
-  const auto all = gathered(b, static_cast<std::uint64_t>(std::accumulate(rows.begin(), rows.end(), std::int64_t{0})));
+  const auto all = testing::gathered(b, static_cast<std::uint64_t>(std::accumulate(rows.begin(), rows.end(), std::int64_t{0})));
   return std::accumulate(all.begin(), all.end(), std::uint64_t{0});
 }
 
 void compare(const Case& c) {
   std::vector<std::vector<float>> expected(kRanks);
   for (int r = 0; r < kRanks; ++r) {
-    Decoding alone(c, r, nullptr);
+    Decoding alone = decoding(c, r, nullptr);
     for (int step = 0; step < kSteps; ++step) alone.step(step, r, expected[static_cast<std::size_t>(r)]);
   }
   fabric::testing::run_ranks(kRanks, [&](fabric::Bootstrap& b) {
@@ -99,15 +51,15 @@ void compare(const Case& c) {
     const auto second = transport::shm::transport({.spin = Duration::zero()});
     const moe::ExpertParallel experts{
         .bootstrap = &b, .transport = transport.get(), .backend = c.backend, .buffer_tokens = 8, .deterministic = true, .redundant_experts = c.redundant, .balanced = true};
-    Decoding subject(c, b.rank(), &experts);
+    Decoding subject = decoding(c, b.rank(), &experts);
     testing::MoveCounter counter;
     moe::Rebalancer rebalancer(*second, subject.model->mixtures(), *subject.stream,
                                {.window = 4, .interval = 4, .background = c.background, .timeout = kLong, .policy = testing::rotated}, counter);
     ASSERT_TRUE(rebalancer.join(b).ok());
     std::vector<float> logits;
     for (int step = 0; step < kSteps; ++step) {
-      rebalancer.step(least(b, rebalancer.staged()));
-      EXPECT_EQ(least(b, rebalancer.maps()), rebalancer.maps());
+      rebalancer.step(testing::least(b, rebalancer.staged()));
+      EXPECT_EQ(testing::least(b, rebalancer.maps()), rebalancer.maps());
       subject.step(step, b.rank(), logits);
       EXPECT_EQ(counted(b, *subject.model), static_cast<std::uint64_t>(kRanks * subject.model->config().moe.top_k * (step + 1)));
     }

@@ -6,22 +6,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <numeric>
 
-#include "backend/cpu/backend.h"
 #include "engine/lockstep.h"
 #include "fabric/testing/local_bootstrap.h"
-#include "model/model.h"
-#include "moe/expert_parallel.h"
 #include "moe/placement/balance.h"
+#include "tests/ranks/decoding.h"
 #include "tests/ranks/faulty_transport.h"
-#include "tests/ranks/loaded_model.h"
 #include "tests/ranks/local_membership.h"
 #include "tests/ranks/move_counter.h"
 #include "tests/ranks/rotated.h"
 #include "transport/shm/shm.h"
-#include "weights/checkpoint.h"
 
 namespace braid {
 namespace {
@@ -40,31 +34,9 @@ struct Case {
   bool faulty = false;  // the medium of the weights reorders and repeats
 };
 
-// One sequence that is decoded token after token, of which the tokens are given.
-struct Decoding : LoadedModel {
-  Decoding(const Case& c, const moe::ExpertParallel* experts)
-      : LoadedModel(c.model, {.compute = c.compute, .int8_activations = c.int8, .experts = experts, .draft_module = c.draft}) {}
-
-  // Logits of the model, and of its draft module if it has one, after the token at `position`.
-  std::vector<float> step(int position, int seed) {
-    model::Batch b;
-    b.token_ids.push_back((position * 7 + seed * 31) % model->config().vocab_size);
-    b.positions.push_back(position);
-    b.slots.push_back(position);
-    b.decode.push_back({position, table.data()});
-    b.logit_rows.push_back(0);
-    b.most_tokens = 1;
-    std::vector<float> logits;
-    take(model->forward(b, *cache), logits);
-    if (auto* module = model->draft_module()) take(module->draft(b, std::vector<std::int32_t>{0}, model::DraftFrom::kForward, *cache), logits);
-    return logits;
-  }
-
-  static void take(const Result<Matrix<const float>>& rows, std::vector<float>& into) {
-    ASSERT_TRUE(rows.ok()) << rows.error().message;
-    into.insert(into.end(), rows->data, rows->data + rows->rows * rows->cols);
-  }
-};
+Decoding decoding(const Case& c, const moe::ExpertParallel* experts) {
+  return {c.model, {.compute = c.compute, .int8_activations = c.int8, .experts = experts, .draft_module = c.draft}};
+}
 
 class RebalancedModel : public ::testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(
@@ -87,19 +59,16 @@ TEST_P(RebalancedModel, ComputesTheSameWhileExpertsMove) {
   const Case& c = GetParam();
   std::vector<std::vector<float>> expected;
   for (int r = 0; r < c.ranks; ++r) {
-    Decoding alone(c, nullptr);
+    Decoding alone = decoding(c, nullptr);
     expected.emplace_back();
-    for (int step = 0; step < kSteps; ++step) {
-      const auto logits = alone.step(step, r);
-      expected.back().insert(expected.back().end(), logits.begin(), logits.end());
-    }
+    for (int step = 0; step < kSteps; ++step) alone.step(step, r, expected.back());
   }
   fabric::testing::run_ranks(c.ranks, [&](fabric::Bootstrap& b) {
     const auto transport = transport::shm::transport({.spin = Duration::zero()});
     auto second = transport::shm::transport({.spin = Duration::zero()});
     if (c.faulty) second = std::make_unique<fabric::testing::FaultyTransport>(std::move(second), static_cast<unsigned>(b.rank()), 0);
     const moe::ExpertParallel experts{&b, transport.get(), moe::All2All::kLowLatency, 8, true, c.redundant};
-    Decoding subject(c, &experts);
+    Decoding subject = decoding(c, &experts);
     engine::testing::LocalMembership membership;
     engine::Lockstep lockstep(membership, *transport, kLong, [](fabric::Bootstrap&) { return Status::success(); });
     membership.announce(b);
@@ -117,10 +86,7 @@ TEST_P(RebalancedModel, ComputesTheSameWhileExpertsMove) {
       ASSERT_TRUE(agreed.ok()) << agreed.error().message;
       rebalancer.step(agreed->staged);
       moved = lockstep.agree({counter.sent > 0 ? 0 : 1})->all_tokens == 0;  // on every rank
-      if (step < kSteps) {
-        const auto more = subject.step(step, b.rank());
-        logits.insert(logits.end(), more.begin(), more.end());
-      }
+      if (step < kSteps) subject.step(step, b.rank(), logits);
     }
     EXPECT_GT(counter.layers, 0);
     EXPECT_TRUE(logits == expected[static_cast<std::size_t>(b.rank())]);
@@ -133,7 +99,7 @@ TEST(Rebalancer, SpreadsASkewedLoadAndStopsMovingWhenItIsEven) {
   fabric::testing::run_ranks(2, [&](fabric::Bootstrap& b) {
     const auto transport = transport::shm::transport({.spin = Duration::zero()});
     const moe::ExpertParallel experts{&b, transport.get(), moe::All2All::kLowLatency, 8, true, c.redundant};
-    Decoding subject(c, &experts);
+    Decoding subject = decoding(c, &experts);
     struct Watch final : moe::RebalanceObserver {
       void measured(const std::vector<moe::LayerLoad>& loads) override {
         even.push_back(1);
@@ -146,10 +112,11 @@ TEST(Rebalancer, SpreadsASkewedLoadAndStopsMovingWhenItIsEven) {
     moe::RebalanceOptions options{.window = 16, .interval = 16, .background = false, .timeout = kLong};
     moe::Rebalancer rebalancer(*transport, subject.model->mixtures(), *subject.stream, options, watch);
     ASSERT_TRUE(rebalancer.join(b).ok());
+    std::vector<float> logits;
     for (int round = 0; round < 6; ++round) {
       for (int step = 0; step < 16; ++step) {
         rebalancer.step(0);
-        subject.step(step, 3);
+        subject.step(step, 3, logits);
       }
     }
     ASSERT_GE(watch.even.size(), 5u);
