@@ -65,11 +65,15 @@ class StandIn {
   void die() {
     {
       std::lock_guard lock(mutex_);
+      dying_ = true;  // writers are outlived by their server
       for (auto& [path, kind] : kinds_) kind.watches.clear();
     }
     server_.reset();
   }
-  void come_back() { listen(port_); }
+  void come_back() {
+    dying_ = false;
+    listen(port_);
+  }
 
   int lists(const std::string& path) { return counted(lists_, path); }
   int watches(const std::string& path) { return counted(watches_, path); }
@@ -109,6 +113,7 @@ class StandIn {
 
   void handle(const net::Request& request, Writer writer) {
     std::lock_guard lock(mutex_);
+    if (dying_) return;
     targets_.push_back(request.target);
     const std::string path(request.path());
     const std::string query(request.query());
@@ -146,6 +151,7 @@ class StandIn {
   int version_ = 1;
   int oldest_ = 0;
   int port_ = 0;
+  bool dying_ = false;
   std::unique_ptr<net::HttpServer> server_;
 };
 
