@@ -64,7 +64,7 @@ void MlaAttention::Workspace::plan(const Batch& batch, StepMaker& maker) {
 
 MlaAttention::MlaAttention(Builder& b, const std::string& prefix, int)
     : heads_(b.config().heads), q_lora_(b.config().q_lora), kv_lora_(b.config().kv_lora),
-      nope_(b.config().nope_dim), rope_(b.config().rope_dim), v_(b.config().v_dim), eps_(b.config().rms_eps),
+      nope_(b.config().nope_dim), rope_(b.config().rope_dim), v_(b.config().v_dim),
       scale_(Rope::softmax_factor(b.config().rope_scaling) / std::sqrt(static_cast<float>(nope_ + rope_))),
       activations_(b.activations()) {
   const auto& c = b.config();

@@ -75,7 +75,8 @@ class MlaAttention {
   int row() const { return kv_lora_ + rope_; }
 
   int heads_, q_lora_, kv_lora_, nope_, rope_, v_;
-  float eps_, scale_;
+  static constexpr float eps_ = 1e-6f;  // whatever "rms_norm_eps" says
+  float scale_;
   DType activations_;
   LinearLayer input_;    // [q_a or q | kv_a]
   LinearLayer q_b_;

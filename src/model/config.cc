@@ -11,6 +11,11 @@ namespace {
 
 using Json = nlohmann::json;
 
+void read_linear(Reader& s, Config& c) {
+  c.rope_scaling.kind = RopeScaling::Kind::kLinear;
+  c.rope_scaling.factor = s.number("factor", std::nullopt, 1, 1e6);
+}
+
 void read_stretch(Reader& s, Config& c) {
   c.rope_scaling.factor = s.number("factor", std::nullopt, 1, 1e6);
   c.rope_scaling.original_positions =
@@ -31,6 +36,7 @@ void read_yarn(Reader& s, Config& c) {
   c.rope_scaling.beta_slow = s.number("beta_slow", 1, 1e-9, 1e9);
   c.rope_scaling.mscale = s.number("mscale", 1, 0, 1e6);
   c.rope_scaling.mscale_all_dim = s.number("mscale_all_dim", 0, 0, 1e6);
+  c.rope_scaling.attention_factor = s.number("attention_factor", 0, 0, 1e6);
   c.rope_scaling.truncate = s.flag("truncate", true);
 }
 
@@ -44,11 +50,15 @@ void read_rotation(Reader& r, Config& c) {
   const Json none = Json::object();
   Reader s(given ? *found : none, key);
   const bool inside = together && given && found->contains("rope_theta");
-  c.rope_theta = (inside ? s : r).number("rope_theta", std::nullopt, 1, 1e12);
+  std::optional<double> unsaid;
+  if (c.architecture == "LlamaForCausalLM") unsaid = 10000;  // Llama 2 leaves it out
+  c.rope_theta = (inside ? s : r).number("rope_theta", unsaid, 1, 1e12);
+  c.rotary_share = s.number("partial_rotary_factor", r.number("partial_rotary_factor", 0, 0, 1), 0, 1);
   const std::string type = s.text("rope_type", s.text("type", "default"));
   if (type == "yarn") read_yarn(s, c);
   else if (type == "llama3") read_llama3(s, c);
-  else if (type != "default") r.fail(key + ".rope_type: '" + type + "' is not supported (yarn and llama3 are)");
+  else if (type == "linear") read_linear(s, c);
+  else if (type != "default") r.fail(key + ".rope_type: '" + type + "' is not supported (linear, yarn and llama3 are)");
   if (s.error()) r.fail(s.error()->message);
 }
 

@@ -14,9 +14,9 @@
 
 namespace braid::model {
 
-// "rope_scaling": frequencies stretched to a longer context, the yarn way (Peng et al. 2023) or Llama 3's.
+// "rope_scaling": frequencies stretched to a longer context: all by one factor, the yarn way (Peng et al. 2023) or Llama 3's.
 struct RopeScaling {
-  enum class Kind { kNone, kYarn, kLlama3 };
+  enum class Kind { kNone, kLinear, kYarn, kLlama3 };
   Kind kind = Kind::kNone;
   double factor = 1;
   std::int64_t original_positions = 0;
@@ -24,6 +24,7 @@ struct RopeScaling {
   double beta_slow = 1;
   double mscale = 1;
   double mscale_all_dim = 0;
+  double attention_factor = 0; // of sines and cosines; 0: as the mscales say
   bool truncate = true;        // yarn: the range of dimensions is rounded outwards
   double low_freq_factor = 1;  // llama3
   double high_freq_factor = 1;
@@ -32,9 +33,10 @@ struct RopeScaling {
 
 // Where the matrices of experts are.
 enum class ExpertTensors {
-  kSeparate,     // each for itself
-  kTransposed,   // stacked; each [inputs, outputs], gates before ups in one matrix
-  kAlternating,  // stacked; rows of gates and ups alternate in one matrix; MXFP4 or plain, with biases
+  kSeparate,            // each for itself
+  kTransposed,          // stacked; each [inputs, outputs], gates before ups in one matrix
+  kAlternatingRows,     // stacked MXFP4 with biases; rows of gates and ups alternate in one matrix
+  kAlternatingColumns,  // stacked with biases; each [inputs, outputs], columns of gates and ups alternate
 };
 
 // What checkpoints of one family call what others call otherwise.
@@ -103,6 +105,7 @@ struct Config {
   int sliding_window = 0;
   int attention_chunk = 0;
   double rope_theta = 10000;
+  double rotary_share = 0;  // of a head that turns; 0: not said
   bool interleaved_rope = false;   // pairs (2i, 2i + 1) turn, not (i, i + rope_dim / 2)
   std::vector<bool> still_layers;  // where nothing turns; empty: nowhere
   Temperature temperature;

@@ -78,4 +78,10 @@ void read_heads(Reader& r, Config& c) {
   if (c.head_dim <= 0 || c.head_dim % 2 != 0) r.fail("head_dim must be even and positive");
 }
 
+void read_window(Reader& r, Config& c, int first) {
+  if (!c.spans.empty()) return;
+  c.sliding_window = r.positive("sliding_window");
+  for (int layer = 0; layer < c.layers; ++layer) c.spans.push_back(layer < first ? LayerSpan::kFull : LayerSpan::kWindow);
+}
+
 }  // namespace braid::model

@@ -47,4 +47,7 @@ class Reader {
 // Heads of grouped-query attention, which turn whole; "num_key_value_heads" and "head_dim" may be missing.
 void read_heads(Reader& reader, Config& config);
 
+// Layers from `first` on see "sliding_window" keys, unless "layer_types" has said what each sees.
+void read_window(Reader& reader, Config& config, int first);
+
 }  // namespace braid::model

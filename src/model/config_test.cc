@@ -39,7 +39,7 @@ TEST(Config, NamesTheKeyThatIsWrong) {
       {"\"num_experts_per_tok\": 4", "\"num_experts_per_tok\": 40", "num_experts_per_tok"},
       {"\"n_group\": 4", "\"n_group\": 5", "n_group"},
       {"\"sigmoid\"", "\"tanh\"", "scoring_func"},
-      {"\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\"}", "rope_scaling.rope_type"},
+      {"\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"dynamic\"}", "rope_scaling.rope_type"},
       {"\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"", "hidden_act"},
       {"\"quant_method\": \"fp8\"", "\"quant_method\": 8", "quantization_config"},
       {"\"rope_theta\": 10000", "\"rope_thetas\": 10000", "rope_theta is missing"},
@@ -62,6 +62,10 @@ TEST(Config, ReadsRotationsFromEitherOfTheirPublishedPlaces) {
   EXPECT_EQ(c->rope_theta, 5e4);
   EXPECT_EQ(c->rope_scaling.factor, 32);
   EXPECT_EQ(c->rope_scaling.original_positions, 64);
+  EXPECT_EQ(c->rope_scaling.attention_factor, 0);
+  const auto said = parse_config(with(moved, "\"factor\": 32", "\"factor\": 32, \"attention_factor\": 1.5"), "config.json");
+  ASSERT_TRUE(said.ok()) << said.error().message;
+  EXPECT_EQ(said->rope_scaling.attention_factor, 1.5);
 }
 
 // A config.json of a family with grouped-query attention, and `more` keys.
@@ -105,6 +109,8 @@ TEST(Config, ReadsWhatTellsTheFamiliesApart) {
   EXPECT_EQ(glm.rope_dim, 4);
   EXPECT_EQ(glm.moe.shared_inter, 32);
   EXPECT_EQ(glm.mtp_layers, 1);
+  const std::string nested = "\"n_routed_experts\": 8, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 16, \"rope_parameters\": {\"partial_rotary_factor\": 0.25}";
+  EXPECT_EQ(config_of("Glm4MoeForCausalLM", nested).rope_dim, 2);
   EXPECT_TRUE(glm.qkv_bias && !glm.o_bias && glm.head_norm == HeadNorm::kNone && glm.moe.has_bias);
   EXPECT_FALSE(glm.is_moe(0));
 }
@@ -130,14 +136,18 @@ TEST(Config, ReadsTheLanguageModelOfLlama4) {
   EXPECT_EQ(c->inter, 48);
   EXPECT_EQ(c->moe.shared_inter, 16);
   EXPECT_EQ(c->layer_name(3), "language_model.model.layers.3");
+  const auto regular = parse_config(llama4(R"(1, "no_rope_layer_interval": 2, "moe_layers": [0, 7])"), "config.json");
+  ASSERT_TRUE(regular.ok()) << regular.error().message;
+  EXPECT_TRUE(regular->turns(0) && !regular->turns(1) && !regular->turns(7));
+  EXPECT_TRUE(regular->is_moe(0) && !regular->is_moe(1) && regular->is_moe(7));
   EXPECT_NE(parse_config(llama4("2"), "config.json").error().message.find("num_experts_per_tok: expected 1, found 2"), std::string::npos);
   EXPECT_NE(parse_config(llama4("1, \"no_rope_layers\": [1, 0]"), "config.json").error().message.find("each of 8 layers"), std::string::npos);
 }
 
 TEST(Config, RefusesWhatAFamilyIsNotComputedWith) {
   EXPECT_NE(error_of("LlamaForCausalLM", "\"mlp_bias\": true").find("mlp_bias: true is not supported"), std::string::npos);
-  EXPECT_NE(error_of("MixtralForCausalLM", "\"sliding_window\": 4096").find("sliding_window: expected null, found 4096"), std::string::npos);
-  EXPECT_NE(error_of("Qwen3ForCausalLM", "\"use_sliding_window\": true").find("use_sliding_window: true"), std::string::npos);
+  EXPECT_NE(error_of("Qwen3ForCausalLM", "\"use_sliding_window\": true").find("sliding_window is missing"), std::string::npos);
+  EXPECT_NE(error_of("Qwen2MoeForCausalLM", "\"use_sliding_window\": true").find("use_sliding_window: layer_types must say"), std::string::npos);
   EXPECT_NE(error_of("Qwen3MoeForCausalLM", "\"num_experts\": 8, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 16, \"mlp_only_layers\": 3").find("mlp_only_layers: expected a list"), std::string::npos);
   const std::string unknown = error_of("FalconForCausalLM", "");
   EXPECT_NE(unknown.find("'FalconForCausalLM' is not supported (supported: DeepseekV2ForCausalLM, "), std::string::npos) << unknown;
@@ -158,11 +168,14 @@ TEST(Config, ReadsWhichKeysEachLayerSees) {
                             "num_attention_heads": 2, "intermediate_size": 8, "max_position_embeddings": 64, "rope_theta": 10000,
                             "layer_types": )" + types + "}", "config.json");
   };
-  const auto c = with_types(R"(["sliding_attention", "full_attention"], "sliding_window": 128)");
+  const auto c = with_types(R"(["sliding_attention", "full_attention"], "use_sliding_window": true, "sliding_window": 128)");
   ASSERT_TRUE(c.ok()) << c.error().message;
   EXPECT_EQ(c->span_of(0), LayerSpan::kWindow);
   EXPECT_EQ(c->span_of(1), LayerSpan::kFull);
   EXPECT_EQ(c->sliding_window, 128);
+  const auto unused = with_types(R"(["sliding_attention", "full_attention"], "use_sliding_window": false, "sliding_window": 128)");
+  ASSERT_TRUE(unused.ok()) << unused.error().message;
+  EXPECT_EQ(unused->span_of(0), LayerSpan::kFull);
   const std::vector<std::pair<const char*, const char*>> wrong = {
       {R"(["sliding_attention", "full_attention"])", "sliding_window is missing"},
       {R"(["full_attention", "chunked_attention"])", "attention_chunk_size is missing"},
@@ -175,6 +188,16 @@ TEST(Config, ReadsWhichKeysEachLayerSees) {
   }
 }
 
+TEST(Config, ReadsWindowsThatNoListOfLayersTells) {
+  const Config qwen = config_of("Qwen3ForCausalLM", R"("use_sliding_window": true, "sliding_window": 16, "max_window_layers": 3)");
+  EXPECT_EQ(qwen.span_of(2), LayerSpan::kFull);
+  EXPECT_EQ(qwen.span_of(3), LayerSpan::kWindow);
+  EXPECT_EQ(qwen.sliding_window, 16);
+  const Config mixtral = config_of("MixtralForCausalLM", R"("num_local_experts": 8, "num_experts_per_tok": 2, "sliding_window": 8)");
+  EXPECT_EQ(mixtral.span_of(0), LayerSpan::kWindow);
+  EXPECT_EQ(mixtral.sliding_window, 8);
+}
+
 TEST(Config, ReadsGptOss) {
   const std::string keys = R"("num_local_experts": 8, "num_experts_per_tok": 2, "sliding_window": 16, "swiglu_limit": 5,
     "quantization_config": {"quant_method": "mxfp4"},
@@ -185,7 +208,8 @@ TEST(Config, ReadsGptOss) {
   EXPECT_EQ(c.span_of(2), LayerSpan::kWindow);
   EXPECT_EQ(c.span_of(3), LayerSpan::kFull);
   EXPECT_NE(error_of("GptOssForCausalLM", keys).find("multiples of 32, found 48"), std::string::npos);
-  EXPECT_NE(error_of("GptOssForCausalLM", keys + ", \"quantization_config\": null").find("expected quant_method mxfp4"), std::string::npos);
+  EXPECT_EQ(config_of("GptOssForCausalLM", keys + ", \"quantization_config\": null").names.experts, ExpertTensors::kAlternatingColumns);
+  EXPECT_NE(error_of("GptOssForCausalLM", keys + R"(, "quantization_config": {"quant_method": "fp8"})").find("mxfp4 or plain experts"), std::string::npos);
 }
 
 TEST(Config, SaysWhetherTheCheckpointIsMeantForFp8Activations) {

@@ -18,7 +18,7 @@ void read_attention(Reader& r, Config& c) {
   c.rope_dim = r.positive("qk_rope_head_dim");
   c.v_dim = r.positive("v_head_dim");
   c.kv_heads = c.heads;
-  c.interleaved_rope = true;
+  c.interleaved_rope = r.flag("rope_interleave", true);
   c.mtp_layers = r.count("num_nextn_predict_layers", 0);
 }
 

@@ -11,7 +11,7 @@ void read_glm4_moe(Reader& r, Config& c) {
   read_heads(r, c);
   c.qkv_bias = r.flag("attention_bias", false);
   c.head_norm = r.flag("use_qk_norm", false) ? HeadNorm::kWeighted : HeadNorm::kNone;
-  c.rope_dim = static_cast<int>(c.head_dim * r.number("partial_rotary_factor", 0.5, 0, 1));
+  c.rope_dim = static_cast<int>(c.head_dim * (c.rotary_share > 0 ? c.rotary_share : 0.5));
   c.mtp_layers = r.count("num_nextn_predict_layers", 0);
   auto& m = c.moe;
   m.experts = r.positive("n_routed_experts");

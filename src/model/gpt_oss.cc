@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// gpt-oss (2508.10925): grouped-query attention with sinks, every other layer over a window, and MXFP4
-// experts whose gates are limited. Linear layers, the router and experts have biases.
+// gpt-oss (2508.10925): grouped-query attention with sinks, every other layer over a window, and
+// experts, MXFP4 or plain, whose gates are limited. Linear layers, the router and experts have biases.
 #include "model/families.h"
 
 namespace braid::model {
@@ -17,11 +17,13 @@ void read_experts(Reader& r, Config& c) {
   m.router_bias = true;
   m.glu = {1.702f, static_cast<float>(r.number("swiglu_limit", 7, 1e-6, 1e30)), 1};
   c.names.router = "router";
-  c.names.experts = ExpertTensors::kAlternating;
   const nlohmann::json method = r.json().value("/quantization_config/quant_method"_json_pointer, nlohmann::json());
-  if (!method.is_string() || method.get_ref<const std::string&>() != "mxfp4") {
-    r.fail("quantization_config: expected quant_method mxfp4, the only experts of gpt-oss that Braid computes with");
+  if (method.is_null()) {
+    c.names.experts = ExpertTensors::kAlternatingColumns;
+    return;
   }
+  c.names.experts = ExpertTensors::kAlternatingRows;
+  if (method != "mxfp4") r.fail("quantization_config.quant_method: gpt-oss has mxfp4 or plain experts, found " + method.dump());
   for (const int size : {c.hidden, c.inter}) {
     if (size % kMxfp4Block != 0) r.fail("hidden_size and intermediate_size must be multiples of 32, found " + std::to_string(size));
   }

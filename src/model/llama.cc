@@ -12,7 +12,7 @@ void read_llama(Reader& r, Config& c) {
 }
 
 void read_mixtral(Reader& r, Config& c) {
-  if (r.count("sliding_window", 0) > 0) r.fail("sliding_window: expected null, found " + r.json()["sliding_window"].dump());
+  if (r.count("sliding_window", 0) > 0) read_window(r, c, 0);
   read_heads(r, c);
   auto& m = c.moe;
   m.experts = r.positive("num_local_experts");

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/mlp_weights.h"
 
+#include <cstring>
+#include <memory>
+
 namespace braid::model {
 
 using weights::Access;
@@ -14,7 +17,7 @@ ops::Weight weight_of(const weights::Stored& stored) {
 namespace {
 
 // A matrix of twice as many rows, gate, up, gate, ..., is one of twice as many columns.
-void split_alternating(const weights::Stored& stored, MlpWeights& found) {
+void split_rows(const weights::Stored& stored, MlpWeights& found) {
   const auto paired = [](TensorView view) {
     view.shape = {view.rows() / 2, 2 * view.cols()};
     return view;
@@ -24,6 +27,34 @@ void split_alternating(const weights::Stored& stored, MlpWeights& found) {
   const std::int64_t half = both.cols / 2;
   found.gate = both.window(0, both.rows, 0, half);
   found.up = both.window(0, both.rows, half, half);
+}
+
+// The outputs of a plain matrix [inputs, outputs] as rows, every second one of them first.
+std::shared_ptr<std::vector<std::byte>> sorted_outputs(const TensorView& view) {
+  const std::size_t size = size_of(view.dtype);
+  const std::int64_t inputs = view.rows(), outputs = view.cols(), half = outputs / 2;
+  auto sorted = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(inputs * outputs) * size);
+  const auto* from = static_cast<const std::byte*>(view.data);
+  for (std::int64_t n = 0; n < outputs; ++n) {
+    const std::int64_t column = n < half ? 2 * n : 2 * (n - half) + 1;
+    for (std::int64_t k = 0; k < inputs; ++k) {
+      std::memcpy(sorted->data() + static_cast<std::size_t>(n * inputs + k) * size, from + static_cast<std::size_t>(k * outputs + column) * size, size);
+    }
+  }
+  return sorted;
+}
+
+void split_columns(weights::Stored& stored, MlpWeights& found) {
+  const std::int64_t inputs = stored.values.rows(), half = stored.values.cols() / 2;
+  if (stored.values.data) {
+    auto sorted = sorted_outputs(stored.values);
+    stored.values.data = sorted->data();
+    stored.owner = std::move(sorted);
+  }
+  stored.values.shape = {2 * half, inputs};
+  const ops::Weight rows = weight_of(stored);
+  found.gate = rows.window(0, half, 0, inputs);
+  found.up = rows.window(half, half, 0, inputs);
 }
 
 Result<std::vector<float>> alternating_biases(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name, Access access) {
@@ -40,12 +71,18 @@ Result<std::vector<float>> alternating_biases(const weights::Checkpoint& checkpo
 }
 
 Result<MlpWeights> find_alternating(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name, Access access) {
-  const std::int64_t count = c.moe.experts, inter = name.inter;
-  ASSIGN_OR_RETURN(auto both, checkpoint.stacked(name.prefix + ".experts.gate_up_proj", name.expert, count, 2 * inter, c.hidden, access));
-  ASSIGN_OR_RETURN(auto down, checkpoint.stacked(name.prefix + ".experts.down_proj", name.expert, count, c.hidden, inter, access));
+  const std::int64_t count = c.moe.experts, inter = name.inter, hidden = c.hidden;
+  const bool rows = c.names.experts == ExpertTensors::kAlternatingRows;
+  ASSIGN_OR_RETURN(auto both, checkpoint.stacked(name.prefix + ".experts.gate_up_proj", name.expert, count, rows ? 2 * inter : hidden,
+                                                 rows ? hidden : 2 * inter, access));
+  ASSIGN_OR_RETURN(auto down, checkpoint.stacked(name.prefix + ".experts.down_proj", name.expert, count, rows ? hidden : inter,
+                                                 rows ? inter : hidden, access));
+  if (!rows && both.values.dtype == DType::kF8E4M3) {
+    return invalid_argument(checkpoint.path() + ": experts whose gates and ups alternate in columns can't be made FP8; leave --quantization out");
+  }
   MlpWeights found;
-  split_alternating(both, found);
-  found.down = weight_of(down);
+  rows ? split_rows(both, found) : split_columns(both, found);
+  found.down = rows ? weight_of(down) : weight_of(down).transpose();
   ASSIGN_OR_RETURN(found.bias, alternating_biases(checkpoint, c, name, access));
   found.owners.push_back(std::move(both));
   found.owners.push_back(std::move(down));
@@ -69,7 +106,8 @@ Result<MlpWeights> find_transposed(const weights::Checkpoint& checkpoint, const 
 }  // namespace
 
 Result<MlpWeights> find_mlp(const weights::Checkpoint& checkpoint, const Config& c, const MlpName& name, Access access) {
-  if (name.expert >= 0 && c.names.experts == ExpertTensors::kAlternating) return find_alternating(checkpoint, c, name, access);
+  const bool alternating = c.names.experts == ExpertTensors::kAlternatingRows || c.names.experts == ExpertTensors::kAlternatingColumns;
+  if (name.expert >= 0 && alternating) return find_alternating(checkpoint, c, name, access);
   const bool transposed = c.names.experts == ExpertTensors::kTransposed && checkpoint.has(name.prefix + ".experts.gate_up_proj");
   if (name.expert >= 0 && transposed) return find_transposed(checkpoint, c, name, access);
   const std::string prefix = name.prefix + (name.expert < 0 ? "." : ".experts." + std::to_string(name.expert) + ".");

@@ -18,10 +18,24 @@ void read_experts(Reader& r, Config& c) {
   m.routing.normalise = r.flag("norm_topk_prob", false);
 }
 
+// Without "use_sliding_window" every layer is full, whatever else is said. Layers from `first` on are not.
+void read_windows(Reader& r, Config& c, int first) {
+  if (r.flag("use_sliding_window", false)) return read_window(r, c, first);
+  c.spans.clear();
+  c.sliding_window = 0;
+}
+
+void read_normalised_heads(Reader& r, Config& c) {
+  read_heads(r, c);
+  c.qkv_bias = c.o_bias = r.flag("attention_bias", false);
+  c.head_norm = HeadNorm::kWeighted;
+}
+
 }  // namespace
 
 void read_qwen2_moe(Reader& r, Config& c) {
-  r.refuse("use_sliding_window");
+  if (c.spans.empty() && r.flag("use_sliding_window", false)) r.fail("use_sliding_window: layer_types must say which layers see a window");
+  read_windows(r, c, 0);
   read_heads(r, c);
   c.qkv_bias = r.flag("qkv_bias", true);
   read_experts(r, c);
@@ -31,14 +45,13 @@ void read_qwen2_moe(Reader& r, Config& c) {
 }
 
 void read_qwen3(Reader& r, Config& c) {
-  r.refuse("use_sliding_window");
-  read_heads(r, c);
-  c.qkv_bias = c.o_bias = r.flag("attention_bias", false);
-  c.head_norm = HeadNorm::kWeighted;
+  read_windows(r, c, r.count("max_window_layers", 28));
+  read_normalised_heads(r, c);
 }
 
 void read_qwen3_moe(Reader& r, Config& c) {
-  read_qwen3(r, c);
+  read_windows(r, c, 0);
+  read_normalised_heads(r, c);
   read_experts(r, c);
 }
 

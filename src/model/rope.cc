@@ -15,6 +15,11 @@ double magnitude(double factor, double mscale) {
   return factor <= 1 || mscale == 0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
 }
 
+double amplitude(const RopeScaling& s) {
+  if (!s.yarn()) return 1;
+  return s.attention_factor > 0 ? s.attention_factor : magnitude(s.factor, s.mscale) / magnitude(s.factor, s.mscale_all_dim);
+}
+
 // The dimension that turns `rotations` times over the original context.
 double correction_dim(const Config& c, int dim, double rotations) {
   const double positions = static_cast<double>(c.rope_scaling.original_positions);
@@ -45,6 +50,7 @@ std::vector<float> frequencies(const Config& c, int dim) {
     const double plain = std::pow(c.rope_theta, -2.0 * i / dim);
     double ramp = 0;
     if (s.yarn()) ramp = std::clamp((i - low) / (high - low), 0.0, 1.0);
+    if (s.kind == RopeScaling::Kind::kLinear) ramp = 1;
     if (s.kind == RopeScaling::Kind::kLlama3) ramp = llama3_share(s, plain);
     result.push_back(static_cast<float>(plain * (1 - ramp) + plain / s.factor * ramp));
   }
@@ -64,7 +70,7 @@ std::vector<float> query_scales(const Temperature& t, std::int64_t positions) {
 Rope::Rope(const Config& config, std::int64_t positions, Stream& stream)
     : dim_(config.rope_dim), interleaved_(config.interleaved_rope) {
   const auto& s = config.rope_scaling;
-  const double m = s.yarn() ? magnitude(s.factor, s.mscale) / magnitude(s.factor, s.mscale_all_dim) : 1.0;
+  const double m = amplitude(s);
   const auto inverse = frequencies(config, dim_);
   std::vector<float> cosines, sines;
   cosines.reserve(static_cast<std::size_t>(positions) * inverse.size());

@@ -2,8 +2,9 @@
 // Tables of the rotary embedding. Frequencies are theta^(-2i/dim), or stretched towards that divided by
 // the factor:
 //   yarn (Peng et al. 2023, as DeepSeek publishes it): blended by a linear ramp between the dimensions
-//     found from beta_fast and beta_slow; cos and sin times m(mscale) / m(mscale_all_dim) with
+//     found from beta_fast and beta_slow; cos and sin times attention_factor, or m(mscale) / m(mscale_all_dim) with
 //     m(s) = 0.1 s ln(factor) + 1
+//   linear: all of them
 //   llama3: blended between the wavelengths original / high_freq_factor and original / low_freq_factor
 #pragma once
 

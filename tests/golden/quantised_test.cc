@@ -45,6 +45,13 @@ std::vector<float> logits_of(const std::string& folder, const std::string& tier,
   return {out.data, out.data + out.rows * out.cols};
 }
 
+std::string error_quantised(const std::string& folder) {
+  const auto checkpoint = weights::quantised_fp8(std::move(*weights::open_checkpoint(folder)));
+  const TestDevice device = open_test_device();
+  const auto built = model::build(*checkpoint, {}, {device.kernels, device.stream.get(), {}});
+  return built.ok() ? "" : built.error().message;
+}
+
 double mean_difference(const std::vector<float>& a, const std::vector<float>& b) {
   double sum = 0;
   for (std::size_t i = 0; i < a.size(); ++i) sum += std::fabs(static_cast<double>(a[i]) - b[i]);
@@ -118,6 +125,46 @@ INSTANTIATE_TEST_SUITE_P(Models, QuantisedOnTheWay, testing::Values("qwen3-moe",
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 });
+
+// [experts, outputs, inputs / 32, 16] of MXFP4 as bfloat16 [experts, inputs, outputs].
+Tensor written_out(const Tensor& blocks, const Tensor& scales) {
+  static constexpr float kCodes[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  const std::int64_t experts = blocks.shape[0], outputs = blocks.shape[1], groups = blocks.shape[2], inputs = groups * 32;
+  std::vector<std::uint16_t> values(static_cast<std::size_t>(experts * inputs * outputs));
+  for (std::int64_t row = 0; row < experts * outputs; ++row) {
+    for (std::int64_t k = 0; k < inputs; ++k) {
+      const auto pair = static_cast<unsigned char>(blocks.bytes[static_cast<std::size_t>((row * inputs + k) / 2)]);
+      const int code = k % 2 == 0 ? pair & 15 : pair >> 4;
+      const int exponent = static_cast<unsigned char>(scales.bytes[static_cast<std::size_t>(row * groups + k / 32)]) - 127;
+      const float value = std::ldexp(code < 8 ? kCodes[code] : -kCodes[code - 8], exponent);
+      values[static_cast<std::size_t>((row / outputs * inputs + k) * outputs + row % outputs)] = f32_to_bf16(value);
+    }
+  }
+  return tensor("BF16", {experts, inputs, outputs}, values);
+}
+
+TEST(PlainExperts, OfGptOssComputeWhatTheirMxfp4Does) {
+  const fs::path from = fs::path(BRAID_BINARY_DIR) / "golden/models/gpt-oss";
+  Folder plain(from, "plain-experts");
+  const Tensors stored = plain.tensors;
+  for (const auto& [name, blocks] : stored) {
+    if (!name.ends_with("_blocks")) continue;
+    const std::string stem = name.substr(0, name.size() - 7);
+    plain.tensors[stem] = written_out(blocks, stored.at(stem + "_scales"));
+    plain.tensors.erase(name);
+    plain.tensors.erase(stem + "_scales");
+  }
+  plain.config.erase("quantization_config");
+  plain.write_config();
+  plain.write_tensors();
+  for (const std::string tier : open_test_device().tiers) {
+    const auto exact = logits_of(from.string(), tier, DType::kF32);
+    EXPECT_EQ(logits_of(plain.path().string(), tier, DType::kF32), exact) << tier;
+    const double rounded = mean_difference(logits_of(from.string(), tier, DType::kBF16), exact);
+    EXPECT_LE(mean_difference(logits_of(plain.path().string(), tier, DType::kBF16), exact), 2 * rounded) << tier;
+  }
+  EXPECT_NE(error_quantised(plain.path().string()).find("leave --quantization out"), std::string::npos);
+}
 
 TEST(Quantisation, WhatIsNotSupportedIsNamed) {
   Folder folder(fs::path(BRAID_BINARY_DIR) / "golden/models/qwen3-moe", "quantised");
